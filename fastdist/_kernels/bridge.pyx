@@ -1,0 +1,406 @@
+# cython: cdivision=True
+# cython: freethreading_compatible=True, embedsignature=False
+"""From NumPy arrays to C kernels.
+
+    operands      buffers -> an fd_job: pointers, and strides of 0 where an array is broadcast
+    run           a job piece by piece: GIL released for all but tiny ones, Ctrl-C honoured
+    draw_*        noise, coloured where it lies            (distributions: sample, rsample)
+    mahalanobis_*, normal_*                                (distributions: log_prob, cdf, ...)
+    cholesky, pack_tril, solve_tril, first_*               (distributions: construction)
+    isa, set_isa, isas
+
+Every array must be native and of one dtype (float32 or float64) and packed: C-contiguous but
+for dims of size 1, as fastdist._params leaves it. Sizes are checked here, values are not.
+"""
+
+import os
+
+from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport intptr_t
+
+from fastdist._kernels cimport core
+
+# ---- instruction set ---------------------------------------------------------------------
+
+
+def isas():
+    """Names of the instruction sets this build has and this CPU can run, slowest first."""
+    return tuple(
+        core.fd_isa_name(row).decode() for row in range(core.fd_isa_count()) if core.fd_isa_available(row)
+    )
+
+
+def isa():
+    """Name of the instruction set in use.
+
+    Returns
+    -------
+    str
+        ``"scalar"``, ``"avx2"``, ... : the best one of the CPU, unless the environment variable
+        ``FASTDIST_ISA`` or `set_isa` named another.
+    """
+    return core.fd_isa_name(core.fd_isa_current()).decode()
+
+
+def set_isa(name):
+    """Use the instruction set `name` from now on, in every thread.
+
+    Parameters
+    ----------
+    name : str
+        One of `isas()`.
+
+    Raises
+    ------
+    ValueError
+        If this build lacks it or the CPU can't run it.
+    """
+    for row in range(core.fd_isa_count()):
+        if core.fd_isa_name(row).decode() == name and core.fd_isa_available(row):
+            core.fd_isa_use(row)
+            return
+    raise ValueError(f"instruction set {name!r} is not available; this CPU and build offer {', '.join(isas())}")
+
+
+core.fd_isa_use(core.fd_isa_best())
+if os.environ.get("FASTDIST_ISA"):
+    try:
+        set_isa(os.environ["FASTDIST_ISA"])
+    except ValueError as error:
+        raise ValueError(f"environment variable FASTDIST_ISA: {error}") from None
+
+# ---- operands ----------------------------------------------------------------------------
+
+
+cdef struct Call:
+    core.fd_job job
+    core.fd_dtype dtype
+    intptr_t n_item     # product of the loop dims
+    int n_view
+    Py_buffer view[6]
+
+
+cdef intptr_t size_of(tuple shape) except -1:
+    cdef intptr_t size = 1, n
+    for n in shape:
+        size *= n
+    return size
+
+
+cdef int start(Call *call, object loop_shape, intptr_t dim) except -1:
+    """Lay out the loop dims, before coalescing."""
+    cdef intptr_t n
+    call.n_view = 0
+    call.n_item = 1
+    call.job.ndim = 0
+    call.job.dim = dim
+    for n in loop_shape:
+        call.job.shape[call.job.ndim] = n
+        call.job.ndim += 1
+        call.n_item *= n
+    return 0
+
+
+cdef int add(Call *call, object array, int core_ndim, bint written=False) except -1:
+    """Make `array` the next operand: its last `core_ndim` dims are the kernel's own, the others
+    broadcast against the loop dims from the right."""
+    cdef int k = call.n_view, d, axis
+    cdef Py_buffer *view = &call.view[k]
+    PyObject_GetBuffer(array, view, PyBUF_STRIDES | (PyBUF_WRITABLE if written else 0))
+    call.n_view += 1
+    if k == 0:
+        call.dtype = core.FD_F32 if view.itemsize == 4 else core.FD_F64
+    if view.itemsize != (4 if call.dtype == core.FD_F32 else 8):
+        raise TypeError(f"operand {k} has items of {view.itemsize} bytes, operand 0 another size")
+    cdef int ndim = view.ndim - core_ndim
+    if ndim > call.job.ndim or ndim < 0:
+        raise ValueError(f"operand {k} has {view.ndim} dims, the loop {call.job.ndim}")
+    cdef intptr_t core_size = 1
+    for d in range(ndim, view.ndim):
+        core_size *= view.shape[d]
+    if core_ndim and core_size != (call.job.dim if core_ndim == 1 else call.job.dim * call.job.dim):
+        raise ValueError(f"operand {k} has events of {core_size} elements, not of dim {call.job.dim}")
+    for d in range(call.job.ndim):
+        axis = d - (call.job.ndim - ndim)
+        if axis < 0 or view.shape[axis] == 1:
+            call.job.stride[k][d] = 0
+        elif view.shape[axis] == call.job.shape[d]:
+            call.job.stride[k][d] = view.strides[axis] // view.itemsize
+        else:
+            raise ValueError(f"operand {k} has size {view.shape[axis]} in a loop dim of {call.job.shape[d]}")
+    call.job.operand[k] = view.buf
+    return 0
+
+
+cdef void finish(Call *call) noexcept:
+    cdef int k
+    for k in range(call.n_view):
+        PyBuffer_Release(&call.view[k])
+
+# ---- run -----------------------------------------------------------------------------------
+
+# In rough nanoseconds of one core: below KEEP_GIL releasing the GIL (50 ns) is not worth it;
+# signals are looked at every PIECE, well within the tenth of a second that Ctrl-C may take.
+cdef enum:
+    KEEP_GIL = 2000
+    PIECE = 20_000_000
+
+
+cdef int run(Call *call, core.fd_verb verb, intptr_t cost, intptr_t unit=1) except -1:
+    """Do all items of a job, each costing about `cost` ns, cut at multiples of `unit` items."""
+    cdef core.fd_kernel *kernel = core.fd_lookup(verb, call.dtype)
+    cdef intptr_t begin = 0, end, piece
+    if call.n_item == 0:
+        return 0
+    core.fd_job_coalesce(&call.job, call.n_view)
+    if call.n_item * cost < KEEP_GIL:
+        kernel(&call.job, 0, call.n_item)
+        return 0
+    piece = max(PIECE // cost // unit, 1) * unit
+    while begin < call.n_item:
+        end = min(begin + piece, call.n_item)
+        with nogil:
+            kernel(&call.job, begin, end)
+        begin = end
+        PyErr_CheckSignals()
+    return 0
+
+# ---- noise ---------------------------------------------------------------------------------
+
+
+cdef class Noise:
+    """A source of standard normals: ``fill(state, n, out)`` writes the stream's next n.
+
+    Parameters
+    ----------
+    bit_generator : numpy.random.BitGenerator
+        Kept alive, its lock held during draws; normals are NumPy's own ziggurat's.
+    """
+
+    cdef core.fd_noise source
+    cdef object bit_generator
+    cdef object lock
+
+    def __init__(self, bit_generator):
+        self.lock = bit_generator.lock
+        self.bit_generator = bit_generator
+        core.fd_noise_from_numpy(&self.source, PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator"))
+
+
+cdef int draw(Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost) except -1:
+    """All rows of a draw in order, each costing about `cost` ns, the noise's lock held throughout."""
+    cdef intptr_t begin = 0, end, piece = max(PIECE // cost, 1)
+    with noise.lock:
+        if n_row * cost < KEEP_GIL:
+            fill(drawing, &noise.source, 0, n_row)
+            return 0
+        while begin < n_row:
+            end = min(begin + piece, n_row)
+            with nogil:
+                fill(drawing, &noise.source, begin, end)
+            begin = end
+            PyErr_CheckSignals()
+    return 0
+
+
+def draw_diag(Noise noise not None, out, loc, scale):
+    """``out = loc + scale * eps`` with the noise's next ``out.size`` normals, in C order of `out`."""
+    cdef Call call
+    cdef core.fd_drawing drawing
+    start(&call, out.shape, 1)
+    try:
+        add(&call, out, 0, True)
+        add(&call, loc, 0)
+        add(&call, scale, 0)
+        if call.n_item:
+            core.fd_job_coalesce(&call.job, 3)
+            drawing.job = call.job
+            drawing.dtype = call.dtype
+            drawing.colorize = core.fd_lookup(core.FD_colorize_diag, call.dtype)
+            draw(noise, &drawing, core.fd_draw_elements, call.n_item, 12)
+    finally:
+        finish(&call)
+
+
+def draw_tril(Noise noise not None, out, batch_shape, loc, factor, bint inverse):
+    """``out = loc + L eps``, or ``loc + W^-1 eps`` if `factor` is the inverse one, W."""
+    cdef Call call
+    cdef core.fd_drawing drawing
+    cdef intptr_t dim = out.shape[len(out.shape) - 1]
+    cdef intptr_t n_row = out.size // dim if dim else 0
+    start(&call, batch_shape, dim)
+    try:
+        if n_row:
+            # One sample stands for all in the job; fd_draw_events knows where the others lie.
+            add(&call, out[(0,) * (len(out.shape) - 1 - call.job.ndim)], 1, True)
+            add(&call, loc, 1)
+            add(&call, factor, 2)
+            core.fd_job_coalesce(&call.job, 3)
+            drawing.job = call.job
+            drawing.dtype = call.dtype
+            drawing.n_batch = call.n_item
+            drawing.colorize = core.fd_lookup(
+                core.FD_solve_tril if inverse else core.FD_multiply_tril, call.dtype)
+            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (12 + dim // 2))
+    finally:
+        finish(&call)
+
+# ---- densities -----------------------------------------------------------------------------
+
+
+def normal_log_prob(out, value, loc, scale, log_scale):
+    """``out = -((value - loc) / scale)**2 / 2 - log_scale - log(2 pi) / 2``."""
+    cdef Call call
+    start(&call, out.shape, 1)
+    try:
+        add(&call, out, 0, True)
+        add(&call, value, 0)
+        add(&call, loc, 0)
+        add(&call, scale, 0)
+        add(&call, log_scale, 0)
+        run(&call, core.FD_normal_log_prob, 2)
+    finally:
+        finish(&call)
+
+
+def mahalanobis_diag(out, tuple event_shape, value, loc, scale):
+    """``out += sum(((value - loc) / scale)**2)`` over the trailing dims `event_shape`."""
+    cdef Call call
+    cdef intptr_t unit = size_of(event_shape)
+    start(&call, out.shape + event_shape, unit)
+    try:
+        add(&call, out[(...,) + (None,) * len(event_shape)], 0, True)
+        add(&call, value, 0)
+        add(&call, loc, 0)
+        add(&call, scale, 0)
+        run(&call, core.FD_mahalanobis_diag, 2, unit)
+    finally:
+        finish(&call)
+
+
+def mahalanobis_tril(out, value, loc, factor, bint inverse, tuple sum_shape=()):
+    """``out += |L^-1 (value - loc)|^2``, or ``|W (value - loc)|^2`` if `factor` is the inverse one, W.
+
+    Summed over the last of value's batch dims, `sum_shape`.
+    """
+    cdef Call call
+    cdef intptr_t dim = value.shape[len(value.shape) - 1]
+    cdef void *scratch = NULL
+    cdef intptr_t unit = size_of(sum_shape)
+    start(&call, out.shape + sum_shape, dim)
+    try:
+        add(&call, out[(...,) + (None,) * len(sum_shape)], 0, True)
+        add(&call, value, 1)
+        add(&call, loc, 1)
+        add(&call, factor, 2)
+        scratch = PyMem_Malloc(max(core.FD_SCRATCH_ROWS * dim, 1) * sizeof(double))
+        if scratch is NULL:
+            raise MemoryError
+        call.job.operand[4] = scratch
+        run(&call, core.FD_mahalanobis_multiply if inverse else core.FD_mahalanobis_solve,
+            dim * (2 + dim // 2) + 1, unit)
+    finally:
+        PyMem_Free(scratch)
+        finish(&call)
+
+# ---- the cdf family ------------------------------------------------------------------------
+
+cdef dict CDF_VERBS = {
+    "cdf": core.FD_normal_cdf,
+    "log_cdf": core.FD_normal_log_cdf,
+    "survival_function": core.FD_normal_survival,
+    "log_survival_function": core.FD_normal_log_survival,
+    "icdf": core.FD_normal_icdf,
+}
+
+
+def normal_cdf(str verb, out, value, loc, scale):
+    """The cdf or its inverse, complement or logarithm, as `verb` (Normal's method) says."""
+    cdef Call call
+    start(&call, out.shape, 1)
+    try:
+        add(&call, out, 0, True)
+        add(&call, value, 0)
+        add(&call, loc, 0)
+        add(&call, scale, 0)
+        run(&call, CDF_VERBS[verb], 30)
+    finally:
+        finish(&call)
+
+# ---- factors and validation ----------------------------------------------------------------
+
+
+cdef intptr_t factorize(core.fd_verb verb, factor, matrix) except -2:
+    cdef Call call
+    cdef intptr_t dim = factor.shape[len(factor.shape) - 1]
+    cdef intptr_t found = -1
+    start(&call, factor.shape[:-2], dim)
+    try:
+        add(&call, factor, 2, True)
+        add(&call, matrix, 2)
+        call.job.operand[2] = &found
+        run(&call, verb, 1 + dim * dim * (1 + dim // 3))
+    finally:
+        finish(&call)
+    return found
+
+
+def cholesky(factor, matrix):
+    """Cholesky factors, by columns; returns the number of the first matrix without one, or -1."""
+    return factorize(core.FD_cholesky, factor, matrix)
+
+
+def pack_tril(factor, matrix):
+    """Lower triangles, by columns."""
+    factorize(core.FD_pack_tril, factor, matrix)
+
+
+def solve_tril(out, loc, factor):
+    """``out = loc + L^-1 out`` for each event (row) of `out`."""
+    cdef Call call
+    cdef intptr_t dim = out.shape[len(out.shape) - 1]
+    start(&call, out.shape[:-1], dim)
+    try:
+        add(&call, out, 1, True)
+        add(&call, loc, 1)
+        add(&call, factor, 2)
+        run(&call, core.FD_solve_tril, dim * (1 + dim // 2) + 1)
+    finally:
+        finish(&call)
+
+
+cdef intptr_t first(core.fd_verb verb, array, int core_ndim) except -2:
+    cdef Call call
+    cdef intptr_t dim = array.shape[len(array.shape) - 1] if core_ndim else 1
+    cdef intptr_t found = -1
+    start(&call, array.shape[:len(array.shape) - core_ndim], dim)
+    try:
+        add(&call, array, core_ndim)
+        call.job.operand[1] = &found
+        run(&call, verb, 1 + dim * dim)
+    finally:
+        finish(&call)
+    return found
+
+
+def first_not_finite(array):
+    """Flat index of the first NaN or infinity, or -1."""
+    return first(core.FD_check_finite, array, 0)
+
+
+def first_not_positive(array):
+    """Flat index of the first element that is not finite and above zero, or -1."""
+    return first(core.FD_check_positive, array, 0)
+
+
+def first_asymmetric(matrix):
+    """Number of the first matrix that is asymmetric beyond rounding, or -1."""
+    return first(core.FD_check_symmetric, matrix, 2)
+
+
+def first_not_tril(matrix):
+    """Number of the first matrix that is no finite lower triangle with positive diagonal, or -1."""
+    return first(core.FD_check_tril, matrix, 2)

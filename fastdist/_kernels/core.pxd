@@ -1,0 +1,74 @@
+# The C core as Cython sees it: src_c/fastdist.h, which tells what each of these does.
+
+from libc.stdint cimport intptr_t
+
+cdef extern from "fastdist.h" nogil:
+    int FD_MAX_NDIM
+    int FD_MAX_OPERAND
+    int FD_SCRATCH_ROWS
+
+    ctypedef enum fd_dtype:
+        FD_F32
+        FD_F64
+
+    ctypedef struct fd_job:
+        int ndim
+        intptr_t dim
+        intptr_t shape[64]
+        intptr_t stride[6][64]
+        void *operand[6]
+
+    void fd_job_coalesce(fd_job *job, int n_operand) noexcept
+
+    ctypedef void fd_kernel(const fd_job *job, intptr_t begin, intptr_t end) noexcept
+
+    ctypedef enum fd_verb:
+        FD_colorize_diag
+        FD_multiply_tril
+        FD_solve_tril
+        FD_normal_log_prob
+        FD_mahalanobis_diag
+        FD_mahalanobis_solve
+        FD_mahalanobis_multiply
+        FD_normal_cdf
+        FD_normal_log_cdf
+        FD_normal_survival
+        FD_normal_log_survival
+        FD_normal_icdf
+        FD_cholesky
+        FD_pack_tril
+        FD_check_finite
+        FD_check_positive
+        FD_check_symmetric
+        FD_check_tril
+
+    fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype) noexcept
+
+    int fd_isa_count() noexcept
+    const char *fd_isa_name(int row) noexcept
+    int fd_isa_available(int row) noexcept
+    int fd_isa_current() noexcept
+    void fd_isa_use(int row) noexcept
+    int fd_isa_best() noexcept
+
+    ctypedef struct fd_noise:
+        void *state
+
+    ctypedef struct fd_drawing:
+        fd_job job
+        fd_kernel *colorize
+        fd_dtype dtype
+        intptr_t n_batch
+
+    ctypedef void fd_draw(
+        const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
+    ) noexcept
+
+    void fd_draw_elements(
+        const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
+    ) noexcept
+    void fd_draw_events(
+        const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
+    ) noexcept
+
+    void fd_noise_from_numpy(fd_noise *noise, void *bitgen) noexcept

@@ -1,0 +1,7 @@
+/* cpu.h - what this CPU and its operating system can run. No policy. */
+#ifndef FD_CPU_H
+#define FD_CPU_H
+
+int fd_cpu_has_avx2(void); /* AVX2 and FMA, registers saved by the system */
+
+#endif

@@ -1,0 +1,57 @@
+/* dispatch.c - the table of kernels: which rows this build has, which the CPU can run, which
+ * one is in use. The choice is made once, by the importing module, or forced by name. */
+#include <stddef.h>
+
+#include "cpu.h"
+#include "table.h"
+
+static int always(void) { return 1; }
+
+/* Slowest first. A new ISA is a line here, a vec/ header, an isa/ file and its flags in
+ * setup.py. */
+static const struct {
+    const char *name;
+    int (*available)(void);
+    const fd_table *table;
+} rows[] = {
+    {"scalar", always, &fd_table_scalar},
+#ifdef FD_HAVE_AVX2
+    {"avx2", fd_cpu_has_avx2, &fd_table_avx2},
+#endif
+};
+
+enum { N_ROW = sizeof rows / sizeof rows[0] };
+
+static const char *const verb_names[] = {
+#define FD_KERNEL(verb) #verb,
+#include "kernels.def"
+#undef FD_KERNEL
+};
+
+/* Written under the GIL (or before threads exist), read anywhere: an int is stored whole. */
+static volatile int current = 0;
+
+int fd_isa_count(void) { return N_ROW; }
+
+const char *fd_isa_name(int row) { return rows[row].name; }
+
+int fd_isa_available(int row) { return rows[row].available(); }
+
+int fd_isa_current(void) { return current; }
+
+void fd_isa_use(int row) { current = row; }
+
+int fd_isa_best(void)
+{
+    int row = N_ROW - 1;
+    while (!rows[row].available())
+        row--;
+    return row;
+}
+
+fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype)
+{
+    return (*rows[current].table)[verb][dtype];
+}
+
+const char *fd_verb_name(fd_verb verb) { return verb_names[verb]; }

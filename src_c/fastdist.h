@@ -1,0 +1,88 @@
+/* fastdist.h - the only header that Cython sees: everything the C core offers.
+ *
+ *   fd_job      what to do: loop dims, operands, strides
+ *   fd_kernel   how to do it: one function per verb, dtype and ISA, found by fd_lookup()
+ *   fd_noise    where standard normals come from: "fill this block with the stream's next"
+ *   fd_draw_*() noise -> colour -> shift, one cache-sized tile at a time
+ *   fd_isa_*()  which instruction set is in use
+ *
+ * Nothing here knows Python and nothing here can fail: sizes, dtypes and values are
+ * checked by the caller before it releases the GIL. */
+#ifndef FASTDIST_H
+#define FASTDIST_H
+
+#include <stdint.h>
+
+enum { FD_MAX_NDIM = 64, FD_MAX_OPERAND = 6 };
+
+/* Rows of `dim` elements that a Mahalanobis kernel needs as scratch. */
+enum { FD_SCRATCH_ROWS = 4 };
+
+typedef enum fd_dtype { FD_F32, FD_F64, FD_N_DTYPE } fd_dtype;
+
+/* A loop nest over broadcast operands. Strides count elements; 0 repeats an operand along
+ * a dim, so nothing is ever expanded in memory. Items are numbered in C order of `shape`,
+ * the last dim fastest; an item is one element for the elementwise kernels and one event
+ * of `dim` contiguous elements for the vector kernels. */
+typedef struct fd_job {
+    int ndim; /* >= 1 once coalesced */
+    intptr_t dim;
+    intptr_t shape[FD_MAX_NDIM];
+    intptr_t stride[FD_MAX_OPERAND][FD_MAX_NDIM];
+    void *operand[FD_MAX_OPERAND];
+} fd_job;
+
+/* Drops dims of size 1 and merges neighbours that every operand walks as one. */
+void fd_job_coalesce(fd_job *job, int n_operand);
+
+/* Does items begin <= i < end of a job. What an item's result is depends on that item's
+ * operands alone, never on begin, end, its neighbours or the instruction set. */
+typedef void fd_kernel(const fd_job *job, intptr_t begin, intptr_t end);
+
+/* The kernels by name; kernels.def holds the list and each one's contract. */
+typedef enum fd_verb {
+#define FD_KERNEL(verb) FD_##verb,
+#include "kernels.def"
+#undef FD_KERNEL
+    FD_N_VERB
+} fd_verb;
+
+fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype);
+const char *fd_verb_name(fd_verb verb);
+
+/* Instruction sets, slowest first; row 0 is "scalar" and always there. */
+int fd_isa_count(void);
+const char *fd_isa_name(int row);
+int fd_isa_available(int row);
+int fd_isa_current(void);
+void fd_isa_use(int row); /* row must be available; calls under way finish on the old one */
+int fd_isa_best(void);
+
+/* A source of standard normals: the next n of a stream, in order, with its state moved on
+ * by just that much. fill[] is indexed by fd_dtype. */
+typedef struct fd_noise {
+    void *state;
+    void (*fill[FD_N_DTYPE])(void *state, intptr_t n, void *out);
+} fd_noise;
+
+/* A draw: x is filled with noise in stream order and coloured in place by `colorize`, whose
+ * operand 0 is x. Both functions do rows begin <= r < end; as the noise is sequential, calls
+ * must come in ascending order.
+ *
+ * fd_draw_elements  rows are elements; the job's items are in stream order, samples outermost.
+ * fd_draw_events    rows are events of job.dim elements, row r being batch item r % n_batch of
+ *                   sample r / n_batch; the job has the batch dims only. */
+typedef struct fd_drawing {
+    fd_job job;
+    fd_kernel *colorize;
+    fd_dtype dtype;
+    intptr_t n_batch;
+} fd_drawing;
+
+typedef void fd_draw(const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end);
+fd_draw fd_draw_elements, fd_draw_events;
+
+/* NumPy's own ziggurat over a numpy.random bit generator (its bitgen_t). */
+void fd_noise_from_numpy(fd_noise *noise, void *bitgen);
+
+#endif

@@ -1,0 +1,40 @@
+/* isa/row.inc.h - one row of the dispatch table: every kernel body for both dtypes, in the lane
+ * words of the vec/ header and under the FD_ISA name that the including file has set. */
+#include "../kernels/body.h"
+#include "../special.h"
+#include "../table.h"
+
+#define FD_DTYPE f32
+#define REAL float
+#define VEC f32v
+#define REAL_FMA fmaf
+#define REAL_SQRT sqrtf
+#define REAL_ABS fabsf
+#define REAL_MAX FLT_MAX
+#define REAL_EPSILON FLT_EPSILON
+#include "../kernels/all.inc.h"
+#undef FD_DTYPE
+#undef REAL
+#undef VEC
+#undef REAL_FMA
+#undef REAL_SQRT
+#undef REAL_ABS
+#undef REAL_MAX
+#undef REAL_EPSILON
+
+#define FD_DTYPE f64
+#define REAL double
+#define VEC f64v
+#define REAL_FMA fma
+#define REAL_SQRT sqrt
+#define REAL_ABS fabs
+#define REAL_MAX DBL_MAX
+#define REAL_EPSILON DBL_EPSILON
+#include "../kernels/all.inc.h"
+
+#define FD_ROW_ENTRY(verb, dtype) FD_CAT(FD_CAT(fd_##verb, dtype), FD_ISA)
+const fd_table FD_CAT(fd_table, FD_ISA) = {
+#define FD_KERNEL(verb) {FD_ROW_ENTRY(verb, f32), FD_ROW_ENTRY(verb, f64)},
+#include "../kernels.def"
+#undef FD_KERNEL
+};

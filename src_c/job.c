@@ -1,0 +1,28 @@
+/* job.c - the loop nest: fewer, longer dims. */
+#include "fastdist.h"
+
+void fd_job_coalesce(fd_job *job, int n_operand)
+{
+    int kept = 0;
+    for (int d = 0; d < job->ndim; d++) {
+        if (job->shape[d] == 1)
+            continue;
+        int merge = kept > 0;
+        for (int k = 0; merge && k < n_operand; k++)
+            merge = job->stride[k][kept - 1] == job->stride[k][d] * job->shape[d];
+        const int to = merge ? kept - 1 : kept++;
+        job->shape[to] = merge ? job->shape[to] * job->shape[d] : job->shape[d];
+        for (int k = 0; k < n_operand; k++)
+            job->stride[k][to] = job->stride[k][d];
+    }
+    if (kept == 0) {
+        job->shape[0] = 1;
+        for (int k = 0; k < n_operand; k++)
+            job->stride[k][0] = 0;
+        kept = 1;
+    }
+    job->ndim = kept;
+    for (int k = n_operand; k < FD_MAX_OPERAND; k++)
+        for (int d = 0; d < kept; d++)
+            job->stride[k][d] = 0;
+}

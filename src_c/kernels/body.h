@@ -1,0 +1,37 @@
+/* kernels/body.h - the words that kernel bodies are written in. A body is included once per
+ * dtype by isa/row.inc.h, which sets FD_ISA, FD_DTYPE, REAL, VEC, REAL_FMA, ... around it. */
+#ifndef FD_BODY_H
+#define FD_BODY_H
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+
+#include "../fastdist.h"
+#include "../run.h"
+
+#define FD_CAT2(a, b) a##_##b
+#define FD_CAT(a, b) FD_CAT2(a, b)
+
+/* fd_<verb>_<dtype>_<isa> */
+#define FD_NAME(verb) FD_CAT(FD_CAT(fd_##verb, FD_DTYPE), FD_ISA)
+/* A helper of one dtype: <name>_<dtype>; files of an ISA are separate translation units. */
+#define FD_LOCAL(name) FD_CAT(name, FD_DTYPE)
+/* A lane word: V(load) is f64v_load or f32v_load. */
+#define V(word) FD_CAT(VEC, word)
+
+/* Where operand k of the present run begins, and how far on its next item is. */
+#define AT(k) ((REAL *)job->operand[k] + run.offset[k])
+#define STEP(k) (job->stride[k][job->ndim - 1])
+
+#if defined(__GNUC__)
+#define FD_INLINE static inline __attribute__((always_inline))
+#else
+#define FD_INLINE static inline
+#endif
+
+/* Sums run over this many bytes of accumulators in a fixed order whatever the vector width:
+ * one AVX-512 vector, two of AVX2, 8 or 16 scalars. */
+enum { FD_SUM_BYTES = 64 };
+
+#endif

@@ -1,0 +1,31 @@
+/* kernels/normal_cdf.inc.h - the cdf family of Normal, by the scalar functions of special.h:
+ * (value - loc) / scale is carried in double-double, because far in a tail its rounding
+ * alone would cost z^2 / 2 ulp. */
+
+/* out[i] = result, for each element, given z + z_lo. */
+#define FD_CDF_KERNEL(verb, result)                                                            \
+    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))       \
+            for (intptr_t i = 0; i < run.n; i++) {                                             \
+                double z, z_lo;                                                                \
+                fd_normal_standardize(AT(1)[i * STEP(1)], AT(2)[i * STEP(2)],                  \
+                                      AT(3)[i * STEP(3)], &z, &z_lo);                          \
+                AT(0)[i * STEP(0)] = (REAL)(result);                                           \
+            }                                                                                  \
+    }
+
+FD_CDF_KERNEL(normal_cdf, fd_normal_cdf(z, z_lo))
+FD_CDF_KERNEL(normal_log_cdf, fd_normal_log_cdf(z, z_lo))
+FD_CDF_KERNEL(normal_survival, fd_normal_cdf(-z, -z_lo))
+FD_CDF_KERNEL(normal_log_survival, fd_normal_log_cdf(-z, -z_lo))
+#undef FD_CDF_KERNEL
+
+static void FD_NAME(normal_icdf)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        for (intptr_t i = 0; i < run.n; i++) {
+            const double loc = AT(2)[i * STEP(2)], scale = AT(3)[i * STEP(3)];
+            AT(0)[i * STEP(0)] = (REAL)(loc + scale * fd_normal_icdf(AT(1)[i * STEP(1)]));
+        }
+}

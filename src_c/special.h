@@ -1,0 +1,41 @@
+/* Scalar special functions behind the Normal distribution.
+
+   All are pure and safe from any thread: no global state, no allocation.  They
+   may raise IEEE status flags, never change the floating point environment,
+   and assume round-to-nearest.
+
+   An argument written (z, z_lo) is the unevaluated sum z + z_lo with
+   |z_lo| <= ulp(z) / 2; pass z_lo = 0 when z is all that is known, and always
+   when z is infinite or NaN.  The low part matters: in the tails a relative
+   change d of z changes Phi(z) by z^2 d, so that z rounded to double would
+   alone cost hundreds of ulp at z = -38.
+
+   "ulp" bounds below hold where the result is a normal number, with a libm
+   whose exp, log and log1p stay below 1 ulp; subnormal results are right to
+   about one unit of the smallest subnormal. */
+#ifndef FASTDIST_SPECIAL_H
+#define FASTDIST_SPECIAL_H
+
+/* Phi(z), the standard normal distribution function.
+   Within 2 ulp.  Phi(-inf) = 0, Phi(+inf) = 1, NaN gives NaN.
+   The survival function is fd_normal_cdf(-z, -z_lo). */
+double fd_normal_cdf(double z, double z_lo);
+
+/* log Phi(z).
+   Within 3 ulp.  -inf at z = -inf (and where -z^2/2 overflows), zero at +inf,
+   NaN gives NaN.  The log survival function is fd_normal_log_cdf(-z, -z_lo). */
+double fd_normal_log_cdf(double z, double z_lo);
+
+/* Phi^-1(p), the quantile of exactly the double p.
+   Within 2 ulp, for every p from the smallest subnormal to 1 - 2^-53.
+   -inf at 0, +inf at 1, NaN outside [0, 1] and for NaN. */
+double fd_normal_icdf(double p);
+
+/* *z + *z_lo = (x - loc) / scale to about 2^-100, with *z the nearest double
+   to that sum; scale > 0 is meant, though any sign works.
+   Neither a large x - loc nor a tiny or huge scale overflows or underflows on
+   the way.  *z_lo = 0 when *z is zero, subnormal, infinite or NaN; infinities,
+   NaN and scale = 0 give the *z of IEEE division. */
+void fd_normal_standardize(double x, double loc, double scale, double *z, double *z_lo);
+
+#endif
