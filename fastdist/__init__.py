@@ -1,0 +1,36 @@
+"""Batched probability distributions for NumPy arrays.
+
+Names, shapes and meanings are torch.distributions'; arrays, dtypes, exceptions and random
+generators are NumPy's.
+
+>>> import numpy as np, fastdist as fd
+>>> mvn = fd.MultivariateNormal(np.zeros((3, 2)), covariance_matrix=np.eye(2))
+>>> mvn.sample((100,), rng=0).shape
+(100, 3, 2)
+"""
+
+from fastdist._kernels.bridge import isa, isas, set_isa
+from fastdist._version import __version__
+from fastdist.distributions import (
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    constraints,
+    kl_divergence,
+    register_kl,
+)
+
+__all__ = [
+    "Distribution",
+    "Independent",
+    "MultivariateNormal",
+    "Normal",
+    "__version__",
+    "constraints",
+    "isa",
+    "isas",
+    "kl_divergence",
+    "register_kl",
+    "set_isa",
+]

@@ -1,0 +1,171 @@
+"""Parameters, values and `out=`: from what a user passes to what a kernel takes.
+
+This is the only place that copies. A packed array is native, aligned and C-contiguous, with
+size 1 where it was broadcast; kernels read the broadcast dims with stride 0.
+
+parameters   the array parameters of a constructor -> packed arrays of one dtype
+check_*      their values; errors name parameter, shape and index
+values       the argument of a density -> packed array and the dtype to compute in
+destination  `out=` -> the array that kernels write, and how its content gets to the user
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastdist._kernels import bridge
+from fastdist._shapes import Shape, check_total
+
+Real = NDArray[np.float32] | NDArray[np.float64]
+RealDType = np.dtype[np.float32] | np.dtype[np.float64]
+
+FLOAT32: np.dtype[np.float32] = np.dtype(np.float32)
+FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
+
+# Python's own numbers are weak, as in NumPy 2: they take the dtype of the arrays beside them.
+_WEAK = (float, int, bool)
+
+
+def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    """`value` as a real array, whatever its layout."""
+    if type(value) is not np.ndarray:
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(f"{name} must not be a masked array: fill or compress it first")
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} is no array: {error}") from None
+    if value.dtype.char not in "dfe" and value.dtype.kind not in "biu":
+        raise TypeError(f"{name} must be of a real dtype up to float64, got {value.dtype}")
+    return value
+
+
+def _strong_dtype(array: NDArray[Any]) -> RealDType:
+    return FLOAT32 if array.dtype.char in "fe" else FLOAT64
+
+
+def pack(array: NDArray[Any], dtype: RealDType, core_ndim: int = 0, *, owned: bool = False) -> Real:
+    """`array` itself (or a view of it) where layout and dtype already fit, a packed copy otherwise.
+
+    Its last `core_ndim` dims stay whole; with `owned` it is copied in any case.
+    """
+    if 0 in array.strides and array.size > 1:
+        steps = array.strides[: array.ndim - core_ndim]
+        array = array[tuple(slice(1) if step == 0 else slice(None) for step in steps)]
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned and not owned:
+        return array
+    with np.errstate(over="ignore"):  # a number too big for float32 is infinite, and so reported
+        return np.array(array, dtype, order="C")
+
+
+def parameters(core_ndim: dict[str, int], owned: Container[str] = (), **given: ArrayLike) -> dict[str, Real]:
+    """The named parameters as packed arrays of their common dtype.
+
+    float32 if every array among them is float32 or float16, otherwise float64. Each one's last
+    `core_ndim` dims are its own; those named in `owned` are copied in any case.
+    """
+    arrays = {name: as_array(name, value) for name, value in given.items()}
+    strong = [_strong_dtype(arrays[name]) for name, value in given.items() if type(value) not in _WEAK]
+    dtype = FLOAT32 if strong and all(d is FLOAT32 for d in strong) else FLOAT64
+    return {
+        name: pack(array, dtype, min(core_ndim[name], array.ndim), owned=name in owned)
+        for name, array in arrays.items()
+    }
+
+
+def _complain(name: str, array: NDArray[Any], flat_index: int, must: str) -> None:
+    index = tuple(map(int, np.unravel_index(flat_index, array.shape)))
+    where = f"{name}[{', '.join(map(str, index))}]" if index else name
+    raise ValueError(f"{name} {must}: shape {array.shape}, {where} = {array[index]}")
+
+
+def check_finite(name: str, array: Real) -> None:
+    """Raise ValueError at the first NaN or infinity."""
+    found = bridge.first_not_finite(array)
+    if found >= 0:
+        _complain(name, array, found, "must be finite")
+
+
+def check_positive(name: str, array: Real) -> None:
+    """Raise ValueError at the first element that is NaN, infinite, zero or negative."""
+    found = bridge.first_not_positive(array)
+    if found >= 0:
+        _complain(name, array, found, "must be positive and finite")
+
+
+def check_none(name: str, array: NDArray[Any], bad: NDArray[np.bool_], must: str) -> None:
+    """Raise ValueError at the first element that is `bad`."""
+    bad = np.asarray(bad)
+    if bad.any():
+        _complain(name, array, int(bad.argmax()), must)
+
+
+def values(value: ArrayLike, dtype: RealDType, event_shape: Shape = ()) -> tuple[Real, Shape, RealDType]:
+    """The argument of a density: packed, its batch dims, and the dtype to compute in.
+
+    That is its own promoted with `dtype`; its last dims must be `event_shape` exactly.
+    """
+    array = as_array("value", value)
+    if dtype is FLOAT32 and type(value) not in _WEAK:
+        dtype = _strong_dtype(array)
+    n = array.ndim - len(event_shape)
+    if n < 0 or array.shape[n:] != event_shape:
+        raise ValueError(
+            f"value must end in the event shape {event_shape}, got shape {array.shape}"
+            " (event dims do not broadcast)"
+        )
+    return pack(array, dtype, len(event_shape)), array.shape[:n], dtype
+
+
+def view(array: Real, shape: Shape) -> Real:
+    """`array` broadcast to `shape`, read-only."""
+    return np.broadcast_to(array, shape)
+
+
+def filled(array: Any, shape: Shape) -> Real:
+    """A new array of `shape`, filled by broadcasting."""
+    result = np.empty(shape, array.dtype)
+    result[...] = array
+    return result
+
+
+class Destination:
+    """Where a result goes.
+
+    ``array`` is what kernels write: packed, of the result's shape and dtype. `deliver` returns
+    what the user gets. The two differ only where `out` is not contiguous or overlaps an input.
+    """
+
+    __slots__ = ("_out", "array")
+
+    def __init__(self, out: Any, shape: Shape, dtype: RealDType, inputs: Iterable[NDArray[Any]]) -> None:
+        self._out: Real | None = None
+        if out is None:
+            check_total(shape, dtype.itemsize)
+            self.array: Real = np.empty(shape, dtype)
+            return
+        if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+            raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
+        if out.dtype.newbyteorder("=") != dtype:
+            raise TypeError(f"out must be of dtype {dtype}, got {out.dtype}")
+        if out.shape != shape:
+            raise ValueError(f"out must have shape {shape}, got {out.shape}")
+        if not out.flags.writeable:
+            raise ValueError(f"out of shape {out.shape} is read-only")
+        self._out = out
+        packed = type(out) is np.ndarray and out.dtype == dtype and out.flags.carray
+        if packed and not any(np.may_share_memory(out, array) for array in inputs):
+            self.array = out
+        else:
+            self.array = np.empty(shape, dtype)
+
+    def deliver(self) -> Real:
+        """The result for the user, `out` itself if there was one."""
+        if self._out is None or self._out is self.array:
+            return self.array
+        self._out[...] = self.array
+        return self._out

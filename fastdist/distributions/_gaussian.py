@@ -1,0 +1,32 @@
+"""What the Gaussian distributions share: constants, and the end of every log density.
+
+The log density of a d-dimensional Gaussian is -(mahalanobis + d log(2 pi)) / 2 - half_log_det,
+where mahalanobis is |L^-1 (x - loc)|^2 and half_log_det is log det L, for a diagonal L as for a
+triangular one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastdist._params import Real
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+HALF_LOG_2PI_E = 0.5 + HALF_LOG_2PI
+
+
+def sum_events(array: Real, event_shape: tuple[int, ...]) -> Real:
+    """`array` broadcast to end in `event_shape`, summed over those dims; nothing is expanded."""
+    n = len(event_shape)
+    array = array.reshape((1,) * (n - array.ndim) + array.shape)
+    axes = tuple(range(array.ndim - n, array.ndim))
+    repeats = math.prod(size for size, axis in zip(event_shape, axes, strict=True) if array.shape[axis] == 1)
+    return np.asarray(array.sum(axis=axes) * array.dtype.type(repeats))
+
+
+def finish_log_prob(mahalanobis: Real, dim: int, half_log_det: Real) -> None:
+    """Turn squared Mahalanobis distances into log densities of `dim`-dimensional Gaussians, in place."""
+    np.multiply(mahalanobis, -0.5, out=mahalanobis)
+    np.subtract(mahalanobis, half_log_det + half_log_det.dtype.type(dim * HALF_LOG_2PI), out=mahalanobis)

@@ -1,0 +1,106 @@
+"""Where parameters and samples live, as objects: names, event dims and a vectorised check.
+
+The same set as torch.distributions.constraints has for these distributions. `check` returns a
+bool array over the batch; constructors use faster checks that also say where.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "Constraint",
+    "independent",
+    "lower_cholesky",
+    "positive",
+    "positive_definite",
+    "real",
+    "real_vector",
+]
+
+
+class Constraint:
+    """A set of events.
+
+    Parameters
+    ----------
+    name : str
+        What `repr` shows.
+    event_dim : int
+        How many trailing dims make one event.
+    predicate : callable
+        From an array to a bool array without the event dims.
+    """
+
+    is_discrete = False
+
+    def __init__(self, name: str, event_dim: int, predicate: Callable[[NDArray[Any]], Any]) -> None:
+        self.name = name
+        self.event_dim = event_dim
+        self._predicate = predicate
+
+    def check(self, value: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each event of `value` is in the set; the shape is that of `value` less its event dims."""
+        value = np.asarray(value)
+        if value.ndim < self.event_dim:
+            raise ValueError(f"{self.name} needs {self.event_dim} dims or more, got shape {value.shape}")
+        return np.asarray(self._predicate(value), dtype=bool)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self.name
+
+
+class _Independent(Constraint):
+    """`base`, with its last `ndims` batch dims made part of the event."""
+
+    def __init__(self, base: Constraint, ndims: int) -> None:
+        self.base = base
+        self.ndims = ndims
+
+        def holds(value: NDArray[Any]) -> NDArray[np.bool_]:
+            good = base.check(value)
+            return good.reshape(*good.shape[: good.ndim - ndims], math.prod(good.shape[good.ndim - ndims :])).all(-1)
+
+        super().__init__(f"independent({base!r}, {ndims})", base.event_dim + ndims, holds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return independent, (self.base, self.ndims)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Independent) and (self.base, self.ndims) == (other.base, other.ndims)
+
+    def __hash__(self) -> int:
+        return hash((self.base, self.ndims))
+
+
+def independent(base: Constraint, reinterpreted_batch_ndims: int) -> Constraint:
+    """`base` with `reinterpreted_batch_ndims` more event dims; an event is in if all its parts are."""
+    return _Independent(base, reinterpreted_batch_ndims)
+
+
+def _is_tril(value: NDArray[Any]) -> NDArray[np.bool_]:
+    diagonal = np.diagonal(value, axis1=-2, axis2=-1)
+    result: NDArray[np.bool_] = (np.tril(value) == value).all((-2, -1)) & (diagonal > 0).all(-1)
+    return result
+
+
+def _is_positive_definite(value: NDArray[Any]) -> NDArray[np.bool_]:
+    symmetric = np.isclose(value, value.swapaxes(-1, -2), rtol=1e-6, atol=0).all((-2, -1)) & np.isfinite(value).all((-2, -1))
+    eigenvalues = np.linalg.eigvalsh(np.where(symmetric[..., None, None], value, 0))
+    result: NDArray[np.bool_] = symmetric & (eigenvalues > 0).all(-1)
+    return result
+
+
+real = Constraint("real", 0, lambda value: value == value)
+positive = Constraint("positive", 0, lambda value: value > 0)
+real_vector = Constraint("real_vector", 1, lambda value: (value == value).all(-1))
+lower_cholesky = Constraint("lower_cholesky", 2, _is_tril)
+positive_definite = Constraint("positive_definite", 2, _is_positive_definite)

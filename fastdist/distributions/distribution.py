@@ -1,0 +1,290 @@
+"""Distribution: what every distribution has. Shapes and arrays here, numbers in the subclasses.
+
+A subclass keeps its arrays in `_arrays` (unbroadcast, see fastdist._params) and says in
+`_core_ndim` how many of each one's trailing dims are its own; expand, indexing and overlap
+checks follow from that. It fills packed memory in two hooks:
+
+_draw(noise, out)                      the noise's next draw of out.shape
+_log_prob(value, event_ndim, out)      log density, summed over `event_ndim` trailing dims of value
+"""
+
+from __future__ import annotations
+
+import copy
+from types import EllipsisType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastdist import _params, _shapes
+from fastdist._kernels.bridge import Noise
+from fastdist._params import Destination, Real, RealDType
+from fastdist._shapes import Shape, ShapeLike
+from fastdist.distributions.constraints import Constraint
+from fastdist.random import RNGLike, as_noise
+
+Index = int | slice | EllipsisType | None
+
+
+class Distribution:
+    """Base of all distributions: a batch of independent distributions over events of one shape.
+
+    Attributes
+    ----------
+    batch_shape : tuple of int
+        Shape of the batch; parameters broadcast to it.
+    event_shape : tuple of int
+        Shape of one event, one draw of one distribution of the batch.
+    dtype : numpy.dtype
+        float32 or float64, of draws and densities.
+    support : Constraint
+        The set of events.
+    arg_constraints : dict of str to Constraint
+        The sets that the parameters are from.
+    has_rsample : bool
+        Whether draws are differentiable functions of the parameters.
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    has_rsample: bool = False
+    _core_ndim: ClassVar[dict[str, int]] = {}
+
+    _arrays: dict[str, Real]
+    _batch_shape: Shape
+    _event_shape: Shape
+    _dtype: RealDType
+    _validate_args: bool
+
+    def _set_up(
+        self,
+        arrays: dict[str, Real],
+        batch_shape: Shape,
+        event_shape: Shape,
+        dtype: RealDType,
+        validate_args: bool | None,
+    ) -> None:
+        self._arrays = arrays
+        self._batch_shape = batch_shape
+        self._event_shape = event_shape
+        self._dtype = dtype
+        self._validate_args = validate_args is None or bool(validate_args)
+
+    # ---- shapes ------------------------------------------------------------------------
+
+    @property
+    def batch_shape(self) -> Shape:
+        """Shape of the batch of distributions."""
+        return self._batch_shape
+
+    @property
+    def event_shape(self) -> Shape:
+        """Shape of one event."""
+        return self._event_shape
+
+    @property
+    def dtype(self) -> RealDType:
+        """float32 or float64, of draws and densities."""
+        return self._dtype
+
+    @property
+    def support(self) -> Constraint:
+        """The set of events."""
+        raise NotImplementedError
+
+    def _inputs(self) -> list[Real]:
+        """The arrays that `out` might overlap."""
+        return list(self._arrays.values())
+
+    def _view(self, name: str) -> Real:
+        """Parameter `name` broadcast to the batch, read-only."""
+        array = self._arrays[name]
+        core = array.shape[array.ndim - self._core_ndim[name] :]
+        return _params.view(array, self._batch_shape + core)
+
+    # ---- draws -------------------------------------------------------------------------
+
+    def sample(self, sample_shape: ShapeLike = (), *, rng: RNGLike = None, out: Real | None = None) -> Real:
+        """Draw samples.
+
+        Parameters
+        ----------
+        sample_shape : int or iterable of int
+            Leading dims of the result.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+            Where the noise comes from. A seed starts a new stream; a generator moves on; None
+            uses this thread's own generator, seeded from the operating system.
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return. It may overlap a
+            parameter.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``sample_shape + batch_shape + event_shape``, of the distribution's dtype.
+
+        Raises
+        ------
+        TypeError
+            For an unusable `rng`, a shape entry that is no integer, an `out` of another dtype.
+        ValueError
+            For a negative shape entry, or an `out` of another shape or read-only. `out` is
+            untouched and the generator has not moved.
+        """
+        shape = _shapes.parse_shape("sample_shape", sample_shape) + self._batch_shape + self._event_shape
+        noise = as_noise(rng)
+        destination = Destination(out, shape, self._dtype, self._inputs())
+        self._draw(noise, destination.array)
+        return destination.deliver()
+
+    def rsample(self, sample_shape: ShapeLike = (), *, rng: RNGLike = None, out: Real | None = None) -> Real:
+        """Draw reparameterised samples: the same draw as `sample`'s, bit for bit, under the same rng.
+
+        See `sample` for parameters, result and errors.
+
+        Raises
+        ------
+        NotImplementedError
+            If `has_rsample` is False.
+        """
+        if not self.has_rsample:
+            raise NotImplementedError(f"{type(self).__name__} has no reparameterised draws")
+        return self.sample(sample_shape, rng=rng, out=out)
+
+    def _draw(self, noise: Noise, out: Real) -> None:
+        raise NotImplementedError
+
+    # ---- densities ---------------------------------------------------------------------
+
+    def log_prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Logarithm of the probability density at `value`.
+
+        Parameters
+        ----------
+        value : array_like
+            Its last dims must be `event_shape` exactly; those before broadcast with `batch_shape`.
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return. It may overlap
+            `value` or a parameter.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape: the dims of `value` before the event, broadcast with `batch_shape`; float64 if
+            `value` is (a Python number counts as the distribution's own dtype). NaN where
+            `value` has a NaN, otherwise -inf where it has an infinity.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a `value` of unsuitable dtype or shape, or an unsuitable `out`.
+        """
+        array, value_batch, dtype = _params.values(value, self._dtype, self._event_shape)
+        shape = _shapes.broadcast_shapes(value=value_batch, distribution=self._batch_shape)
+        destination = Destination(out, shape, dtype, [array, *self._inputs()])
+        self._log_prob(array, len(self._event_shape), destination.array)
+        return destination.deliver()
+
+    def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
+        raise NotImplementedError
+
+    def entropy(self) -> Real:
+        """Differential entropy in nats; shape `batch_shape`."""
+        raise NotImplementedError
+
+    def perplexity(self) -> Real:
+        """Exponential of the entropy; shape `batch_shape`."""
+        return np.exp(self.entropy(), out=np.empty(self._batch_shape, self._dtype))
+
+    # ---- moments -----------------------------------------------------------------------
+
+    @property
+    def mean(self) -> Real:
+        """Mean; shape ``batch_shape + event_shape``, read-only."""
+        raise NotImplementedError
+
+    @property
+    def mode(self) -> Real:
+        """Point of the highest density; shape ``batch_shape + event_shape``, read-only."""
+        raise NotImplementedError
+
+    @property
+    def variance(self) -> Real:
+        """Variance of each element; shape ``batch_shape + event_shape``, read-only."""
+        raise NotImplementedError
+
+    @property
+    def stddev(self) -> Real:
+        """Standard deviation of each element; shape ``batch_shape + event_shape``, read-only."""
+        raise NotImplementedError
+
+    # ---- other batches of the same -------------------------------------------------------
+
+    def _with_arrays(self, arrays: dict[str, Real], batch_shape: Shape) -> Self:
+        """This distribution over other arrays: nothing is checked again, nothing cached is kept."""
+        new = copy.copy(self)
+        new._arrays = arrays
+        new._batch_shape = batch_shape
+        return new
+
+    def expand(self, batch_shape: ShapeLike) -> Self:
+        """The same distribution broadcast to another batch shape; no memory is used.
+
+        Parameters
+        ----------
+        batch_shape : int or iterable of int
+            A shape that the present batch shape broadcasts to.
+
+        Raises
+        ------
+        ValueError
+            If it does not, or an entry is negative.
+        """
+        shape = _shapes.parse_shape("batch_shape", batch_shape)
+        _shapes.check_broadcast_to("batch_shape", self._batch_shape, shape)
+        return self._with_arrays(self._arrays, shape)
+
+    def __getitem__(self, index: Index | tuple[Index, ...]) -> Self:
+        """Part of the batch, by basic indexing of its dims: ints, slices, ``...`` and None."""
+        entries, batch_shape = self._parse_index(index)
+        arrays = {}
+        for name, array in self._arrays.items():
+            core_ndim = self._core_ndim[name]
+            part = self._view(name)[entries + (slice(None),) * core_ndim]
+            arrays[name] = _params.pack(part, array.dtype, core_ndim)
+        return self._with_arrays(arrays, batch_shape)
+
+    def _parse_index(self, index: Index | tuple[Index, ...]) -> tuple[tuple[Index, ...], Shape]:
+        """An index of the batch dims as a tuple with an Ellipsis, and the batch shape it leaves."""
+        entries = index if isinstance(index, tuple) else (index,)
+        for entry in entries:
+            if not (entry is None or entry is Ellipsis or isinstance(entry, slice)):
+                try:
+                    _shapes.parse_int("index", entry)
+                except TypeError:
+                    raise IndexError(
+                        "a batch is indexed by integers, slices, ... and None, "
+                        f"got {entry!r} of type {type(entry).__name__}"
+                    ) from None
+        if Ellipsis not in entries:
+            entries = (*entries, Ellipsis)
+        try:
+            return entries, np.broadcast_to(np.int8(0), self._batch_shape)[entries].shape
+        except IndexError as error:
+            raise IndexError(f"batch_shape {self._batch_shape}: {error}") from None
+
+    def __iter__(self) -> Any:
+        """The distributions along the first batch dim."""
+        if not self._batch_shape:
+            raise TypeError(f"{self!r} has an empty batch_shape and cannot be iterated over")
+        return (self[i] for i in range(self._batch_shape[0]))
+
+    # ---- printing ------------------------------------------------------------------------
+
+    def _shown(self) -> dict[str, Real]:
+        """The parameters that repr shows, by name."""
+        return {name: self._view(name) for name in self._arrays}
+
+    def __repr__(self) -> str:
+        shown = (f"{name}: {array if array.size == 1 else array.shape}" for name, array in self._shown().items())
+        return f"{type(self).__name__}({', '.join(shown)})"
