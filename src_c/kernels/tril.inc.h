@@ -122,18 +122,21 @@ static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
 #undef FD_ROW_BLOCKS
 #undef FD_ROW
 
-/* |white|^2, where an infinite or overflowing value may have left inf - inf behind: without a
- * NaN in the value itself the distance is then infinite. */
-FD_INLINE REAL FD_LOCAL(squared_norm)(intptr_t dim, const REAL *white, const REAL *value)
+/* |white|^2, where infinities (of the value, or by overflow) may have left inf - inf behind:
+ * without a NaN among the operands the distance is then infinite. */
+FD_INLINE REAL FD_LOCAL(squared_norm)(intptr_t dim, const REAL *white, const REAL *value, const REAL *loc)
 {
     const REAL zero = 0, one = 1;
     const REAL norm = (REAL)FD_LOCAL(squares_run)(dim, white, 1, &zero, &one, 0, 0);
     if (!isnan(norm))
         return norm;
-    for (intptr_t i = 0; i < dim; i++)
-        if (isnan(value[i]))
+    int infinite = 0;
+    for (intptr_t i = 0; i < dim; i++) {
+        if (isnan(value[i]) || isnan(loc[i]))
             return norm;
-    return (REAL)INFINITY;
+        infinite |= isinf(value[i]) || isinf(white[i]);
+    }
+    return infinite ? (REAL)INFINITY : norm;
 }
 
 /* One whitening for both parametrisations: `inverse` (a literal) says that the factor is W. */
@@ -164,7 +167,7 @@ FD_INLINE void FD_LOCAL(mahalanobis_tril)(int inverse, const fd_job *job, intptr
                 FD_LOCAL(whiten_rows)(inverse, 1, dim, scratch, factor);
             for (intptr_t r = 0; r < n_row; r++)
                 AT(0)[(first + r) * STEP(0)] +=
-                    FD_LOCAL(squared_norm)(dim, scratch + r * dim, value + r * STEP(1));
+                    FD_LOCAL(squared_norm)(dim, scratch + r * dim, value + r * STEP(1), loc + r * STEP(2));
         }
     }
 }
