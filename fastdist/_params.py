@@ -11,7 +11,7 @@ destination  `out=` -> the array that kernels write, and how its content gets to
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastdist._kernels import bridge
 from fastdist._shapes import Shape, check_total
 
-Real = NDArray[np.float32] | NDArray[np.float64]
-RealDType = np.dtype[np.float32] | np.dtype[np.float64]
+Real = NDArray[np.float32 | np.float64]
+RealDType = np.dtype[np.float32 | np.float64]
 
 FLOAT32: np.dtype[np.float32] = np.dtype(np.float32)
 FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
@@ -62,46 +62,46 @@ def pack(array: NDArray[Any], dtype: RealDType, core_ndim: int = 0, *, owned: bo
         return np.array(array, dtype, order="C")
 
 
-def parameters(core_ndim: dict[str, int], owned: Container[str] = (), **given: ArrayLike) -> dict[str, Real]:
-    """The named parameters as packed arrays of their common dtype.
+def parameters(
+    core_ndim: dict[str, int], owned: Container[str] = (), **given: ArrayLike
+) -> tuple[dict[str, Real], dict[str, Shape]]:
+    """The named parameters as packed arrays of their common dtype, and the shapes they came in.
 
     float32 if every array among them is float32 or float16, otherwise float64. Each one's last
     `core_ndim` dims are its own; those named in `owned` are copied in any case.
     """
     arrays = {name: as_array(name, value) for name, value in given.items()}
     strong = [_strong_dtype(arrays[name]) for name, value in given.items() if type(value) not in _WEAK]
-    dtype = FLOAT32 if strong and all(d is FLOAT32 for d in strong) else FLOAT64
-    return {
+    dtype = FLOAT32 if strong and all(d == FLOAT32 for d in strong) else FLOAT64
+    packed = {
         name: pack(array, dtype, min(core_ndim[name], array.ndim), owned=name in owned)
         for name, array in arrays.items()
     }
+    return packed, {name: array.shape for name, array in arrays.items()}
 
 
-def _complain(name: str, array: NDArray[Any], flat_index: int, must: str) -> None:
-    index = tuple(map(int, np.unravel_index(flat_index, array.shape)))
-    where = f"{name}[{', '.join(map(str, index))}]" if index else name
-    raise ValueError(f"{name} {must}: shape {array.shape}, {where} = {array[index]}")
+def _check(first_bad: Callable[[Real], int], name: str, array: Real, shape: Shape, must: str) -> None:
+    """Raise ValueError at the first bad element of a packed array that came in `shape`."""
+    found = first_bad(array)
+    if found >= 0:
+        index = tuple(map(int, np.unravel_index(found, array.shape)))
+        where = f"{name}[{', '.join(map(str, index))}]" if index else name
+        raise ValueError(f"{name} {must}: shape {shape}, {where} = {array[index]}")
 
 
-def check_finite(name: str, array: Real) -> None:
+def check_finite(name: str, array: Real, shape: Shape) -> None:
     """Raise ValueError at the first NaN or infinity."""
-    found = bridge.first_not_finite(array)
-    if found >= 0:
-        _complain(name, array, found, "must be finite")
+    _check(bridge.first_not_finite, name, array, shape, "must be finite")
 
 
-def check_positive(name: str, array: Real) -> None:
+def check_positive(name: str, array: Real, shape: Shape) -> None:
     """Raise ValueError at the first element that is NaN, infinite, zero or negative."""
-    found = bridge.first_not_positive(array)
-    if found >= 0:
-        _complain(name, array, found, "must be positive and finite")
+    _check(bridge.first_not_positive, name, array, shape, "must be positive and finite")
 
 
-def check_none(name: str, array: NDArray[Any], bad: NDArray[np.bool_], must: str) -> None:
-    """Raise ValueError at the first element that is `bad`."""
-    bad = np.asarray(bad)
-    if bad.any():
-        _complain(name, array, int(bad.argmax()), must)
+def check_probability(name: str, array: Real, shape: Shape) -> None:
+    """Raise ValueError at the first element below 0 or above 1; NaN passes."""
+    _check(bridge.first_not_probability, name, array, shape, "must be a probability in [0, 1]")
 
 
 def values(value: ArrayLike, dtype: RealDType, event_shape: Shape = ()) -> tuple[Real, Shape, RealDType]:
@@ -110,7 +110,7 @@ def values(value: ArrayLike, dtype: RealDType, event_shape: Shape = ()) -> tuple
     That is its own promoted with `dtype`; its last dims must be `event_shape` exactly.
     """
     array = as_array("value", value)
-    if dtype is FLOAT32 and type(value) not in _WEAK:
+    if dtype == FLOAT32 and type(value) not in _WEAK:
         dtype = _strong_dtype(array)
     n = array.ndim - len(event_shape)
     if n < 0 or array.shape[n:] != event_shape:
@@ -126,8 +126,10 @@ def view(array: Real, shape: Shape) -> Real:
     return np.broadcast_to(array, shape)
 
 
-def filled(array: Any, shape: Shape) -> Real:
-    """A new array of `shape`, filled by broadcasting."""
+def filled(array: Real, shape: Shape) -> Real:
+    """`array`, which the caller has just made, broadcast to an array of `shape` of its own."""
+    if array.shape == shape:
+        return array
     result = np.empty(shape, array.dtype)
     result[...] = array
     return result

@@ -1,5 +1,5 @@
 # cython: cdivision=True
-# cython: freethreading_compatible=True, embedsignature=False
+# cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """From NumPy arrays to C kernels.
 
     operands      buffers -> an fd_job: pointers, and strides of 0 where an array is broadcast
@@ -22,6 +22,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
+
 
 # ---- instruction set ---------------------------------------------------------------------
 
@@ -62,7 +63,8 @@ def set_isa(name):
         if core.fd_isa_name(row).decode() == name and core.fd_isa_available(row):
             core.fd_isa_use(row)
             return
-    raise ValueError(f"instruction set {name!r} is not available; this CPU and build offer {', '.join(isas())}")
+    offered = ", ".join(isas())
+    raise ValueError(f"instruction set {name!r} is not available; this CPU and build offer {offered}")
 
 
 core.fd_isa_use(core.fd_isa_best())
@@ -71,6 +73,7 @@ if os.environ.get("FASTDIST_ISA"):
         set_isa(os.environ["FASTDIST_ISA"])
     except ValueError as error:
         raise ValueError(f"environment variable FASTDIST_ISA: {error}") from None
+
 
 # ---- operands ----------------------------------------------------------------------------
 
@@ -140,6 +143,7 @@ cdef void finish(Call *call) noexcept:
     for k in range(call.n_view):
         PyBuffer_Release(&call.view[k])
 
+
 # ---- run -----------------------------------------------------------------------------------
 
 # In rough nanoseconds of one core: below KEEP_GIL releasing the GIL (50 ns) is not worth it;
@@ -168,6 +172,7 @@ cdef int run(Call *call, core.fd_verb verb, intptr_t cost, intptr_t unit=1) exce
         PyErr_CheckSignals()
     return 0
 
+
 # ---- noise ---------------------------------------------------------------------------------
 
 
@@ -190,7 +195,9 @@ cdef class Noise:
         core.fd_noise_from_numpy(&self.source, PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator"))
 
 
-cdef int draw(Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost) except -1:
+cdef int draw(
+    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost
+) except -1:
     """All rows of a draw in order, each costing about `cost` ns, the noise's lock held throughout."""
     cdef intptr_t begin = 0, end, piece = max(PIECE // cost, 1)
     with noise.lock:
@@ -248,6 +255,7 @@ def draw_tril(Noise noise not None, out, batch_shape, loc, factor, bint inverse)
     finally:
         finish(&call)
 
+
 # ---- densities -----------------------------------------------------------------------------
 
 
@@ -281,6 +289,19 @@ def mahalanobis_diag(out, tuple event_shape, value, loc, scale):
         finish(&call)
 
 
+def sum_events(out, tuple event_shape, value):
+    """``out += sum(value)`` over the trailing dims `event_shape`."""
+    cdef Call call
+    cdef intptr_t unit = size_of(event_shape)
+    start(&call, out.shape + event_shape, unit)
+    try:
+        add(&call, out[(...,) + (None,) * len(event_shape)], 0, True)
+        add(&call, value, 0)
+        run(&call, core.FD_sum_events, 1, unit)
+    finally:
+        finish(&call)
+
+
 def mahalanobis_tril(out, value, loc, factor, bint inverse, tuple sum_shape=()):
     """``out += |L^-1 (value - loc)|^2``, or ``|W (value - loc)|^2`` if `factor` is the inverse one, W.
 
@@ -306,6 +327,7 @@ def mahalanobis_tril(out, value, loc, factor, bint inverse, tuple sum_shape=()):
         PyMem_Free(scratch)
         finish(&call)
 
+
 # ---- the cdf family ------------------------------------------------------------------------
 
 cdef dict CDF_VERBS = {
@@ -329,6 +351,7 @@ def normal_cdf(str verb, out, value, loc, scale):
         run(&call, CDF_VERBS[verb], 30)
     finally:
         finish(&call)
+
 
 # ---- factors and validation ----------------------------------------------------------------
 
@@ -394,6 +417,11 @@ def first_not_finite(array):
 def first_not_positive(array):
     """Flat index of the first element that is not finite and above zero, or -1."""
     return first(core.FD_check_positive, array, 0)
+
+
+def first_not_probability(array):
+    """Flat index of the first element below 0 or above 1, or -1; NaN passes."""
+    return first(core.FD_check_probability, array, 0)
 
 
 def first_asymmetric(matrix):

@@ -28,6 +28,7 @@ cdef extern from "fastdist.h" nogil:
         FD_solve_tril
         FD_normal_log_prob
         FD_mahalanobis_diag
+        FD_sum_events
         FD_mahalanobis_solve
         FD_mahalanobis_multiply
         FD_normal_cdf
@@ -39,6 +40,7 @@ cdef extern from "fastdist.h" nogil:
         FD_pack_tril
         FD_check_finite
         FD_check_positive
+        FD_check_probability
         FD_check_symmetric
         FD_check_tril
 

@@ -7,7 +7,7 @@ cholesky           covariance -> L with L L' = covariance
 reverse_cholesky   precision -> W with W' W = precision, that is W = L^-1
 pack_tril          scale_tril -> L
 inverse            L -> W and back
-check_*            values; errors name parameter, shape and batch index
+check_*            values; errors name the parameter, the shape it came in and the batch index
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from numpy.linalg import LinAlgError
 
 from fastdist._kernels import bridge
 from fastdist._params import Real
+from fastdist._shapes import Shape
 
 # From this size on LAPACK's blocked factorisation (through numpy.linalg) is the faster one.
 LAPACK_DIM = 64
 
 
-def cholesky(name: str, matrix: Real) -> Real:
+def cholesky(name: str, matrix: Real, shape: Shape) -> Real:
     """Factors L of positive definite matrices; LinAlgError names the first that is not."""
     dim = matrix.shape[-1]
     factor = np.empty_like(matrix)
     found = bridge.cholesky(factor, matrix) if dim < LAPACK_DIM else _lapack_cholesky(factor, matrix)
     if found >= 0:
         raise LinAlgError(
-            f"{name} is not positive definite (to the precision of {matrix.dtype}): {_place(matrix, found)}"
+            f"{name} is not positive definite (to the precision of {matrix.dtype}): {_place(matrix, shape, found)}"
         )
     return factor
 
@@ -51,13 +52,13 @@ def _lapack_cholesky(factor: Real, matrix: Real) -> int:
     return -1
 
 
-def reverse_cholesky(name: str, matrix: Real) -> Real:
+def reverse_cholesky(name: str, matrix: Real, shape: Shape) -> Real:
     """Factors W of positive definite matrices; LinAlgError names the first that is not.
 
     The Cholesky factor C of the matrix with rows and columns in reverse order, reversed back,
     is upper triangular: it is W'.
     """
-    flipped = cholesky(name, np.ascontiguousarray(matrix[..., ::-1, ::-1]))
+    flipped = cholesky(name, np.ascontiguousarray(matrix[..., ::-1, ::-1]), shape)
     return np.ascontiguousarray(flipped[..., ::-1, ::-1].swapaxes(-1, -2))
 
 
@@ -78,7 +79,7 @@ def inverse(factor: Real) -> Real:
     return result
 
 
-def check_symmetric(name: str, matrix: Real) -> None:
+def check_symmetric(name: str, matrix: Real, shape: Shape) -> None:
     """Raise ValueError at the first matrix that is asymmetric beyond rounding."""
     found = bridge.first_asymmetric(matrix)
     if found >= 0:
@@ -86,11 +87,12 @@ def check_symmetric(name: str, matrix: Real) -> None:
         gap = np.abs(one - one.T)
         i, j = sorted(map(int, np.unravel_index(np.nanargmax(gap), gap.shape)))
         raise ValueError(
-            f"{name} must be symmetric: {_place(matrix, found)}, [{i}, {j}] = {one[i, j]} but [{j}, {i}] = {one[j, i]}"
+            f"{name} must be symmetric: {_place(matrix, shape, found)}, "
+            f"[{i}, {j}] = {one[i, j]} but [{j}, {i}] = {one[j, i]}"
         )
 
 
-def check_tril(name: str, matrix: Real) -> None:
+def check_tril(name: str, matrix: Real, shape: Shape) -> None:
     """Raise ValueError at the first matrix that is not lower triangular, finite, with positive diagonal."""
     found = bridge.first_not_tril(matrix)
     if found >= 0:
@@ -104,10 +106,10 @@ def check_tril(name: str, matrix: Real) -> None:
         for must, bad in reasons.items():
             if bad.any():
                 i, j = map(int, np.unravel_index(bad.argmax(), bad.shape))
-                raise ValueError(f"{name} {must}: {_place(matrix, found)}, [{i}, {j}] = {one[i, j]}")
+                raise ValueError(f"{name} {must}: {_place(matrix, shape, found)}, [{i}, {j}] = {one[i, j]}")
 
 
-def _place(matrix: Real, number: int) -> str:
+def _place(matrix: Real, shape: Shape, number: int) -> str:
     batch_shape = matrix.shape[:-2]
     index = tuple(map(int, np.unravel_index(number, batch_shape))) if batch_shape else ()
-    return f"shape {matrix.shape}, batch index {index}"
+    return f"shape {shape}, batch index {index}"

@@ -11,19 +11,19 @@ import math
 
 import numpy as np
 
+from fastdist._kernels import bridge
 from fastdist._params import Real
+from fastdist._shapes import Shape
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 HALF_LOG_2PI_E = 0.5 + HALF_LOG_2PI
 
 
-def sum_events(array: Real, event_shape: tuple[int, ...]) -> Real:
+def sum_events(array: Real, event_shape: Shape) -> Real:
     """`array` broadcast to end in `event_shape`, summed over those dims; nothing is expanded."""
-    n = len(event_shape)
-    array = array.reshape((1,) * (n - array.ndim) + array.shape)
-    axes = tuple(range(array.ndim - n, array.ndim))
-    repeats = math.prod(size for size, axis in zip(event_shape, axes, strict=True) if array.shape[axis] == 1)
-    return np.asarray(array.sum(axis=axes) * array.dtype.type(repeats))
+    result = np.zeros(array.shape[: max(array.ndim - len(event_shape), 0)], array.dtype)
+    bridge.sum_events(result, event_shape, array)
+    return result
 
 
 def finish_log_prob(mahalanobis: Real, dim: int, half_log_det: Real) -> None:

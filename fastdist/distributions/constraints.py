@@ -67,7 +67,8 @@ class _Independent(Constraint):
 
         def holds(value: NDArray[Any]) -> NDArray[np.bool_]:
             good = base.check(value)
-            return good.reshape(*good.shape[: good.ndim - ndims], math.prod(good.shape[good.ndim - ndims :])).all(-1)
+            batch_shape, event_shape = good.shape[: good.ndim - ndims], good.shape[good.ndim - ndims :]
+            return np.asarray(good.reshape(*batch_shape, math.prod(event_shape)).all(-1))
 
         super().__init__(f"independent({base!r}, {ndims})", base.event_dim + ndims, holds)
 
@@ -93,7 +94,8 @@ def _is_tril(value: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _is_positive_definite(value: NDArray[Any]) -> NDArray[np.bool_]:
-    symmetric = np.isclose(value, value.swapaxes(-1, -2), rtol=1e-6, atol=0).all((-2, -1)) & np.isfinite(value).all((-2, -1))
+    close = np.isclose(value, value.swapaxes(-1, -2), rtol=1e-6, atol=0)
+    symmetric = close.all((-2, -1)) & np.isfinite(value).all((-2, -1))
     eigenvalues = np.linalg.eigvalsh(np.where(symmetric[..., None, None], value, 0))
     result: NDArray[np.bool_] = symmetric & (eigenvalues > 0).all(-1)
     return result

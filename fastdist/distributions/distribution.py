@@ -2,10 +2,11 @@
 
 A subclass keeps its arrays in `_arrays` (unbroadcast, see fastdist._params) and says in
 `_core_ndim` how many of each one's trailing dims are its own; expand, indexing and overlap
-checks follow from that. It fills packed memory in two hooks:
+checks follow from that. Its numbers come in three hooks:
 
 _draw(noise, out)                      the noise's next draw of out.shape
 _log_prob(value, event_ndim, out)      log density, summed over `event_ndim` trailing dims of value
+_entropy(event_ndim)                   entropy, likewise; unbroadcast
 """
 
 from __future__ import annotations
@@ -190,6 +191,9 @@ class Distribution:
 
     def entropy(self) -> Real:
         """Differential entropy in nats; shape `batch_shape`."""
+        return _params.filled(self._entropy(len(self._event_shape)), self._batch_shape)
+
+    def _entropy(self, event_ndim: int) -> Real:
         raise NotImplementedError
 
     def perplexity(self) -> Real:
@@ -286,5 +290,6 @@ class Distribution:
         return {name: self._view(name) for name in self._arrays}
 
     def __repr__(self) -> str:
-        shown = (f"{name}: {array if array.size == 1 else array.shape}" for name, array in self._shown().items())
+        parameters = self._shown().items()
+        shown = (f"{name}: {array if array.size == 1 else array.shape}" for name, array in parameters)
         return f"{type(self).__name__}({', '.join(shown)})"

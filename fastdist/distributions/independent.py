@@ -6,7 +6,7 @@ from typing import ClassVar, SupportsIndex
 
 import numpy as np
 
-from fastdist import _params, _shapes
+from fastdist import _shapes
 from fastdist._kernels.bridge import Noise
 from fastdist._params import Real
 from fastdist._shapes import Shape, ShapeLike
@@ -61,7 +61,9 @@ class Independent(Distribution):
         validate_args: bool | None = None,
     ) -> None:
         if not isinstance(base_distribution, Distribution):
-            raise TypeError(f"base_distribution must be a Distribution, got {type(base_distribution).__name__}")
+            raise TypeError(
+                f"base_distribution must be a Distribution, got {type(base_distribution).__name__}"
+            )
         n = _shapes.parse_int("reinterpreted_batch_ndims", reinterpreted_batch_ndims)
         base_shape = base_distribution.batch_shape
         if n < 0:
@@ -126,10 +128,8 @@ class Independent(Distribution):
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         self._base._log_prob(value, event_ndim, out)
 
-    def entropy(self) -> Real:
-        """Sum of the base's entropies over the reinterpreted dims; shape `batch_shape`."""
-        axes = tuple(range(-self._ndims, 0))
-        return np.sum(self._base.entropy(), axis=axes, out=np.empty(self._batch_shape, self._dtype))
+    def _entropy(self, event_ndim: int) -> Real:
+        return self._base._entropy(event_ndim)
 
     def _tail(self) -> Shape:
         """The reinterpreted dims."""
@@ -139,12 +139,15 @@ class Independent(Distribution):
         """The same distribution broadcast to another batch shape. See `Distribution.expand`."""
         shape = _shapes.parse_shape("batch_shape", batch_shape)
         _shapes.check_broadcast_to("batch_shape", self._batch_shape, shape)
-        return Independent(self._base.expand(shape + self._tail()), self._ndims, validate_args=self._validate_args)
+        return Independent(
+            self._base.expand(shape + self._tail()), self._ndims, validate_args=self._validate_args
+        )
 
     def __getitem__(self, index: Index | tuple[Index, ...]) -> Independent:
         """Part of the batch, by basic indexing of its dims: ints, slices, ``...`` and None."""
         entries, _ = self._parse_index(index)
-        return Independent(self._base[entries + (slice(None),) * self._ndims], self._ndims)
+        base = self._base[entries + (slice(None),) * self._ndims]
+        return Independent(base, self._ndims, validate_args=self._validate_args)
 
     def __repr__(self) -> str:
         return f"Independent({self._base!r}, {self._ndims})"

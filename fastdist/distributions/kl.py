@@ -44,7 +44,8 @@ def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Calla
     Returns
     -------
     callable
-        A decorator for a function of (p, q) that returns an array of the broadcast batch shape.
+        A decorator for a function of (p, q) that returns an array which broadcasts to their
+        common batch shape.
 
     Raises
     ------
@@ -102,11 +103,17 @@ def kl_divergence(p: Distribution, q: Distribution) -> Real:
     for name, d in (("p", p), ("q", q)):
         if not isinstance(d, Distribution):
             raise TypeError(f"{name} must be a Distribution, got {type(d).__name__}")
+    divergence = np.asarray(_divergence(p, q))
+    return _params.filled(divergence, _shapes.broadcast_shapes(p=p.batch_shape, q=q.batch_shape))
+
+
+def _divergence(p: Distribution, q: Distribution) -> Real:
+    """What the rule for p and q gives, unbroadcast."""
     for cls_p in type(p).__mro__:
         for cls_q in type(q).__mro__:
             rule = _rules.get((cls_p, cls_q))
             if rule is not None:
-                return np.asarray(rule(p, q))
+                return rule(p, q)
     raise NotImplementedError(
         f"no KL divergence is registered for {type(p).__name__} and {type(q).__name__}; see register_kl"
     )
@@ -122,17 +129,20 @@ def _common(p: Distribution, q: Distribution) -> tuple[Shape, _params.RealDType]
 
 @register_kl(Normal, Normal)
 def _kl_normal_normal(p: Normal, q: Normal) -> Real:
-    shape, dtype = _common(p, q)
+    _, dtype = _common(p, q)
     loc_p, scale_p, loc_q, scale_q = (
         _params.pack(d._arrays[name], dtype) for d in (p, q) for name in ("loc", "scale")
     )
-    # (ratio^2 - 1) / 2 - log(ratio) with ratio = 1 + r: nothing is lost as the scales near each
-    # other, nor when they are hundreds of powers of ten apart.
+    # (ratio^2 - 1) / 2 - log(ratio) with ratio = 1 + r keeps what is left as the scales near each
+    # other; far apart, the ratio itself may under- or overflow where its logarithm does not.
     r = (scale_p - scale_q) / scale_q
     near = np.abs(r) < 0.5
-    log_ratio = np.where(near, np.log1p(np.where(near, r, 0)), np.log(scale_p) - np.log(scale_q))
+    ratio = scale_p / scale_q
+    normal = (ratio >= np.finfo(dtype).tiny) & (ratio <= np.finfo(dtype).max)
+    far = np.where(normal, np.log(np.where(normal, ratio, 1)), np.log(scale_p) - np.log(scale_q))
+    log_ratio = np.where(near, np.log1p(np.where(near, r, 0)), far)
     m = (loc_p - loc_q) / scale_q
-    return _params.filled(np.asarray(0.5 * (r * (r + 2) + m * m) - log_ratio), shape)
+    return np.asarray(0.5 * (r * (r + 2) + m * m) - log_ratio)
 
 
 def _gaussian_kl(trace_and_m: Real, dim: int, half_log_det_p: Real, half_log_det_q: Real) -> Real:
@@ -161,7 +171,7 @@ def _kl_mvn_mvn(p: MultivariateNormal, q: MultivariateNormal) -> Real:
         q._inverse,
         sum_shape=(dim,),
     )
-    return _gaussian_kl(result, dim, p._half_log_det, q._half_log_det)
+    return _gaussian_kl(result, dim, p._half_log_det(dtype), q._half_log_det(dtype))
 
 
 @register_kl(Independent, Independent)
@@ -171,10 +181,7 @@ def _kl_independent_independent(p: Independent, q: Independent) -> Real:
             "reinterpreted_batch_ndims differ: "
             f"p {p.reinterpreted_batch_ndims}, q {q.reinterpreted_batch_ndims}"
         )
-    shape, dtype = _common(p, q)
-    parts = kl_divergence(p.base_dist, q.base_dist)
-    axes = tuple(range(-p.reinterpreted_batch_ndims, 0))
-    return np.sum(parts, axis=axes, out=np.empty(shape, dtype))
+    return sum_events(np.asarray(_divergence(p.base_dist, q.base_dist)), p._tail())
 
 
 def _diagonal(d: Independent) -> tuple[Real, Real]:
@@ -197,7 +204,9 @@ def _kl_independent_mvn(p: Independent, q: MultivariateNormal) -> Real:
     inverse = q._arrays["_factor"] if q._inverse else _factors.inverse(q._arrays["_factor"])
     columns = np.hypot.reduce(_params.pack(inverse, dtype), axis=-1, initial=0)
     result += np.square(scale * columns).sum(-1)
-    return _gaussian_kl(result, math.prod(p.event_shape), sum_events(np.log(scale), p.event_shape), q._half_log_det)
+    return _gaussian_kl(
+        result, math.prod(p.event_shape), sum_events(np.log(scale), p.event_shape), q._half_log_det(dtype)
+    )
 
 
 @register_kl(MultivariateNormal, Independent)
@@ -208,4 +217,6 @@ def _kl_mvn_independent(p: MultivariateNormal, q: Independent) -> Real:
     result += np.square((_params.pack(p._arrays["loc"], dtype) - loc) / scale).sum(-1)
     # Row i of L_p is shrunk by scale_i, and its length is the standard deviation.
     result += np.square(_params.pack(p.stddev, dtype) / scale).sum(-1)
-    return _gaussian_kl(result, math.prod(p.event_shape), p._half_log_det, sum_events(np.log(scale), p.event_shape))
+    return _gaussian_kl(
+        result, math.prod(p.event_shape), p._half_log_det(dtype), sum_events(np.log(scale), p.event_shape)
+    )

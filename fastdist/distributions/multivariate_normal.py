@@ -12,6 +12,7 @@ so that a precision matrix is never inverted. The three matrices convert lazily.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,10 +21,10 @@ from numpy.typing import ArrayLike
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise
-from fastdist._params import Real
+from fastdist._params import Real, RealDType
 from fastdist._shapes import Shape
 from fastdist.distributions import _factors, constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI_E, finish_log_prob
+from fastdist.distributions._gaussian import HALF_LOG_2PI_E, finish_log_prob, sum_events
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution
 
@@ -108,28 +109,28 @@ class MultivariateNormal(Distribution):
                 f"got {' and '.join(given) or 'none'}"
             )
         (name,) = given
-        arrays = _params.parameters(self._core_ndim, (name,), loc=loc, **given)
-        loc, matrix = arrays["loc"], arrays[name]
-        if loc.ndim == 0:
+        arrays, shapes = _params.parameters(self._core_ndim, (name,), loc=loc, **given)
+        matrix, loc_shape, matrix_shape = arrays[name], shapes["loc"], shapes[name]
+        if not loc_shape:
             raise ValueError("loc must have at least one dim, got shape ()")
-        if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
-            raise ValueError(f"{name} must have shape (..., d, d), got {matrix.shape}")
-        if loc.shape[-1] != matrix.shape[-1]:
-            raise ValueError(f"loc {loc.shape} and {name} {matrix.shape} differ in event size")
-        batch_shape = _shapes.broadcast_shapes(**{"loc": loc.shape[:-1], name: matrix.shape[:-2]})
-        self._set_up(arrays, batch_shape, loc.shape[-1:], loc.dtype, validate_args)
+        if len(matrix_shape) < 2 or matrix_shape[-1] != matrix_shape[-2]:
+            raise ValueError(f"{name} must have shape (..., d, d), got {matrix_shape}")
+        if loc_shape[-1] != matrix_shape[-1]:
+            raise ValueError(f"loc {loc_shape} and {name} {matrix_shape} differ in event size")
+        batch_shape = _shapes.broadcast_shapes(**{"loc": loc_shape[:-1], name: matrix_shape[:-2]})
+        self._set_up(arrays, batch_shape, loc_shape[-1:], matrix.dtype, validate_args)
         self._given = name
         if self._validate_args:
-            _params.check_finite("loc", loc)
+            _params.check_finite("loc", arrays["loc"], loc_shape)
         if name == "scale_tril":
             if self._validate_args:
-                _factors.check_tril(name, matrix)
+                _factors.check_tril(name, matrix, matrix_shape)
             arrays["_factor"] = _factors.pack_tril(arrays.pop(name))
         else:
             if self._validate_args:
-                _factors.check_symmetric(name, matrix)
+                _factors.check_symmetric(name, matrix, matrix_shape)
             make = _factors.reverse_cholesky if self._inverse else _factors.cholesky
-            arrays["_factor"] = make(name, matrix)
+            arrays["_factor"] = make(name, matrix, matrix_shape)
 
     # ---- parameters --------------------------------------------------------------------
 
@@ -178,7 +179,8 @@ class MultivariateNormal(Distribution):
         tril = factor.swapaxes(-1, -2)
         if name == "scale_tril":
             return tril
-        return np.matmul(factor, tril) if want_inverse else np.matmul(tril, factor)  # W'W or LL'
+        result: Real = np.matmul(factor, tril) if want_inverse else np.matmul(tril, factor)  # W'W or LL'
+        return result
 
     # ---- moments -----------------------------------------------------------------------
 
@@ -215,11 +217,10 @@ class MultivariateNormal(Distribution):
         norms: Real = np.hypot.reduce(self._arrays["scale_tril"], axis=-1)
         return norms
 
-    @property
-    def _half_log_det(self) -> Real:
-        """Log of the determinant of scale_tril; shape: the matrix's batch, unbroadcast."""
+    def _half_log_det(self, dtype: RealDType) -> Real:
+        """Log of the determinant of scale_tril, in `dtype`; shape: the matrix's batch, unbroadcast."""
         diagonal = np.diagonal(self._arrays["_factor"], axis1=-2, axis2=-1)
-        log_det = np.asarray(np.log(diagonal).sum(-1))
+        log_det = np.asarray(np.log(diagonal, dtype=dtype).sum(-1))
         return -log_det if self._inverse else log_det
 
     # ---- draws and densities -------------------------------------------------------------
@@ -229,26 +230,30 @@ class MultivariateNormal(Distribution):
         bridge.draw_tril(noise, out, self._batch_shape, arrays["loc"], arrays["_factor"], self._inverse)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
-        if event_ndim > 1:
-            n = event_ndim - 1
-            parts = np.empty(out.shape + self._batch_shape[len(self._batch_shape) - n :], out.dtype)
-            self._log_prob(value, 1, parts)
-            np.sum(parts, axis=tuple(range(-n, 0)), out=out)
-            return
+        summed = self._summed_shape(event_ndim)
         out.fill(0)
-        self._add_mahalanobis(value, out)
-        finish_log_prob(out, self._event_shape[0], self._half_log_det)
+        self._add_mahalanobis(value, out, summed)
+        dim = self._event_shape[0] * math.prod(summed)
+        finish_log_prob(out, dim, sum_events(self._half_log_det(out.dtype), summed))
 
-    def _add_mahalanobis(self, value: Real, out: Real, loc: Real | None = None) -> None:
-        """``out += |L^-1 (value - loc)|^2``, with this distribution's loc unless another is given."""
-        loc = self._arrays["loc"] if loc is None else loc
-        loc, factor = (_params.pack(array, out.dtype) for array in (loc, self._arrays["_factor"]))
-        bridge.mahalanobis_tril(out, value, loc, factor, self._inverse)
+    def _summed_shape(self, event_ndim: int) -> Shape:
+        """The batch dims among the last `event_ndim` dims of a value."""
+        return self._batch_shape[len(self._batch_shape) - (event_ndim - 1) :]
+
+    def _add_mahalanobis(self, value: Real, out: Real, summed: Shape = ()) -> None:
+        """``out += |L^-1 (value - loc)|^2``, summed over the batch dims `summed`."""
+        loc, factor = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "_factor"))
+        bridge.mahalanobis_tril(out, value, loc, factor, self._inverse, summed)
 
     def entropy(self) -> Real:
         r"""Differential entropy :math:`\tfrac{1}{2} \log\det(2 \pi e \Sigma)` in nats; shape `batch_shape`."""
-        constant = self._dtype.type(self._event_shape[0] * HALF_LOG_2PI_E)
-        return _params.filled(self._half_log_det + constant, self._batch_shape)
+        return super().entropy()
+
+    def _entropy(self, event_ndim: int) -> Real:
+        summed = self._summed_shape(event_ndim)
+        dim = self._event_shape[0] * math.prod(summed)
+        half_log_det = sum_events(self._half_log_det(self._dtype), summed)
+        return np.asarray(half_log_det + self._dtype.type(dim * HALF_LOG_2PI_E))
 
     def _shown(self) -> dict[str, Real]:
         return {"loc": self.loc, self._given: self._matrix(self._given)}

@@ -60,13 +60,12 @@ class Normal(Distribution):
     _core_ndim: ClassVar[dict[str, int]] = {"loc": 0, "scale": 0}
 
     def __init__(self, loc: ArrayLike, scale: ArrayLike, *, validate_args: bool | None = None) -> None:
-        arrays = _params.parameters(self._core_ndim, loc=loc, scale=scale)
-        loc, scale = arrays["loc"], arrays["scale"]
-        batch_shape = _shapes.broadcast_shapes(loc=loc.shape, scale=scale.shape)
-        self._set_up(arrays, batch_shape, (), scale.dtype, validate_args)
+        arrays, shapes = _params.parameters(self._core_ndim, loc=loc, scale=scale)
+        batch_shape = _shapes.broadcast_shapes(**shapes)
+        self._set_up(arrays, batch_shape, (), arrays["loc"].dtype, validate_args)
         if self._validate_args:
-            _params.check_finite("loc", loc)
-            _params.check_positive("scale", scale)
+            _params.check_finite("loc", arrays["loc"], shapes["loc"])
+            _params.check_positive("scale", arrays["scale"], shapes["scale"])
 
     @property
     def support(self) -> Constraint:
@@ -108,20 +107,26 @@ class Normal(Distribution):
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         loc, scale = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "scale"))
-        log_scale = np.asarray(np.log(scale))
         if event_ndim == 0:
+            # Where the logarithms are as large as the result they are made in it.
+            log_scale = np.asarray(np.log(scale, out=out if scale.shape == out.shape else None))
             bridge.normal_log_prob(out, value, loc, scale, log_scale)
             return
         event_shape = self._batch_shape[len(self._batch_shape) - event_ndim :]
-        half_log_det = sum_events(log_scale, event_shape)
         out.fill(0)
         bridge.mahalanobis_diag(out, event_shape, value, loc, scale)
-        finish_log_prob(out, math.prod(event_shape), half_log_det)
+        finish_log_prob(out, math.prod(event_shape), sum_events(np.log(scale), event_shape))
 
     def entropy(self) -> Real:
         r"""Differential entropy :math:`\log(\sigma \sqrt{2 \pi e})` in nats; shape `batch_shape`."""
-        entropy = np.log(self._arrays["scale"]) + self._dtype.type(HALF_LOG_2PI_E)
-        return _params.filled(entropy, self._batch_shape)
+        return super().entropy()
+
+    def _entropy(self, event_ndim: int) -> Real:
+        event_shape = self._batch_shape[len(self._batch_shape) - event_ndim :]
+        log_scale = np.asarray(np.log(self._arrays["scale"]))
+        total = sum_events(log_scale, event_shape) if event_ndim else log_scale
+        total += math.prod(event_shape) * HALF_LOG_2PI_E
+        return total
 
     # ---- the cdf family ------------------------------------------------------------------
 
@@ -167,7 +172,7 @@ class Normal(Distribution):
     def _cdf(self, verb: str, value: ArrayLike, out: Real | None) -> Real:
         array, value_shape, dtype = _params.values(value, self._dtype)
         if verb == "icdf" and self._validate_args:
-            _params.check_none("value", array, (array < 0) | (array > 1), "must be a probability in [0, 1]")
+            _params.check_probability("value", array, value_shape)
         shape = _shapes.broadcast_shapes(value=value_shape, distribution=self._batch_shape)
         destination = Destination(out, shape, dtype, [array, *self._inputs()])
         loc, scale = (_params.pack(self._arrays[name], dtype) for name in ("loc", "scale"))

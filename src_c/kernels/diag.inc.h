@@ -86,17 +86,32 @@ static void FD_NAME(normal_log_prob)(const fd_job *job, intptr_t begin, intptr_t
         FD_BY_STEPS(FD_LOCAL(normal_log_prob_run), run.n, AT(0), AT(1), STEP(1), AT(4), AT(2), AT(3));
 }
 
-enum { FD_LOCAL(sum_lanes) = FD_SUM_BYTES / sizeof(REAL) };
-/* Lane sums longer than this are folded into a double, so that a float32 sum of any length is
- * right to some 64 roundings. */
-enum { FD_LOCAL(sum_chunk) = 1024 };
+/* ---- sums over events ---------------------------------------------------------------
+ * In an order that depends on nothing but the event's size, so that layout, broadcast and
+ * vector width leave the bits alone: lane j of the accumulators takes elements j, j + lanes, ...
+ * of a chunk, the lanes are added halves onto halves, the chunks' totals in double. A float32
+ * sum of any length is thus right to some 64 roundings. */
+enum { FD_LOCAL(sum_lanes) = FD_SUM_BYTES / sizeof(REAL), FD_LOCAL(sum_chunk) = 1024 };
 
-/* The accumulators added up, halves onto halves. */
-FD_INLINE double FD_LOCAL(fold)(const VEC *sum)
+/* What is summed: the elements or their squares (literals). */
+enum { FD_LOCAL(plain), FD_LOCAL(squared) };
+
+FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
 {
-    enum { N = FD_LOCAL(sum_lanes) };
+    enum { N = FD_LOCAL(sum_lanes), N_VEC = N / V(lanes) };
+    VEC sum[N_VEC];
+    for (int j = 0; j < N_VEC; j++)
+        sum[j] = V(set1)(0);
+    for (intptr_t i = 0; i < n; i += N)
+        for (int j = 0; j < N_VEC; j++) {
+            const intptr_t at = i + j * V(lanes), m = n - at;
+            if (m <= 0)
+                break;
+            const VEC y = m >= V(lanes) ? V(load)(x + at) : V(load_first)(x + at, m);
+            sum[j] = what == FD_LOCAL(squared) ? V(fma)(y, y, sum[j]) : V(add)(y, sum[j]);
+        }
     REAL lane[N];
-    for (int j = 0; j < N / V(lanes); j++)
+    for (int j = 0; j < N_VEC; j++)
         V(store)(lane + j * V(lanes), sum[j]);
     for (int half = N / 2; half > 0; half /= 2)
         for (int j = 0; j < half; j++)
@@ -104,54 +119,71 @@ FD_INLINE double FD_LOCAL(fold)(const VEC *sum)
     return (double)lane[0];
 }
 
-/* sum over i < n of ((x_i - loc_i) / scale_i)^2 */
-FD_INLINE double FD_LOCAL(squares_run)(intptr_t n, const REAL *x, intptr_t x_step, const REAL *loc,
-                                       const REAL *scale, int loc_step, int scale_step)
+FD_INLINE double FD_LOCAL(sum_squares)(intptr_t n, const REAL *x)
 {
-    enum { N = FD_LOCAL(sum_lanes), N_VEC = N / V(lanes) };
     double total = 0;
-    for (intptr_t from = 0; from < n; from += FD_LOCAL(sum_chunk)) {
-        const intptr_t to = fd_min(from + FD_LOCAL(sum_chunk), n);
-        VEC sum[N_VEC];
-        for (int j = 0; j < N_VEC; j++)
-            sum[j] = V(set1)(0);
-        for (intptr_t i = from; i < to; i += N) {
-            for (int j = 0; j < N_VEC; j++) {
-                const intptr_t at = i + j * V(lanes), m = to - at;
-                if (m <= 0)
-                    break;
-                VEC z;
-                if (m >= V(lanes)) {
-                    z = V(sub)(FD_LOCAL(pick)(x, x_step, at), FD_LOCAL(pick)(loc, loc_step, at));
-                    z = V(div)(z, FD_LOCAL(pick)(scale, scale_step, at));
-                } else {
-                    z = V(sub)(FD_LOCAL(pick_first)(x, x_step, at, m),
-                               FD_LOCAL(pick_first)(loc, loc_step, at, m));
-                    z = V(div)(z, FD_LOCAL(pick_first)(scale, scale_step, at, m));
-                    z = V(keep_first)(z, m);
-                }
-                sum[j] = V(fma)(z, z, sum[j]);
-            }
-        }
-        total += FD_LOCAL(fold)(sum);
-    }
+    for (intptr_t i = 0; i < n; i += FD_LOCAL(sum_chunk))
+        total += FD_LOCAL(sum_of_chunk)(FD_LOCAL(squared), fd_min(FD_LOCAL(sum_chunk), n - i), x + i);
     return total;
 }
 
-#define FD_ADD_SQUARES(out, ...) (*(out) += (REAL)FD_LOCAL(squares_run)(__VA_ARGS__))
-
-static void FD_NAME(mahalanobis_diag)(const fd_job *job, intptr_t begin, intptr_t end)
+FD_INLINE void FD_LOCAL(standardize_run)(intptr_t n, REAL *z, const REAL *x, intptr_t x_step,
+                                         const REAL *loc, const REAL *scale, int loc_step, int scale_step)
 {
-    const intptr_t loc_step = STEP(2), scale_step = STEP(3);
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        if (STEP(0) == 0) {
-            FD_BY_STEPS(FD_ADD_SQUARES, AT(0), run.n, AT(1), STEP(1), AT(2), AT(3));
-        } else { /* events of one element */
-            for (intptr_t i = 0; i < run.n; i++)
-                FD_ADD_SQUARES(AT(0) + i * STEP(0), 1, AT(1) + i * STEP(1), 0, AT(2) + i * loc_step,
-                               AT(3) + i * scale_step, 0, 0);
+    for (intptr_t i = 0; i < n; i += V(lanes)) {
+        const intptr_t m = n - i;
+        if (m >= V(lanes)) {
+            const VEC y = V(sub)(FD_LOCAL(pick)(x, x_step, i), FD_LOCAL(pick)(loc, loc_step, i));
+            V(store)(z + i, V(div)(y, FD_LOCAL(pick)(scale, scale_step, i)));
+        } else {
+            const VEC y = V(sub)(FD_LOCAL(pick_first)(x, x_step, i, m), FD_LOCAL(pick_first)(loc, loc_step, i, m));
+            V(store_first)(z + i, V(div)(y, FD_LOCAL(pick_first)(scale, scale_step, i, m)), m);
         }
     }
 }
-#undef FD_ADD_SQUARES
+
+/* Gathers events chunk by chunk from the runs they come in, and adds up each. */
+FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+{
+    enum { CHUNK = FD_LOCAL(sum_chunk) };
+    const intptr_t loc_step = STEP(2), scale_step = STEP(3);
+    REAL chunk[CHUNK];
+    intptr_t filled = 0, left = job->dim; /* elements in the chunk; of the event, still to come */
+    double total = 0;
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
+        intptr_t n;
+        for (intptr_t i = 0; i < run.n; i += n) {
+            n = fd_min(fd_min(run.n - i, CHUNK - filled), left);
+            const REAL *x = AT(1) + i * STEP(1);
+            if (what == FD_LOCAL(squared)) {
+                const REAL *loc = AT(2) + i * loc_step, *scale = AT(3) + i * scale_step;
+                FD_BY_STEPS(FD_LOCAL(standardize_run), n, chunk + filled, x, STEP(1), loc, scale);
+            } else {
+                for (intptr_t k = 0; k < n; k++)
+                    chunk[filled + k] = x[k * STEP(1)];
+            }
+            filled += n;
+            left -= n;
+            if (filled == CHUNK || left == 0) {
+                total += FD_LOCAL(sum_of_chunk)(what, filled, chunk);
+                filled = 0;
+            }
+            if (left == 0) {
+                AT(0)[i * STEP(0)] += (REAL)total;
+                total = 0;
+                left = job->dim;
+            }
+        }
+    }
+}
+
+static void FD_NAME(mahalanobis_diag)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(sum_runs)(FD_LOCAL(squared), job, begin, end);
+}
+
+static void FD_NAME(sum_events)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(sum_runs)(FD_LOCAL(plain), job, begin, end);
+}
 #undef FD_BY_STEPS

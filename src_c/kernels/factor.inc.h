@@ -63,27 +63,23 @@ static void FD_NAME(cholesky)(const fd_job *job, intptr_t begin, intptr_t end)
         }
 }
 
-static void FD_NAME(check_finite)(const fd_job *job, intptr_t begin, intptr_t end)
-{
-    const REAL *x = job->operand[0];
-    int good = 1;
-    for (intptr_t i = begin; i < end; i++)
-        good &= (x[i] >= -REAL_MAX) & (x[i] <= REAL_MAX);
-    for (intptr_t i = begin; !good && i < end; i++)
-        if (!isfinite(x[i]))
-            FD_LOCAL(note)(job, 1, i);
-}
+/* The whole range at a glance, which vectorises; the culprit only if there is one. */
+#define FD_CHECK_KERNEL(verb, good)                                                            \
+    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        const REAL *x = job->operand[0];                                                       \
+        int all = 1;                                                                           \
+        for (intptr_t i = begin; i < end; i++)                                                 \
+            all &= (good);                                                                     \
+        for (intptr_t i = begin; !all && i < end; i++)                                         \
+            if (!(good))                                                                       \
+                FD_LOCAL(note)(job, 1, i);                                                     \
+    }
 
-static void FD_NAME(check_positive)(const fd_job *job, intptr_t begin, intptr_t end)
-{
-    const REAL *x = job->operand[0];
-    int good = 1;
-    for (intptr_t i = begin; i < end; i++)
-        good &= (x[i] > 0) & (x[i] <= REAL_MAX);
-    for (intptr_t i = begin; !good && i < end; i++)
-        if (!(x[i] > 0 && x[i] <= REAL_MAX))
-            FD_LOCAL(note)(job, 1, i);
-}
+FD_CHECK_KERNEL(check_finite, (x[i] >= -REAL_MAX) & (x[i] <= REAL_MAX))
+FD_CHECK_KERNEL(check_positive, (x[i] > 0) & (x[i] <= REAL_MAX))
+FD_CHECK_KERNEL(check_probability, !((x[i] < 0) | (x[i] > 1)))
+#undef FD_CHECK_KERNEL
 
 /* |a_ij - a_ji| against sqrt(a_ii a_jj), which bounds |a_ij| in a positive definite matrix
  * whatever the units of its rows. NaN passes: cholesky finds it. */

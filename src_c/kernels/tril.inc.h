@@ -126,8 +126,7 @@ static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
  * without a NaN among the operands the distance is then infinite. */
 FD_INLINE REAL FD_LOCAL(squared_norm)(intptr_t dim, const REAL *white, const REAL *value, const REAL *loc)
 {
-    const REAL zero = 0, one = 1;
-    const REAL norm = (REAL)FD_LOCAL(squares_run)(dim, white, 1, &zero, &one, 0, 0);
+    const REAL norm = (REAL)FD_LOCAL(sum_squares)(dim, white);
     if (!isnan(norm))
         return norm;
     int infinite = 0;

@@ -1,0 +1,1 @@
+"""Bundled measurements, for the demo: see README.md beside this file."""
