@@ -1,0 +1,104 @@
+"""What the tests share: parameters, array layouts, comparisons."""
+
+import numpy as np
+from numpy.testing import assert_array_equal
+
+import fastdist as fd
+
+DTYPES = (np.float32, np.float64)
+MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")
+
+
+def random_tril(g, shape, dtype=np.float64):
+    """Well-conditioned lower factors of shape (..., d, d)."""
+    d = shape[-1]
+    tril = np.tril(g.uniform(-1, 1, shape)) / max(d, 1)
+    tril[..., range(d), range(d)] = g.uniform(0.5, 1.5, shape[:-1])
+    return tril.astype(dtype)
+
+
+def matrix_of(name, tril):
+    """The matrix called `name` of the Gaussian whose factor is `tril`, symmetric to the last bit."""
+    if name == "scale_tril":
+        return tril
+    wide = tril.astype(np.float64)
+    covariance = wide @ wide.swapaxes(-1, -2)
+    matrix = covariance if name == "covariance_matrix" else np.linalg.inv(covariance)
+    return ((matrix + matrix.swapaxes(-1, -2)) / 2).astype(tril.dtype)
+
+
+def random_mvn(name, loc_shape, matrix_shape, dtype=np.float64, seed=0):
+    g = np.random.default_rng(seed)
+    tril = random_tril(g, matrix_shape, dtype)
+    return fd.MultivariateNormal(g.normal(size=loc_shape).astype(dtype), **{name: matrix_of(name, tril)})
+
+
+def random_normal(loc_shape=(3, 2), scale_shape=(3, 2), dtype=np.float64, seed=0):
+    g = np.random.default_rng(seed)
+    return fd.Normal(g.normal(size=loc_shape).astype(dtype), g.uniform(0.5, 2, scale_shape).astype(dtype))
+
+
+def one_of_each(dtype=np.float64):
+    """A distribution of every kind, all of them with batch_shape (4, 3)."""
+    return {
+        "Normal": random_normal((4, 3), (3,), dtype),
+        **{name: random_mvn(name, (3, 5), (4, 1, 5, 5), dtype) for name in MATRICES},
+        "Independent(Normal)": fd.Independent(random_normal((4, 3, 2), (3, 1), dtype), 1),
+        "Independent(MVN)": fd.Independent(random_mvn("scale_tril", (4, 3, 2, 5), (2, 5, 5), dtype), 1),
+    }
+
+
+KINDS = tuple(one_of_each())
+
+
+def assert_same_bits(a, b):
+    """Equal in type, shape, dtype and every bit, sign of zero included; NaNs are all one."""
+    assert type(a) is type(b) is np.ndarray
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    assert_array_equal(a, b)
+    assert_array_equal(np.signbit(a[~np.isnan(a)]), np.signbit(b[~np.isnan(b)]))
+
+
+def state_of(g):
+    """A generator's state as text, to compare."""
+    return repr(g.bit_generator.state)
+
+
+def _strided(a):
+    wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), np.nan, a.dtype)
+    wide[..., ::2] = a
+    return wide[..., ::2]
+
+
+def _reversed(a):
+    back = (slice(None, None, -1),) * a.ndim
+    return a[back].copy()[back]
+
+
+def _read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def _unaligned(a):
+    result = np.ndarray(a.shape, a.dtype, bytearray(a.nbytes + 1), 1)
+    result[...] = a
+    assert not result.flags.aligned
+    return result
+
+
+def _outer_transposed(a):
+    return np.ascontiguousarray(a.swapaxes(0, 1)).swapaxes(0, 1)
+
+
+LAYOUTS = {
+    "strided": _strided,
+    "negative strides": _reversed,
+    "Fortran": np.asfortranarray,
+    "outer dims transposed": _outer_transposed,
+    "read-only": _read_only,
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
+    "unaligned": _unaligned,
+    "subclass": lambda a: a.copy().view(type("Sub", (np.ndarray,), {})),
+}

@@ -1,0 +1,161 @@
+"""A row gives the same bits wherever it falls, and on every instruction set."""
+
+import numpy as np
+import pytest
+from cases import (
+    DTYPES,
+    KINDS,
+    MATRICES,
+    assert_same_bits,
+    matrix_of,
+    one_of_each,
+    random_mvn,
+    random_normal,
+    random_tril,
+)
+
+import fastdist as fd
+
+
+def contiguous(array):
+    return np.array(array, order="C")
+
+
+def alone(d, index):
+    """One distribution of a batch, rebuilt from its parameters."""
+    if isinstance(d, fd.Independent):
+        return fd.Independent(alone(d.base_dist, index), d.reinterpreted_batch_ndims)
+    if isinstance(d, fd.Normal):
+        return fd.Normal(d.loc[index].copy(), d.scale[index].copy())
+    name = d._given
+    return fd.MultivariateNormal(d.loc[index].copy(), **{name: getattr(d, name)[index].copy()})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_alone(kind, dtype, isa):
+    """Drawn one by one from one stream, and looked at one by one, it is what it is in the batch."""
+    d = one_of_each(dtype)[kind]
+    g = np.random.default_rng(0)
+    x = d.sample((33,), rng=0)
+    log_prob, entropy = d.log_prob(x), d.entropy()
+    rows = {index: alone(d, index) for index in np.ndindex(4, 3)}
+    for s in range(33):
+        for index, row in rows.items():
+            assert_same_bits(row.sample(rng=g), contiguous(x[(s, *index)]))
+            assert_same_bits(row.log_prob(x[(s, *index)]), contiguous(log_prob[(s, *index)]))
+    for index, row in rows.items():
+        assert_same_bits(row.entropy(), contiguous(entropy[index]))
+        for name in MATRICES if hasattr(d, "scale_tril") else ():
+            if name in ("scale_tril", d._given):
+                assert_same_bits(contiguous(getattr(row, name)), contiguous(getattr(d, name)[index]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [1, 2, 3, 4, 7, 8, 9, 16, 21, 65])
+@pytest.mark.parametrize("name", MATRICES)
+def test_offset_and_length(name, dim, dtype, isa):
+    """Any stretch of values, of any length and offset, has the log densities that it has in the whole."""
+    d = random_mvn(name, (dim,), (dim, dim), dtype)
+    x = np.random.default_rng(0).normal(size=(23, dim)).astype(dtype)
+    whole = d.log_prob(x)
+    for start, stop in ((0, 1), (1, 6), (3, 23), (22, 23), (0, 4), (5, 12)):
+        assert_same_bits(d.log_prob(x[start:stop]), whole[start:stop].copy())
+    # as a batch of distributions, as an expanded batch, in two dims
+    assert_same_bits(d.expand(23).log_prob(x), whole)
+    assert_same_bits(d.log_prob(x.reshape(1, 23, 1, dim)).reshape(23), whole)
+    batch = fd.MultivariateNormal(np.tile(d.loc, (23, 1)), **{name: np.tile(getattr(d, name), (23, 1, 1))})
+    assert_same_bits(batch.log_prob(x), whole)
+    draws = d.sample(23, rng=0)
+    assert_same_bits(d.expand(23).sample(rng=0), draws)
+    assert_same_bits(batch.sample(rng=0), draws)
+    g = np.random.default_rng(0)
+    assert_same_bits(np.concatenate([d.sample(n, rng=g) for n in (1, 5, 0, 17)]), draws)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_offset_and_length_of_scalars(dtype, isa):
+    d = random_normal((37,), (37,), dtype)
+    x = d.sample(3, rng=0)
+    whole = d.log_prob(x)
+    for start, stop in ((0, 1), (1, 6), (3, 37), (36, 37), (0, 16), (5, 20)):
+        assert_same_bits(d[start:stop].log_prob(x[:, start:stop]), whole[:, start:stop].copy())
+        ind = fd.Independent(d[start:stop], 1)
+        assert_same_bits(
+            np.array([ind.log_prob(row) for row in x[:, start:stop]]), ind.log_prob(x[:, start:stop])
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_kl_of_a_row(dtype, isa):
+    all_p, all_q = one_of_each(dtype), one_of_each(dtype)
+    pairs = [("Normal", "Normal"), ("Independent(Normal)", "Independent(Normal)")]
+    pairs += [(a, b) for a in MATRICES for b in MATRICES]
+    for a, b in pairs:
+        p, q = all_p[a], all_q[b][::-1]
+        whole = fd.kl_divergence(p, q)
+        for index in np.ndindex(4, 3):
+            assert_same_bits(fd.kl_divergence(alone(p, index), alone(q, index)), contiguous(whole[index]))
+        assert_same_bits(
+            fd.kl_divergence(p[1:, 2].expand((2, 3)), q[1:, 2]),
+            contiguous(np.broadcast_to(whole[1:, 2], (2, 3))),
+        )
+
+
+def everything(dtype):
+    """Samples, densities, divergences and factors for d up to 40, in a fixed order."""
+    for dim in range(1, 41):
+        for name in MATRICES:
+            d = random_mvn(name, (3, dim), (3, dim, dim), dtype, seed=dim)
+            e = random_mvn(name, (dim,), (dim, dim), dtype, seed=dim + 1)
+            x = d.sample(7, rng=dim)
+            yield from (
+                x,
+                e.sample((7, 3), rng=dim),
+                d.log_prob(x),
+                e.log_prob(x),
+                d.entropy(),
+                fd.kl_divergence(d, e),
+            )
+            yield contiguous(d.scale_tril)
+            if dim > 1:
+                nested = fd.Independent(d, 1)
+                yield nested.log_prob(x)
+        for scale in ((dim,), (1,), (3, 1), ()):
+            d = random_normal((3, dim), scale, dtype, seed=dim)
+            x = d.sample(5, rng=dim)
+            yield from (
+                x,
+                d.log_prob(x),
+                d.cdf(x),
+                fd.Independent(d, 1).log_prob(x),
+                fd.Independent(d, 2).log_prob(x),
+            )
+            yield random_normal((), scale, dtype).sample((5, 3), rng=dim)
+
+
+@pytest.mark.skipif(len(fd.isas()) == 1, reason="one ISA only")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_isa_equals_scalar(dtype):
+    before = fd.isa()
+    results = {}
+    try:
+        for isa in fd.isas():
+            fd.set_isa(isa)
+            results[isa] = list(everything(dtype))
+    finally:
+        fd.set_isa(before)
+    for isa in fd.isas()[1:]:
+        for got, wanted in zip(results[isa], results["scalar"], strict=True):
+            assert_same_bits(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", MATRICES)
+def test_factors_alone_and_in_a_batch(name, dtype, isa):
+    for dim in range(1, 41):
+        matrix = matrix_of(name, random_tril(np.random.default_rng(dim), (5, dim, dim), dtype))
+        whole = fd.MultivariateNormal(np.zeros(dim, dtype), **{name: matrix}).scale_tril
+        for i in (0, 3, 4):
+            one = fd.MultivariateNormal(np.zeros(dim, dtype), **{name: matrix[i]}).scale_tril
+            assert_same_bits(contiguous(one), contiguous(whole[i]))

@@ -1,0 +1,89 @@
+"""Peak memory, as tracemalloc counts it (NumPy reports its arrays there): the result, and little else."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from cases import MATRICES, random_mvn, random_normal
+
+import fastdist as fd
+
+MB = 2**20
+N = 11 * MB  # float64 elements: 88 MB
+
+
+def peak(call):
+    """Bytes that a call had allocated at most at one time, its result's included, and the size of that."""
+    tracemalloc.start()
+    try:
+        result = call()
+        return tracemalloc.get_traced_memory()[1], result.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+def check(call):
+    used, size = peak(call)
+    assert used < size + 8 * MB, f"{used / MB:.0f} MB for a result of {size / MB:.0f} MB"
+
+
+def vectors():
+    distributions = {name: random_mvn(name, (4, 8), (4, 8, 8)) for name in MATRICES}
+    distributions["Independent(Normal)"] = fd.Independent(random_normal((4, 8), (8,)), 1)
+    distributions["Independent(MVN)"] = fd.Independent(random_mvn("scale_tril", (4, 2, 4), (2, 4, 4)), 1)
+    return distributions
+
+
+@pytest.mark.parametrize("kind", [*vectors(), "Normal"])
+def test_draws(kind):
+    d = random_normal((4, 8), (8,)) if kind == "Normal" else vectors()[kind]
+    check(lambda: d.sample(N // 32, rng=0))
+    out = np.empty((N // 32, *d.batch_shape, *d.event_shape))
+    assert peak(lambda: d.sample(N // 32, rng=0, out=out))[0] < MB
+
+
+@pytest.mark.parametrize("kind", vectors())
+def test_log_prob_of_vectors(kind):
+    d = vectors()[kind]
+    x = np.zeros((N // 4 // 4, *d.batch_shape, *d.event_shape))
+    check(lambda: d.log_prob(x))
+
+
+def test_scalars():
+    d, x = random_normal((4, 8), (8,)), np.full((N // 32, 4, 8), 0.5)
+    for method in (d.log_prob, d.cdf, d.log_cdf, d.survival_function, d.log_survival_function, d.icdf):
+        check(lambda: method(x))  # noqa: B023
+
+
+def test_a_large_batch():
+    """One value for many distributions: still nothing but the result."""
+    d = fd.Normal(np.zeros(N), np.ones(N))
+    check(lambda: d.log_prob(0.0))
+    check(lambda: d.sample(rng=0))
+    mvn = fd.MultivariateNormal(np.zeros((N // 2, 2)), scale_tril=np.eye(2))
+    check(lambda: mvn.log_prob(np.zeros(2)))
+    check(lambda: mvn.sample(rng=0))
+
+
+@pytest.mark.parametrize("kind", [*vectors(), "Normal"])
+def test_expanded_parameters_stay_small(kind):
+    d = fd.Normal(0.0, 1.0)[None] if kind == "Normal" else vectors()[kind][:1]
+    size = 10**6
+
+    def work():
+        wide = d.expand((size, size))
+        narrow = wide[3:, 5:7]
+        for one in (wide, narrow):
+            assert one.mean.shape == one.variance.shape == one.stddev.shape
+            assert repr(one)
+        narrow[7].sample(rng=0)
+        return wide[0, :100].sample((10,), rng=0)
+
+    assert peak(work)[0] < MB
+
+
+def test_sums_over_expanded_parameters_stay_small():
+    d = fd.Independent(fd.Normal(0.0, 1.0).expand((4, 5 * MB)), 1)
+    assert peak(lambda: d.log_prob(0.5 * np.ones(5 * MB)))[0] < 48 * MB  # the value itself is 40
+    assert peak(d.entropy)[0] < 8 * MB
+    assert peak(lambda: fd.kl_divergence(d, d))[0] < 8 * MB

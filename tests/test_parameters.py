@@ -1,0 +1,169 @@
+"""How parameters are taken: any layout, by reference or by value, and shown read-only."""
+
+import numpy as np
+import pytest
+from cases import DTYPES, KINDS, LAYOUTS, MATRICES, assert_same_bits, matrix_of, one_of_each, random_tril
+
+import fastdist as fd
+
+
+def results(d, value):
+    """What a distribution makes of its parameters."""
+    names = [name for name in ("loc", "scale", *MATRICES, "mean", "variance", "stddev") if hasattr(d, name)]
+    return [d.sample(3, rng=1), d.log_prob(value), d.entropy(), *(getattr(d, name).copy() for name in names)]
+
+
+def assert_same(d, e, value, other_value):
+    assert (d.batch_shape, d.event_shape, d.dtype) == (e.batch_shape, e.event_shape, e.dtype)
+    for a, b in zip(results(d, value), results(e, other_value), strict=True):
+        assert_same_bits(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_layouts(layout, dtype, isa):
+    g = np.random.default_rng(0)
+    loc, scale, value = (g.uniform(0.5, 2, (4, 3, 5)).astype(dtype) for _ in range(3))
+    assert_same(fd.Normal(layout(loc), layout(scale)), fd.Normal(loc, scale), layout(value), value)
+    ind = fd.Independent(fd.Normal(loc, scale), 2)
+    assert_same(fd.Independent(fd.Normal(layout(loc), layout(scale)), 2), ind, layout(value), value)
+    tril = random_tril(g, (4, 3, 5, 5), dtype)
+    for name in MATRICES:
+        matrix = matrix_of(name, tril)
+        d = fd.MultivariateNormal(layout(loc), **{name: layout(matrix)})
+        assert_same(d, fd.MultivariateNormal(loc, **{name: matrix}), layout(value), value)
+
+
+def test_lists():
+    loc, scale, tril = [[0.5, 1.0], [2.0, 3.0]], [1.0, 2.0], [[1.0, 0.0], [0.5, 2.0]]
+    value = np.arange(4.0).reshape(2, 2)
+    d = fd.Normal(np.array(loc), np.array(scale))
+    assert_same(fd.Normal(loc, scale), d, value.tolist(), value)
+    mvn = fd.MultivariateNormal(np.array(loc), scale_tril=np.array(tril))
+    assert_same(fd.MultivariateNormal(loc, scale_tril=tril), mvn, value.tolist(), value)
+
+
+BROADCAST_VIEWS = [
+    ((), (5,)),
+    ((5,), (3, 5)),
+    ((3, 1), (3, 5)),
+    ((1, 5), (3, 5)),
+    ((1,), (1,)),
+    ((), (0,)),
+    ((2, 1, 5), (2, 3, 5)),
+]
+
+
+@pytest.mark.parametrize(("shape", "target"), BROADCAST_VIEWS)
+def test_broadcast_views(shape, target):
+    """A view with strides of 0 is worth its contiguous copy: in shapes, bits and error messages."""
+    g = np.random.default_rng(0)
+    loc, scale, value = (np.broadcast_to(g.uniform(0.5, 2, shape), target) for _ in range(3))
+    full_loc, full_scale, full_value = (np.array(a, order="C") for a in (loc, scale, value))
+    full = fd.Normal(full_loc, full_scale)
+    for d in (fd.Normal(loc, scale), fd.Normal(loc, full_scale), fd.Normal(full_loc, scale)):
+        assert_same(d, full, value, full_value)
+        for n in range(len(target) + 1):
+            assert_same(fd.Independent(d, n), fd.Independent(full, n), value, full_value)
+    if scale.size:
+        with pytest.raises(
+            ValueError, match=rf"scale .*shape {target}".replace("(", r"\(").replace(")", r"\)")
+        ):
+            fd.Normal(0.0, -scale)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.parametrize(
+    ("shape", "target"), [((2,), (4, 2)), ((1, 2), (3, 2)), ((1,), (2,)), ((3, 1, 2), (3, 4, 2))]
+)
+def test_broadcast_views_of_vectors_and_matrices(shape, target, name):
+    g = np.random.default_rng(0)
+    loc = np.broadcast_to(g.normal(size=shape), target)
+    matrix = matrix_of(name, random_tril(g, (*shape[:-1], 2, 2)))
+    for m in (matrix, np.broadcast_to(matrix, (*target[:-1], 2, 2))):
+        full = fd.MultivariateNormal(np.array(loc, order="C"), **{name: np.array(m, order="C")})
+        assert_same(fd.MultivariateNormal(loc, **{name: m}), full, loc, np.array(loc, order="C"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_properties_are_read_only_and_broadcast(kind, dtype):
+    d = one_of_each(dtype)[kind]
+    for name in ("loc", "scale", *MATRICES, "mean", "mode", "variance", "stddev"):
+        if hasattr(d, name):
+            array = getattr(d, name)
+            assert not array.flags.writeable, name
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+            with pytest.raises(AttributeError):
+                setattr(d, name, array)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_loc_and_scale_are_referenced(dtype):
+    loc, scale, tril = np.zeros((3, 2), dtype), np.ones((3, 2), dtype), np.eye(2, dtype=dtype)
+    for d in (
+        fd.Normal(loc, scale),
+        fd.Independent(fd.Normal(loc, scale), 1),
+        fd.MultivariateNormal(loc, scale_tril=tril),
+        fd.Normal(loc, scale).expand((4, 3, 2)),
+        fd.Normal(loc, scale)[1:],
+    ):
+        loc[...] = 0
+        before = d.sample((), rng=0)
+        loc[...] = 1
+        assert np.shares_memory(d.mean, loc)
+        np.testing.assert_allclose(d.sample((), rng=0), before + 1, rtol=1e-6)
+    d = fd.Normal(loc, scale)
+    before = d.sample((), rng=0)
+    scale[...] = 2
+    np.testing.assert_allclose(d.sample((), rng=0), loc + 2 * (before - loc), rtol=1e-6)
+    assert_same_bits(d.stddev.copy(), np.full((3, 2), 2, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_matrix_is_taken_over(name, dtype):
+    """Changing the array that was passed changes nothing, whether a property was read before or not."""
+    tril = random_tril(np.random.default_rng(0), (3, 4, 4), dtype)
+    matrix = matrix_of(name, tril)
+    d, e = (fd.MultivariateNormal(np.zeros(4, dtype), **{name: matrix.copy()}) for _ in range(2))
+    changed = matrix.copy()
+    f = fd.MultivariateNormal(np.zeros(4, dtype), **{name: changed})
+    changed[...] = np.nan
+    for other in MATRICES:
+        assert_same_bits(getattr(f, other).copy(), getattr(d, other).copy())
+    assert_same(f, e, np.ones(4), np.ones(4))
+    assert_same_bits(getattr(f, name).copy(), matrix)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [1, 2, 7, 70])
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_three_matrices_agree(name, dim, dtype):
+    tril = random_tril(np.random.default_rng(dim), (2, dim, dim), dtype)
+    d = fd.MultivariateNormal(np.zeros(dim, dtype), **{name: matrix_of(name, tril)})
+    tolerance = 50 * dim * np.finfo(dtype).eps
+    for other in MATRICES:
+        wanted = matrix_of(other, tril)
+        np.testing.assert_allclose(
+            getattr(d, other), wanted, rtol=0, atol=tolerance * np.abs(wanted).max(), err_msg=other
+        )
+        matrix = getattr(d, other)
+        if other == "scale_tril":
+            assert not np.triu(matrix, 1).any()
+        else:
+            assert_same_bits(matrix.copy(), matrix.swapaxes(-1, -2).copy())
+    np.testing.assert_allclose(d.variance, np.diagonal(d.covariance_matrix, axis1=1, axis2=2), rtol=tolerance)
+    np.testing.assert_allclose(d.stddev**2, d.variance, rtol=tolerance)
+
+
+def test_validation_can_be_switched_off_for_values_only():
+    assert np.isnan(fd.Normal(np.nan, -1.0, validate_args=False).mean)
+    fd.MultivariateNormal(np.zeros(2), scale_tril=[[1.0, 5.0], [0.0, -1.0]], validate_args=False)
+    fd.MultivariateNormal(np.zeros(2), [[1.0, 0.9], [0.2, 1.0]], validate_args=False)
+    assert np.isnan(fd.Normal(0.0, 1.0, validate_args=False).icdf(1.5))
+    with pytest.raises(ValueError, match="broadcast"):
+        fd.Normal(np.zeros(2), np.ones(3), validate_args=False)
+    with pytest.raises(TypeError, match="loc"):
+        fd.Normal(1j, 1.0, validate_args=False)
