@@ -10,6 +10,7 @@ import pytest
 from cases import DTYPES, KINDS, MATRICES, assert_same_bits, one_of_each, random_mvn, random_normal, state_of
 
 import fastdist as fd
+from fastdist.random import as_noise
 
 BIT_GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
 BROADCASTS = [
@@ -111,9 +112,12 @@ def test_a_state_set_from_outside_counts():
 def test_no_rng_never_repeats():
     d = fd.Normal(np.zeros(4), 1.0)
     draws = [d.sample() for _ in range(3)]
+    sources = [as_noise(None)]
+    assert as_noise(None) is sources[0]
 
     def work():
         draws.extend(d.sample() for _ in range(3))
+        sources.append(as_noise(None))
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -121,6 +125,7 @@ def test_no_rng_never_repeats():
     for thread in threads:
         thread.join()
     assert len({x for draw in draws for x in draw}) == 4 * 27
+    assert len({id(source) for source in sources}) == 9
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

@@ -104,10 +104,23 @@ def test_large_matrices_not_positive_definite(dim, name, dtype, isa):
             matrix[1:, where, where] *= bad
             with raises(np.linalg.LinAlgError, name, f"(3, {dim}, {dim})", "(1,)"):
                 fd.MultivariateNormal(np.zeros(dim, dtype), **{name: matrix})
-    # a direction without any variance
-    row = np.linspace(1, 2, dim, dtype=dtype)
-    with raises(np.linalg.LinAlgError, name):
-        fd.MultivariateNormal(np.zeros(dim, dtype), **{name: np.outer(row, row) + np.diag(row * 0)})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", MATRICES[:2])
+@pytest.mark.parametrize("dim", [2, 9, 64, 80])
+def test_positive_definite_to_working_precision(dim, name, dtype, isa):
+    """A pivot of d * epsilon says nothing of its sign; one well above does."""
+    eps = np.finfo(dtype).eps
+    for i in (0, dim // 2 - 1, dim - 2):
+        matrix = np.eye(dim, dtype=dtype)
+        matrix[i : i + 2, i : i + 2] = 1
+        for singular in (0, eps, dim // 2 * eps):
+            matrix[i + 1, i + 1] = 1 + singular
+            with raises(np.linalg.LinAlgError, name, f"({dim}, {dim})"):
+                fd.MultivariateNormal(np.zeros(dim, dtype), **{name: matrix})
+        matrix[i + 1, i + 1] = 1 + 4 * dim * eps
+        assert np.isfinite(fd.MultivariateNormal(np.zeros(dim, dtype), **{name: matrix}).sample()).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -167,30 +167,31 @@ def test_unregistered_pairs(p, q):
             fd.kl_divergence(*pair)
 
 
-@pytest.mark.parametrize(
-    ("p", "q", "match"),
-    [
-        (random_normal((2,), ()), random_normal((3,), ()), r"p \(2,\).*q \(3,\)"),
+@pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (2, 1), (1, 2)])
+def test_event_shapes_that_differ(sizes):
+    """Events do not broadcast, not even those of size 1."""
+    vectors = [
         (
-            random_mvn("scale_tril", (2,), (2, 2)),
-            random_mvn("scale_tril", (3,), (3, 3)),
-            r"p \(2,\).*q \(3,\)",
-        ),
-        (
-            fd.Independent(random_normal((2,), ()), 1),
-            random_mvn("scale_tril", (3,), (3, 3)),
-            r"p \(2,\).*q \(3,\)",
-        ),
-        (
-            fd.Independent(random_normal((2,), ()), 1),
-            fd.Independent(random_normal((3,), ()), 1),
-            r"p \(2,\).*q \(3,\)",
-        ),
-    ],
-)
-def test_shapes_that_do_not_fit(p, q, match):
-    with pytest.raises(ValueError, match=match):
+            random_mvn("scale_tril", (n,), (n, n)),
+            random_mvn("precision_matrix", (n,), (n, n)),
+            fd.Independent(random_normal((n,), ()), 1),
+            fd.Independent(random_normal((), (n,)), 1),
+        )
+        for n in sizes
+    ]
+    match = r"event.*p \({},\).*q \({},\)".format(*sizes)
+    for p in vectors[0]:
+        for q in vectors[1]:
+            with pytest.raises(ValueError, match=match):
+                fd.kl_divergence(p, q)
+
+
+def test_batch_shapes_that_do_not_broadcast():
+    p, q = (random_normal((n, 2), ()) for n in (3, 4))
+    with pytest.raises(ValueError, match=r"p \(3, 2\).*q \(4, 2\)"):
         fd.kl_divergence(p, q)
+    with pytest.raises(ValueError, match=r"p \(3,\).*q \(4,\)"):
+        fd.kl_divergence(fd.Independent(p, 1), fd.Independent(q, 1))
 
 
 @pytest.mark.parametrize(("p", "q"), [(object, fd.Normal), (fd.Normal, object), (fd.Normal(0, 1), fd.Normal)])

@@ -30,7 +30,8 @@ def cholesky(name: str, matrix: Real, shape: Shape) -> Real:
     found = bridge.cholesky(factor, matrix) if dim < LAPACK_DIM else _lapack_cholesky(factor, matrix)
     if found >= 0:
         raise LinAlgError(
-            f"{name} is not positive definite (to the precision of {matrix.dtype}): {_place(matrix, shape, found)}"
+            f"{name} is not positive definite (to the precision of {matrix.dtype}): "
+            f"{_place(matrix, shape, found)}"
         )
     return factor
 

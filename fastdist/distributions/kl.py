@@ -181,6 +181,8 @@ def _kl_independent_independent(p: Independent, q: Independent) -> Real:
             "reinterpreted_batch_ndims differ: "
             f"p {p.reinterpreted_batch_ndims}, q {q.reinterpreted_batch_ndims}"
         )
+    _common(p, q)  # a base checks its own event shape, not the reinterpreted dims
+    _common(p, q)
     return sum_events(np.asarray(_divergence(p.base_dist, q.base_dist)), p._tail())
 
 
