@@ -1,4 +1,4 @@
-"""Build of the extension: its C sources, one by one, and the compiler flags of each ISA row.
+"""Build of the extension: the C core with the compiler flags of each ISA row, then the Cython bridge.
 
 Everything else is in pyproject.toml.
 """
@@ -12,54 +12,77 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-fvisibility=hidden", "-ffp-contract=off"]
-# Cython's output is not ours to clean: it trips these, and only these.
-CYTHON_CFLAGS = ["-Wno-pedantic", "-Wno-unused-function", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
+# No contraction: a fused multiply-add is one that the source asks for.
+CFLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
+# Cython's output and Python's headers are not ours to clean: they trip these, and only these.
+CYTHON_CFLAGS = ["-Wno-unused-function", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
+CORE_CFLAGS = ["-Wpedantic"]
 
-# ISA rows by machine: what the row's own file is compiled with. Never -march=native: the choice is made at run time.
-X86_64 = {"avx2": ["-mavx2", "-mfma"]}
-ISA_FLAGS = {"x86_64": X86_64, "amd64": X86_64}.get(platform.machine().lower(), {})
+# ISA rows by machine: the flags of the row's own file. Never -march=native: the choice is made at run time.
+X86_64 = {
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
+}
+ISA_CFLAGS = {"x86_64": X86_64, "amd64": X86_64}.get(platform.machine().lower(), {})
 
 # NumPy's library exports its functions; the extension must not.
-LINK = {"linux": ["-Wl,--exclude-libs,ALL"], "darwin": ["-Wl,-exported_symbol,_PyInit_*"]}.get(sys.platform, [])
+LINK = {"linux": ["-Wl,--exclude-libs,ALL"], "darwin": ["-Wl,-exported_symbol,_PyInit_*"]}
 
 
-class BuildISA(build_ext):
-    """Compiles each row of `ISA_FLAGS` with flags of its own and links it in with the rest."""
+def files(*patterns: str) -> list[str]:
+    """Paths that match, in the same order everywhere."""
+    return sorted(path.as_posix() for pattern in patterns for path in Path().glob(pattern))
+
+
+class BuildWithCore(build_ext):
+    """Compiles the C core, each file with flags of its own, and links it into the bridge."""
 
     def build_extension(self, ext: Extension) -> None:
-        for isa, flags in ISA_FLAGS.items():
-            ext.extra_objects += self.compiler.compile(
-                [f"src_c/isa/{isa}.c"],
-                output_dir=self.build_temp,
-                extra_postargs=CFLAGS + flags,
-                depends=ext.depends,
-            )
+        if ext is bridge:
+            core = {source: [] for source in files("src_c/*.c", "src_c/isa/scalar.c")}
+            core |= {f"src_c/isa/{isa}.c": flags for isa, flags in ISA_CFLAGS.items()}
+            ext.extra_objects = [
+                object_file
+                for source, flags in core.items()
+                for object_file in self.compiler.compile(
+                    [source],
+                    output_dir=self.build_temp,
+                    macros=ext.define_macros,
+                    debug=self.debug,
+                    extra_postargs=CFLAGS + CORE_CFLAGS + flags,
+                )
+            ]
         super().build_extension(ext)
 
 
+HEADERS = files("src_c/**/*.h", "src_c/*.def", "fastdist/_kernels/*.pxd")
+
+# The only module with the core in it; others reach its functions through this one.
 bridge = Extension(
     "fastdist._kernels.bridge",
-    sources=[
-        "fastdist/_kernels/bridge.pyx",
-        *sorted(map(str, Path("src_c").glob("*.c"))),
-        "src_c/isa/scalar.c",
-    ],
+    sources=["fastdist/_kernels/bridge.pyx"],
     include_dirs=["src_c"],
-    define_macros=[(f"FD_HAVE_{isa.upper()}", "1") for isa in ISA_FLAGS],
+    define_macros=[(f"FD_HAVE_{isa.upper()}", "1") for isa in ISA_CFLAGS],
     extra_compile_args=CFLAGS + CYTHON_CFLAGS,
-    extra_link_args=LINK,
+    extra_link_args=LINK.get(sys.platform, []),
     library_dirs=[str(Path(np.__file__).parent / "random" / "lib")],
     libraries=["npyrandom", "m"],
-    depends=[
-        str(path)
-        for pattern in ("src_c/**/*.h", "src_c/*.def", "src_c/isa/*.c", "fastdist/_kernels/*.pxd")
-        for path in sorted(Path().glob(pattern))
-    ],
+    depends=["setup.py", *HEADERS, *files("src_c/**/*.c")],
 )
 
-setup(
-    # build_dir keeps the generated C out of the package, and so out of the wheel.
-    ext_modules=cythonize([bridge], build_dir="build/cython", language_level=3),
-    cmdclass={"build_ext": BuildISA},
+# A subclass of NumPy's class needs NumPy's headers.
+block_sfc64 = Extension(
+    "fastdist.random._block_sfc64",
+    sources=["fastdist/random/_block_sfc64.pyx"],
+    include_dirs=["src_c", np.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    extra_compile_args=CFLAGS + CYTHON_CFLAGS,
+    extra_link_args=LINK.get(sys.platform, []),
+    depends=["setup.py", *HEADERS],
 )
+
+# build_dir keeps the generated C out of the package, and so out of the wheel.
+cythonized = cythonize([bridge, block_sfc64], build_dir="build/cython", language_level=3)
+bridge = cythonized[0]
+
+setup(ext_modules=cythonized, cmdclass={"build_ext": BuildWithCore})

@@ -20,17 +20,22 @@ from fastdist.distributions import (
     kl_divergence,
     register_kl,
 )
+from fastdist.random import BlockSFC64, default_rng, set_workers, standard_normal
 
 __all__ = [
+    "BlockSFC64",
     "Distribution",
     "Independent",
     "MultivariateNormal",
     "Normal",
     "__version__",
     "constraints",
+    "default_rng",
     "isa",
     "isas",
     "kl_divergence",
     "register_kl",
     "set_isa",
+    "set_workers",
+    "standard_normal",
 ]

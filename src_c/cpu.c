@@ -7,12 +7,11 @@
 #include <stdint.h>
 
 /* CPUID and XCR0 bits: Intel SDM vol. 2A "CPUID", vol. 1 section 13.3. */
-enum {
-    LEAF1_ECX_FMA = 1 << 12,
-    LEAF1_ECX_OSXSAVE = 1 << 27,
-    LEAF7_EBX_AVX2 = 1 << 5,
-    XCR0_SSE_AVX = 0x6
-};
+static const uint32_t leaf1_ecx_fma = 1u << 12, leaf1_ecx_osxsave = 1u << 27;
+static const uint32_t leaf7_ebx_avx2 = 1u << 5;
+static const uint32_t leaf7_ebx_avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F DQ BW VL */
+static const uint32_t xcr0_avx = 0x6;                                              /* SSE, AVX */
+static const uint32_t xcr0_avx512 = 0xe6; /* and opmask, upper halves, upper registers */
 
 static uint32_t xcr0(void)
 {
@@ -21,20 +20,25 @@ static uint32_t xcr0(void)
     return low;
 }
 
-int fd_cpu_has_avx2(void)
+/* Whether the CPU has FMA and all `features` of leaf 7, and the system saves their registers. */
+static int has(uint32_t features, uint32_t registers)
 {
     unsigned eax, ebx, ecx, edx;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx))
         return 0;
-    if (!(ecx & LEAF1_ECX_FMA) || !(ecx & LEAF1_ECX_OSXSAVE))
+    if (!(ecx & leaf1_ecx_fma) || !(ecx & leaf1_ecx_osxsave) || (xcr0() & registers) != registers)
         return 0;
-    if ((xcr0() & XCR0_SSE_AVX) != XCR0_SSE_AVX)
-        return 0;
-    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & LEAF7_EBX_AVX2);
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & features) == features;
 }
+
+int fd_cpu_has_avx2(void) { return has(leaf7_ebx_avx2, xcr0_avx); }
+
+int fd_cpu_has_avx512(void) { return has(leaf7_ebx_avx2 | leaf7_ebx_avx512, xcr0_avx512); }
 
 #else
 
 int fd_cpu_has_avx2(void) { return 0; }
+
+int fd_cpu_has_avx512(void) { return 0; }
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef FD_CPU_H
 #define FD_CPU_H
 
-int fd_cpu_has_avx2(void); /* AVX2 and FMA, registers saved by the system */
+int fd_cpu_has_avx2(void);   /* AVX2 and FMA, registers saved by the system */
+int fd_cpu_has_avx512(void); /* AVX-512 F, DQ, BW and VL besides */
 
 #endif

@@ -12,11 +12,14 @@ static int always(void) { return 1; }
 static const struct {
     const char *name;
     int (*available)(void);
-    const fd_table *table;
+    const fd_row *row;
 } rows[] = {
-    {"scalar", always, &fd_table_scalar},
+    {"scalar", always, &fd_row_scalar},
 #ifdef FD_HAVE_AVX2
-    {"avx2", fd_cpu_has_avx2, &fd_table_avx2},
+    {"avx2", fd_cpu_has_avx2, &fd_row_avx2},
+#endif
+#ifdef FD_HAVE_AVX512
+    {"avx512", fd_cpu_has_avx512, &fd_row_avx512},
 #endif
 };
 
@@ -51,7 +54,9 @@ int fd_isa_best(void)
 
 fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype)
 {
-    return (*rows[current].table)[verb][dtype];
+    return rows[current].row->kernel[verb][dtype];
 }
 
 const char *fd_verb_name(fd_verb verb) { return verb_names[verb]; }
+
+const fd_stream_ops *fd_stream_ops_current(void) { return &rows[current].row->stream; }

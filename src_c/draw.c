@@ -9,6 +9,12 @@ enum { TILE = 4096, MIN_TILE_SAMPLE = 16 };
 
 static const intptr_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
 
+void fd_draw_noise(const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end)
+{
+    char *x = drawing->job.operand[0];
+    noise->fill[drawing->dtype](noise->state, end - begin, x + begin * itemsize[drawing->dtype]);
+}
+
 void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end)
 {
     char *x = drawing->job.operand[0];

@@ -66,9 +66,10 @@ typedef struct fd_noise {
 } fd_noise;
 
 /* A draw: x is filled with noise in stream order and coloured in place by `colorize`, whose
- * operand 0 is x. Both functions do rows begin <= r < end; as the noise is sequential, calls
+ * operand 0 is x. They do rows begin <= r < end; as the noise is sequential, calls
  * must come in ascending order.
  *
+ * fd_draw_noise     rows are elements; nothing is coloured.
  * fd_draw_elements  rows are elements; the job's items are in stream order, samples outermost.
  * fd_draw_events    rows are events of job.dim elements, row r being batch item r % n_batch of
  *                   sample r / n_batch; the job has the batch dims only. */
@@ -80,7 +81,7 @@ typedef struct fd_drawing {
 } fd_drawing;
 
 typedef void fd_draw(const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end);
-fd_draw fd_draw_elements, fd_draw_events;
+fd_draw fd_draw_noise, fd_draw_elements, fd_draw_events;
 
 /* NumPy's own ziggurat over a numpy.random bit generator (its bitgen_t). */
 void fd_noise_from_numpy(fd_noise *noise, void *bitgen);

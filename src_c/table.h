@@ -1,12 +1,17 @@
-/* table.h - a row of the dispatch table: kernels by verb and dtype, one row an ISA. */
+/* table.h - a row of the dispatch table: what one ISA offers. */
 #ifndef FD_TABLE_H
 #define FD_TABLE_H
 
 #include "fastdist.h"
+#include "stream.h"
 
-typedef fd_kernel *fd_table[FD_N_VERB][FD_N_DTYPE];
+typedef struct fd_row {
+    fd_kernel *kernel[FD_N_VERB][FD_N_DTYPE];
+    fd_stream_ops stream;
+} fd_row;
 
-extern const fd_table fd_table_scalar;
-extern const fd_table fd_table_avx2;
+extern const fd_row fd_row_scalar;
+extern const fd_row fd_row_avx2;
+extern const fd_row fd_row_avx512;
 
 #endif

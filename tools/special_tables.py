@@ -58,13 +58,14 @@ def deviate(log_q):
 
 
 def chebyshev_nodes(lo, hi, count):
-    return [(lo + hi) / 2 + (hi - lo) / 2 * mpmath.cos(mp.pi * (2 * i + 1) / (2 * count))
-            for i in range(count)]
+    return [
+        (lo + hi) / 2 + (hi - lo) / 2 * mpmath.cos(mp.pi * (2 * i + 1) / (2 * count)) for i in range(count)
+    ]
 
 
 def interpolate(f, nodes):
     """Coefficients of the polynomial through (t, f(t)), lowest power first."""
-    matrix = mpmath.matrix([[t ** j for j in range(len(nodes))] for t in nodes])
+    matrix = mpmath.matrix([[t**j for j in range(len(nodes))] for t in nodes])
     return list(mpmath.lu_solve(matrix, mpmath.matrix([f(t) for t in nodes])))
 
 
@@ -73,7 +74,7 @@ def row_centres(first, last):
     centre, centres = mpf(first), []
     while centre <= last:
         centres.append(centre)
-        centre += octave(centre) / 2 ** STEP_BITS
+        centre += octave(centre) / 2**STEP_BITS
     return centres
 
 
@@ -91,10 +92,9 @@ def fit_row_at_half():
     """The p = 1/2 row.  Phi^-1 is odd about 1/2: c0 and the even powers vanish
     exactly, which keeps the relative error small all the way to the zero."""
     reach = octave(mpf("0.25")) / 2 ** (STEP_BITS + 1)
-    squares = chebyshev_nodes(mpf(0), reach ** 2, (DEGREE + 1) // 2)
-    odd = interpolate(
-        lambda u: -deviate(mpmath.log(mpf("0.5") - mpmath.sqrt(u))) / mpmath.sqrt(u), squares)
-    return [c for pair in zip([mpf(0)] * len(odd), odd) for c in pair] + [mpf(0)]
+    squares = chebyshev_nodes(mpf(0), reach**2, (DEGREE + 1) // 2)
+    odd = interpolate(lambda u: -deviate(mpmath.log(mpf("0.5") - mpmath.sqrt(u))) / mpmath.sqrt(u), squares)
+    return [c for pair in zip([mpf(0)] * len(odd), odd, strict=True) for c in pair] + [mpf(0)]
 
 
 def asymptotic_log(terms):
@@ -119,18 +119,19 @@ def c_row(c):
     if c[0]:
         unit = octave(abs(c[0])) / 2 ** (HEAD_BITS - 1)
         head = mpmath.nint(c[0] / unit) * unit
-    numbers = [c_double(v) for v in [c[0] - head, head] + c[1:]]
-    lines = [", ".join(numbers[i:i + 4]) for i in range(0, len(numbers), 4)]
+    numbers = [c_double(v) for v in [c[0] - head, head, *c[1:]]]
+    lines = [", ".join(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
     return "    {" + ",\n     ".join(lines) + "},\n"
 
 
 def c_rows(name, rows):
-    return (f"static const double {name}[{len(rows)}][{DEGREE + 2}] = {{\n"
-            + "".join(map(c_row, rows)) + "};\n")
+    return (
+        f"static const double {name}[{len(rows)}][{DEGREE + 2}] = {{\n" + "".join(map(c_row, rows)) + "};\n"
+    )
 
 
 def c_list(name, values):
-    lines = [", ".join(map(c_double, values[i:i + 4])) for i in range(0, len(values), 4)]
+    lines = [", ".join(map(c_double, values[i : i + 4])) for i in range(0, len(values), 4)]
     return f"static const double {name}[{len(values)}] = {{\n    " + ",\n    ".join(lines) + "};\n"
 
 
@@ -138,29 +139,31 @@ def block():
     mp.dps = DIGITS
     centre_p = interpolate(
         lambda v: (mpf("0.5") - lower_tail(mpmath.sqrt(v))) / mpmath.sqrt(v),
-        chebyshev_nodes(mpf(0), mpf("0.25"), DEGREE + 1))
-    deviate_p = [fit_row(lambda p: deviate(mpmath.log(p)), c)
-                 for c in row_centres(mpf(1) / 16, mpf("0.49"))] + [fit_row_at_half()]
-    lift = mpmath.nint(92 * mpmath.log(2) * 2 ** 43) / 2 ** 43
-    return "\n".join([
-        "/* 92 log 2 = LIFT + LIFT_LO, LIFT a multiple of 2^-43 like s in [512, 1024). */\n"
-        f"#define LIFT {c_double(lift)}\n"
-        f"#define LIFT_LO {c_double(92 * mpmath.log(2) - lift)}\n"
-        f"#define LOG_SQRT_2PI {c_double(mpmath.log(2 * mp.pi) / 2)}\n"
-        f"#define STEP_BITS {STEP_BITS}\n"
-        f"#define ROW_LENGTH {DEGREE + 2}\n",
-        "/* (Phi(z) - 1/2) / z in powers of z^2, |z| <= 1/2: a single row. */\n"
-        + c_rows("CENTRE", [centre_p]),
-        "/* log(sqrt(2 pi) a T(a)) in powers of 1/a^2, from the first: asymptotic. */\n"
-        + c_list("LOG_TAIL", asymptotic_log(6)),
-        "/* T(a), rows centred on a = 0.5 ... 40. */\n"
-        + c_rows("TAIL", [fit_row(scaled_tail, c) for c in row_centres("0.5", 40)]),
-        "/* -Phi^-1(p), rows centred on p = 1/16 ... 1/2. */\n"
-        + c_rows("DEVIATE_P", deviate_p),
-        "/* -Phi^-1(exp(-u)), rows centred on u = 2.75 ... 768. */\n"
-        + c_rows("DEVIATE_LOG", [fit_row(lambda u: deviate(-u), c)
-                                 for c in row_centres("2.75", 768)]),
-    ])
+        chebyshev_nodes(mpf(0), mpf("0.25"), DEGREE + 1),
+    )
+    deviate_p = [
+        fit_row(lambda p: deviate(mpmath.log(p)), c) for c in row_centres(mpf(1) / 16, mpf("0.49"))
+    ] + [fit_row_at_half()]
+    lift = mpmath.nint(92 * mpmath.log(2) * 2**43) / 2**43
+    return "\n".join(
+        [
+            "/* 92 log 2 = LIFT + LIFT_LO, LIFT a multiple of 2^-43 like s in [512, 1024). */\n"
+            f"#define LIFT {c_double(lift)}\n"
+            f"#define LIFT_LO {c_double(92 * mpmath.log(2) - lift)}\n"
+            f"#define LOG_SQRT_2PI {c_double(mpmath.log(2 * mp.pi) / 2)}\n"
+            f"#define STEP_BITS {STEP_BITS}\n"
+            f"#define ROW_LENGTH {DEGREE + 2}\n",
+            "/* (Phi(z) - 1/2) / z in powers of z^2, |z| <= 1/2: a single row. */\n"
+            + c_rows("CENTRE", [centre_p]),
+            "/* log(sqrt(2 pi) a T(a)) in powers of 1/a^2, from the first: asymptotic. */\n"
+            + c_list("LOG_TAIL", asymptotic_log(6)),
+            "/* T(a), rows centred on a = 0.5 ... 40. */\n"
+            + c_rows("TAIL", [fit_row(scaled_tail, c) for c in row_centres("0.5", 40)]),
+            "/* -Phi^-1(p), rows centred on p = 1/16 ... 1/2. */\n" + c_rows("DEVIATE_P", deviate_p),
+            "/* -Phi^-1(exp(-u)), rows centred on u = 2.75 ... 768. */\n"
+            + c_rows("DEVIATE_LOG", [fit_row(lambda u: deviate(-u), c) for c in row_centres("2.75", 768)]),
+        ]
+    )
 
 
 def main():
@@ -177,8 +180,7 @@ def main():
     if args.write:
         SOURCE.write_text(head + BEGIN + new + END + tail)
     elif old != new:
-        print(f"{SOURCE.name}: tables differ from what tools/special_tables.py derives",
-              file=sys.stderr)
+        print(f"{SOURCE.name}: tables differ from what tools/special_tables.py derives", file=sys.stderr)
         return 1
     return 0
 

@@ -5,6 +5,7 @@
     operands      buffers -> an fd_job: pointers, and strides of 0 where an array is broadcast
     run           a job piece by piece: GIL released for all but tiny ones, Ctrl-C honoured
     draw_*        noise, coloured where it lies            (distributions: sample, rsample)
+    standard_normal                                        (random: the bare noise)
     mahalanobis_*, normal_*                                (distributions: log_prob, cdf, ...)
     cholesky, pack_tril, solve_tril, first_*               (distributions: construction)
     isa, set_isa, isas
@@ -22,6 +23,8 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
+
+from fastdist._kernels import _workers
 
 
 # ---- instruction set ---------------------------------------------------------------------
@@ -147,10 +150,14 @@ cdef void finish(Call *call) noexcept:
 # ---- run -----------------------------------------------------------------------------------
 
 # In rough nanoseconds of one core: below KEEP_GIL releasing the GIL (50 ns) is not worth it;
-# signals are looked at every PIECE, well within the tenth of a second that Ctrl-C may take.
+# signals are looked at every PIECE, well within the tenth of a second that Ctrl-C may take; less
+# than a SHARE is not worth waking a worker for (some 20 us). A NORMAL costs NumPy's ziggurat 10,
+# the package's own 1 to 2.
 cdef enum:
-    KEEP_GIL = 2000
+    KEEP_GIL = 4000
     PIECE = 20_000_000
+    SHARE = 200_000
+    NORMAL = 4
 
 
 cdef int run(Call *call, core.fd_verb verb, intptr_t cost, intptr_t unit=1) except -1:
@@ -185,35 +192,143 @@ cdef class Noise:
         Kept alive, its lock held during draws; normals are NumPy's own ziggurat's.
     """
 
-    cdef core.fd_noise source
-    cdef object bit_generator
-    cdef object lock
-
     def __init__(self, bit_generator):
         self.lock = bit_generator.lock
         self.bit_generator = bit_generator
         core.fd_noise_from_numpy(&self.source, PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator"))
 
+    def __dealloc__(self):
+        PyMem_Free(self.stream)
+
+
+cdef const core.fd_stream_api *stream_functions() noexcept nogil:
+    return &core.fd_stream_functions
+
+
+cdef Noise stream_noise(object lock):
+    """Normals of a BlockSFC64 stream, which the caller starts and may read raw words from."""
+    cdef Noise noise = Noise.__new__(Noise)
+    noise.stream = <core.fd_stream *>PyMem_Malloc(sizeof(core.fd_stream))
+    if noise.stream is NULL:
+        raise MemoryError
+    noise.source.state = noise.stream
+    noise.source.fill[0] = core.fd_stream_functions.fill[0]
+    noise.source.fill[1] = core.fd_stream_functions.fill[1]
+    noise.lock = lock
+    return noise
+
+
+cdef class Pieces:
+    """Some rows of a draw, done piece by piece without the GIL: one worker's share."""
+
+    cdef core.fd_drawing *drawing
+    cdef core.fd_draw *fill
+    cdef core.fd_noise source
+    cdef intptr_t begin, end, piece
+    cdef int *stop          # shared by the workers: the others' work is not wanted any more
+
+    def __call__(self):
+        cdef intptr_t end
+        while self.begin < self.end and not self.stop[0]:
+            end = min(self.begin + self.piece, self.end)
+            with nogil:
+                self.fill(self.drawing, &self.source, self.begin, end)
+            self.begin = end
+            PyErr_CheckSignals()
+
+    def stop_all(self):
+        self.stop[0] = 1
+
 
 cdef int draw(
-    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost
+    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers
 ) except -1:
     """All rows of a draw in order, each costing about `cost` ns, the noise's lock held throughout."""
-    cdef intptr_t begin = 0, end, piece = max(PIECE // cost, 1)
+    cdef int stop = 0
     with noise.lock:
         if n_row * cost < KEEP_GIL:
             fill(drawing, &noise.source, 0, n_row)
-            return 0
-        while begin < n_row:
-            end = min(begin + piece, n_row)
-            with nogil:
-                fill(drawing, &noise.source, begin, end)
-            begin = end
-            PyErr_CheckSignals()
+        elif workers > 1 and noise.stream is not NULL and n_row * cost > 2 * SHARE:
+            draw_shared(noise, drawing, fill, n_row, cost, workers)
+        else:
+            pieces(drawing, fill, noise.source, 0, n_row, cost, &stop)()
     return 0
 
 
-def draw_diag(Noise noise not None, out, loc, scale):
+cdef Pieces pieces(
+    core.fd_drawing *drawing, core.fd_draw *fill, core.fd_noise source,
+    intptr_t begin, intptr_t end, intptr_t cost, int *stop,
+):
+    cdef Pieces share = Pieces.__new__(Pieces)
+    share.drawing = drawing
+    share.fill = fill
+    share.source = source
+    share.begin = begin
+    share.end = end
+    share.piece = max(PIECE // cost, 1)
+    share.stop = stop
+    return share
+
+
+cdef int draw_shared(
+    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers
+) except -1:
+    """The same by several threads, each with a reader of its own at its place in the stream."""
+    cdef const core.fd_stream_api *functions = &core.fd_stream_functions
+    cdef core.fd_stream *stream = noise.stream
+    cdef intptr_t share, worker, begin, end, dim = drawing.job.dim
+    cdef core.fd_stream *readers
+    cdef core.fd_noise source = noise.source
+    cdef int stop = 0
+    cdef list shares = []
+    workers = min(workers, max(n_row * cost // SHARE, 1))
+    share = (n_row + workers - 1) // workers
+    # Shares of whole blocks where rows allow, so that no block is begun twice.
+    share = min(n_row, (share + core.FD_BLOCK - 1) // core.FD_BLOCK * core.FD_BLOCK)
+    readers = <core.fd_stream *>PyMem_Malloc(workers * sizeof(core.fd_stream))
+    if readers is NULL:
+        raise MemoryError
+    try:
+        for worker in range(workers):
+            begin = min(worker * share, n_row)
+            end = min(begin + share, n_row)
+            if begin == end:
+                break
+            functions.start(&readers[worker], stream.key)
+            seek_ahead(&readers[worker], stream, begin * dim)
+            source.state = &readers[worker]
+            shares.append(pieces(drawing, fill, source, begin, end, cost, &stop))
+        seek_ahead(stream, stream, n_row * dim)
+        _workers.run(shares, shares[0].stop_all)
+    finally:
+        PyMem_Free(readers)
+    return 0
+
+
+cdef void seek_ahead(core.fd_stream *reader, const core.fd_stream *stream, intptr_t n) noexcept:
+    """Let `reader` read n normals behind where `stream` is."""
+    cdef core.uint64_t position = stream.normal_position + <core.uint64_t>n
+    core.fd_stream_functions.seek_normal(
+        reader, position % core.FD_POSITIONS, stream.normal_carry + position // core.FD_POSITIONS)
+
+
+def standard_normal(Noise noise not None, out, int workers):
+    """The noise's next ``out.size`` normals, in C order of `out`."""
+    cdef Call call
+    cdef core.fd_drawing drawing
+    start(&call, out.shape, 1)
+    try:
+        add(&call, out, 0, True)
+        if call.n_item:
+            core.fd_job_coalesce(&call.job, 1)
+            drawing.job = call.job
+            drawing.dtype = call.dtype
+            draw(noise, &drawing, core.fd_draw_noise, call.n_item, NORMAL, workers)
+    finally:
+        finish(&call)
+
+
+def draw_diag(Noise noise not None, out, loc, scale, int workers=1):
     """``out = loc + scale * eps`` with the noise's next ``out.size`` normals, in C order of `out`."""
     cdef Call call
     cdef core.fd_drawing drawing
@@ -227,12 +342,12 @@ def draw_diag(Noise noise not None, out, loc, scale):
             drawing.job = call.job
             drawing.dtype = call.dtype
             drawing.colorize = core.fd_lookup(core.FD_colorize_diag, call.dtype)
-            draw(noise, &drawing, core.fd_draw_elements, call.n_item, 12)
+            draw(noise, &drawing, core.fd_draw_elements, call.n_item, NORMAL, workers)
     finally:
         finish(&call)
 
 
-def draw_tril(Noise noise not None, out, batch_shape, loc, factor, bint inverse):
+def draw_tril(Noise noise not None, out, batch_shape, loc, factor, bint inverse, int workers=1):
     """``out = loc + L eps``, or ``loc + W^-1 eps`` if `factor` is the inverse one, W."""
     cdef Call call
     cdef core.fd_drawing drawing
@@ -251,7 +366,7 @@ def draw_tril(Noise noise not None, out, batch_shape, loc, factor, bint inverse)
             drawing.n_batch = call.n_item
             drawing.colorize = core.fd_lookup(
                 core.FD_solve_tril if inverse else core.FD_multiply_tril, call.dtype)
-            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (12 + dim // 2))
+            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (NORMAL + dim // 2), workers)
     finally:
         finish(&call)
 

@@ -1,6 +1,6 @@
 # The C core as Cython sees it: src_c/fastdist.h, which tells what each of these does.
 
-from libc.stdint cimport intptr_t
+from libc.stdint cimport intptr_t, uint32_t, uint64_t
 
 cdef extern from "fastdist.h" nogil:
     int FD_MAX_NDIM
@@ -55,6 +55,7 @@ cdef extern from "fastdist.h" nogil:
 
     ctypedef struct fd_noise:
         void *state
+        void (*fill[2])(void *state, intptr_t n, void *out) noexcept nogil
 
     ctypedef struct fd_drawing:
         fd_job job
@@ -66,6 +67,9 @@ cdef extern from "fastdist.h" nogil:
         const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
     ) noexcept
 
+    void fd_draw_noise(
+        const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
+    ) noexcept
     void fd_draw_elements(
         const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
     ) noexcept
@@ -74,3 +78,29 @@ cdef extern from "fastdist.h" nogil:
     ) noexcept
 
     void fd_noise_from_numpy(fd_noise *noise, void *bitgen) noexcept
+
+cdef extern from "stream.h" nogil:
+    int FD_BLOCK
+    uint64_t FD_POSITIONS
+
+    ctypedef struct fd_key:
+        uint64_t word[2]
+
+    ctypedef struct fd_stream:
+        fd_key key
+        uint64_t normal_position, normal_carry
+        uint64_t raw_position, raw_carry
+        uint32_t half
+        int has_half
+
+    ctypedef struct fd_stream_api:
+        void (*start)(fd_stream *stream, fd_key key) noexcept nogil
+        void (*seek_normal)(fd_stream *stream, uint64_t position, uint64_t carry) noexcept nogil
+        void (*seek_raw)(fd_stream *stream, uint64_t position, uint64_t carry) noexcept nogil
+        void (*fill[2])(void *state, intptr_t n, void *out) noexcept nogil
+        uint64_t (*next_uint64)(void *state) noexcept nogil
+        uint32_t (*next_uint32)(void *state) noexcept nogil
+        double (*next_double)(void *state) noexcept nogil
+        void (*philox)(fd_key key, uint64_t counter, uint64_t *out) noexcept nogil
+
+    const fd_stream_api fd_stream_functions

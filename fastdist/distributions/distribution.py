@@ -4,7 +4,7 @@ A subclass keeps its arrays in `_arrays` (unbroadcast, see fastdist._params) and
 `_core_ndim` how many of each one's trailing dims are its own; expand, indexing and overlap
 checks follow from that. Its numbers come in three hooks:
 
-_draw(noise, out)                      the noise's next draw of out.shape
+_draw(noise, out, workers)             the noise's next draw of out.shape
 _log_prob(value, event_ndim, out)      log density, summed over `event_ndim` trailing dims of value
 _entropy(event_ndim)                   entropy, likewise; unbroadcast
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from types import EllipsisType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +23,7 @@ from fastdist._kernels.bridge import Noise
 from fastdist._params import Destination, Real, RealDType
 from fastdist._shapes import Shape, ShapeLike
 from fastdist.distributions.constraints import Constraint
-from fastdist.random import RNGLike, as_noise
+from fastdist.random import RNGLike, as_noise, parse_workers
 
 Index = int | slice | EllipsisType | None
 
@@ -105,7 +105,14 @@ class Distribution:
 
     # ---- draws -------------------------------------------------------------------------
 
-    def sample(self, sample_shape: ShapeLike = (), *, rng: RNGLike = None, out: Real | None = None) -> Real:
+    def sample(
+        self,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real:
         """Draw samples.
 
         Parameters
@@ -113,11 +120,14 @@ class Distribution:
         sample_shape : int or iterable of int
             Leading dims of the result.
         rng : None, int, SeedSequence, BitGenerator or Generator
-            Where the noise comes from. A seed starts a new stream; a generator moves on; None
-            uses this thread's own generator, seeded from the operating system.
+            Where the noise comes from. A seed starts a new stream of BlockSFC64; a generator
+            moves on; None uses this thread's own generator, seeded from the operating system.
         out : numpy.ndarray, optional
             Array of the result's shape and dtype to write to, and to return. It may overlap a
             parameter.
+        workers : int, optional
+            How many threads may share a large draw, -1 for all CPUs; see `set_workers`. It leaves
+            the bits alone. Generators other than BlockSFC64 are sequential and use one.
 
         Returns
         -------
@@ -133,12 +143,19 @@ class Distribution:
             untouched and the generator has not moved.
         """
         shape = _shapes.parse_shape("sample_shape", sample_shape) + self._batch_shape + self._event_shape
-        noise = as_noise(rng)
+        noise, n_worker = as_noise(rng), parse_workers(workers)
         destination = Destination(out, shape, self._dtype, self._inputs())
-        self._draw(noise, destination.array)
+        self._draw(noise, destination.array, n_worker)
         return destination.deliver()
 
-    def rsample(self, sample_shape: ShapeLike = (), *, rng: RNGLike = None, out: Real | None = None) -> Real:
+    def rsample(
+        self,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real:
         """Draw reparameterised samples: the same draw as `sample`'s, bit for bit, under the same rng.
 
         See `sample` for parameters, result and errors.
@@ -150,9 +167,9 @@ class Distribution:
         """
         if not self.has_rsample:
             raise NotImplementedError(f"{type(self).__name__} has no reparameterised draws")
-        return self.sample(sample_shape, rng=rng, out=out)
+        return self.sample(sample_shape, rng=rng, out=out, workers=workers)
 
-    def _draw(self, noise: Noise, out: Real) -> None:
+    def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         raise NotImplementedError
 
     # ---- densities ---------------------------------------------------------------------

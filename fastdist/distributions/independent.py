@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, SupportsIndex
 
-import numpy as np
-
 from fastdist import _shapes
 from fastdist._kernels.bridge import Noise
 from fastdist._params import Real
@@ -122,8 +120,8 @@ class Independent(Distribution):
     def _inputs(self) -> list[Real]:
         return self._base._inputs()
 
-    def _draw(self, noise: Noise, out: Real) -> None:
-        self._base._draw(noise, out)
+    def _draw(self, noise: Noise, out: Real, workers: int) -> None:
+        self._base._draw(noise, out, workers)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         self._base._log_prob(value, event_ndim, out)

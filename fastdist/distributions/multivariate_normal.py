@@ -225,9 +225,9 @@ class MultivariateNormal(Distribution):
 
     # ---- draws and densities -------------------------------------------------------------
 
-    def _draw(self, noise: Noise, out: Real) -> None:
+    def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         arrays = self._arrays
-        bridge.draw_tril(noise, out, self._batch_shape, arrays["loc"], arrays["_factor"], self._inverse)
+        bridge.draw_tril(noise, out, self._batch_shape, arrays["loc"], arrays["_factor"], self._inverse, workers)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         summed = self._summed_shape(event_ndim)
@@ -246,7 +246,7 @@ class MultivariateNormal(Distribution):
         bridge.mahalanobis_tril(out, value, loc, factor, self._inverse, summed)
 
     def entropy(self) -> Real:
-        r"""Differential entropy :math:`\tfrac{1}{2} \log\det(2 \pi e \Sigma)` in nats; shape `batch_shape`."""
+        r"""Differential entropy :math:`\tfrac12 \log\det(2 \pi e \Sigma)` in nats; shape `batch_shape`."""
         return super().entropy()
 
     def _entropy(self, event_ndim: int) -> Real:

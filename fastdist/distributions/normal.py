@@ -102,8 +102,8 @@ class Normal(Distribution):
         """Square of `scale`; shape `batch_shape`, read-only."""
         return _params.view(np.asarray(np.square(self._arrays["scale"])), self._batch_shape)
 
-    def _draw(self, noise: Noise, out: Real) -> None:
-        bridge.draw_diag(noise, out, self._arrays["loc"], self._arrays["scale"])
+    def _draw(self, noise: Noise, out: Real, workers: int) -> None:
+        bridge.draw_diag(noise, out, self._arrays["loc"], self._arrays["scale"], workers)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         loc, scale = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "scale"))

@@ -1,8 +1,22 @@
 """Noise: from `rng=` to a source of standard normals.
 
-as_noise   None, int, SeedSequence, BitGenerator, Generator -> Noise, what kernels draw from
+BlockSFC64, default_rng    the package's own generator, a numpy.random.BitGenerator
+standard_normal            the bare noise
+as_noise                   None, int, SeedSequence, BitGenerator, Generator -> Noise, what kernels draw from
+set_workers                how many threads may share a large draw
 """
 
-from fastdist.random._rng import RNGLike, as_noise
+from fastdist._kernels._workers import parse_workers, set_workers
+from fastdist.random._block_sfc64 import BlockSFC64
+from fastdist.random._rng import RNGLike, as_noise, default_rng
+from fastdist.random._standard_normal import standard_normal
 
-__all__ = ["RNGLike", "as_noise"]
+__all__ = [
+    "BlockSFC64",
+    "RNGLike",
+    "as_noise",
+    "default_rng",
+    "parse_workers",
+    "set_workers",
+    "standard_normal",
+]

@@ -2,7 +2,12 @@
  * words of the vec/ header and under the FD_ISA name that the including file has set. */
 #include "../kernels/body.h"
 #include "../special.h"
+#include "../stream.h"
 #include "../table.h"
+#include "../ziggurat.h"
+#include "../ziggurat_tables.h"
+
+#include "../kernels/stream.inc.h"
 
 #define FD_DTYPE f32
 #define REAL float
@@ -32,9 +37,12 @@
 #define REAL_EPSILON DBL_EPSILON
 #include "../kernels/all.inc.h"
 
-#define FD_ROW_ENTRY(verb, dtype) FD_CAT(FD_CAT(fd_##verb, dtype), FD_ISA)
-const fd_table FD_CAT(fd_table, FD_ISA) = {
-#define FD_KERNEL(verb) {FD_ROW_ENTRY(verb, f32), FD_ROW_ENTRY(verb, f64)},
+#define FD_ENTRY(verb, dtype) FD_CAT(FD_CAT(fd_##verb, dtype), FD_ISA)
+const fd_row FD_CAT(fd_row, FD_ISA) = {
+    {
+#define FD_KERNEL(verb) {FD_ENTRY(verb, f32), FD_ENTRY(verb, f64)},
 #include "../kernels.def"
 #undef FD_KERNEL
+    },
+    {FD_STREAM(seed), FD_STREAM(words), FD_STREAM(normals_f64), FD_STREAM(normals_f32)},
 };

@@ -26,8 +26,18 @@
 
 #if defined(__GNUC__)
 #define FD_INLINE static inline __attribute__((always_inline))
+#define FD_UNLIKELY(condition) __builtin_expect((condition) != 0, 0)
+static inline int fd_lowest_bit(unsigned mask) { return __builtin_ctz(mask); }
 #else
 #define FD_INLINE static inline
+#define FD_UNLIKELY(condition) (condition)
+static inline int fd_lowest_bit(unsigned mask)
+{
+    int bit = 0;
+    while (!(mask >> bit & 1))
+        bit++;
+    return bit;
+}
 #endif
 
 /* Sums run over this many bytes of accumulators in a fixed order whatever the vector width:

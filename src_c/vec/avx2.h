@@ -48,4 +48,49 @@ static inline __m256i fd_first64(intptr_t n)
 FD_VEC_AVX2(f64v, double, __m256d, 4, pd, fd_first64, _mm256_castsi256_pd)
 FD_VEC_AVX2(f32v, float, __m256, 8, ps, fd_first32, _mm256_castsi256_ps)
 
+typedef __m256i u64v;
+enum { u64v_lanes = 4, u64v_group = 2 };
+static inline u64v u64v_set1(uint64_t a) { return _mm256_set1_epi64x((int64_t)a); }
+static inline u64v u64v_load(const uint64_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+static inline void u64v_store(uint64_t *p, u64v v) { _mm256_storeu_si256((__m256i *)(void *)p, v); }
+static inline u64v u64v_add(u64v a, u64v b) { return _mm256_add_epi64(a, b); }
+static inline u64v u64v_and(u64v a, u64v b) { return _mm256_and_si256(a, b); }
+static inline u64v u64v_or(u64v a, u64v b) { return _mm256_or_si256(a, b); }
+static inline u64v u64v_xor(u64v a, u64v b) { return _mm256_xor_si256(a, b); }
+static inline u64v u64v_mul32(u64v a, u64v b) { return _mm256_mul_epu32(a, b); }
+static inline u64v u64v_rotl24(u64v a) /* whole bytes: one shuffle */
+{
+    const __m256i left3 = _mm256_setr_epi8(5, 6, 7, 0, 1, 2, 3, 4, 13, 14, 15, 8, 9, 10, 11, 12, 5, 6, 7, 0, 1,
+                                           2, 3, 4, 13, 14, 15, 8, 9, 10, 11, 12);
+    return _mm256_shuffle_epi8(a, left3);
+}
+#define u64v_srl(a, k) _mm256_srli_epi64(a, k)
+#define u64v_sll(a, k) _mm256_slli_epi64(a, k)
+static inline u64v u64v_bits(f64v a) { return _mm256_castpd_si256(a); }
+static inline f64v f64v_from_bits(u64v a) { return _mm256_castsi256_pd(a); }
+static inline unsigned f64v_abs_below(f64v a, f64v b)
+{
+    const __m256d magnitude = _mm256_andnot_pd(_mm256_set1_pd(-0.0), a);
+    return (unsigned)_mm256_movemask_pd(_mm256_cmp_pd(magnitude, b, _CMP_LT_OQ));
+}
+static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
+{
+    const __m256i bit = _mm256_setr_epi64x(1, 2, 4, 8);
+    const __m256i chosen = _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(mask), bit), bit);
+    return _mm256_blendv_pd(b, a, _mm256_castsi256_pd(chosen));
+}
+static inline void f64v_store_f32(float *p, f64v v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
+
+/* Two gathers would take twice the time of these four loads of both neighbours. */
+static inline __m256d fd_pairs(const double *table, uint64_t i, uint64_t j)
+{
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(table + i)), _mm_loadu_pd(table + j), 1);
+}
+static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)
+{
+    const __m256d even = fd_pairs(table, index[0], index[2]), odd = fd_pairs(table, index[1], index[3]);
+    *at = _mm256_unpacklo_pd(even, odd);
+    *after = _mm256_unpackhi_pd(even, odd);
+}
+
 #endif

@@ -9,12 +9,25 @@
  *   keep_first(v, n)        v with zero in the lanes beyond n
  *   add sub mul div         each rounded once
  *   fma(a, b, c)            a * b + c, rounded once
- *   fnma(a, b, c)           c - a * b, rounded once */
+ *   fnma(a, b, c)           c - a * b, rounded once
+ *
+ * and for u64v (uint64_t), as many lanes as f64v:
+ *   group                   vectors to keep in registers at a time, for enough independent work
+ *   add and or xor          modulo 2^64
+ *   srl(a, k) sll(a, k)     shifts by a literal; rotl24 rotates left by 24
+ *   mul32(a, b)             product of the low 32 bits of each
+ *   bits, f64v_from_bits    the same bits as another type
+ *   f64v_abs_below(a, b)    mask of the lanes where |a| < b, lane 0 in bit 0
+ *   f64v_select(m, a, b)    a in the lanes of mask m, b in the others
+ *   f64v_store_f32(p, v)    rounded to float
+ *   f64v_lookup(table, index, &at, &after)   table[i] and table[i + 1] for `lanes` indices,
+ *                           which come from memory because scalar registers address */
 #ifndef FD_VEC_H
 #define FD_VEC_H
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #define FD_VEC_SCALAR(V, REAL, FMA)                                                        \
     typedef REAL V;                                                                        \
@@ -38,5 +51,39 @@
 
 FD_VEC_SCALAR(f64v, double, fma)
 FD_VEC_SCALAR(f32v, float, fmaf)
+
+typedef uint64_t u64v;
+enum { u64v_lanes = 1, u64v_group = 2 };
+static inline u64v u64v_set1(uint64_t a) { return a; }
+static inline u64v u64v_load(const uint64_t *p) { return *p; }
+static inline void u64v_store(uint64_t *p, u64v v) { *p = v; }
+static inline u64v u64v_add(u64v a, u64v b) { return a + b; }
+static inline u64v u64v_and(u64v a, u64v b) { return a & b; }
+static inline u64v u64v_or(u64v a, u64v b) { return a | b; }
+static inline u64v u64v_xor(u64v a, u64v b) { return a ^ b; }
+static inline u64v u64v_mul32(u64v a, u64v b) { return (a & 0xffffffff) * (b & 0xffffffff); }
+static inline u64v u64v_rotl24(u64v a) { return a << 24 | a >> 40; }
+static inline u64v u64v_srl(u64v a, int k) { return a >> k; }
+static inline u64v u64v_sll(u64v a, int k) { return a << k; }
+static inline u64v u64v_bits(f64v a)
+{
+    u64v bits;
+    memcpy(&bits, &a, sizeof bits);
+    return bits;
+}
+static inline f64v f64v_from_bits(u64v a)
+{
+    f64v value;
+    memcpy(&value, &a, sizeof value);
+    return value;
+}
+static inline unsigned f64v_abs_below(f64v a, f64v b) { return fabs(a) < b; }
+static inline f64v f64v_select(unsigned mask, f64v a, f64v b) { return mask ? a : b; }
+static inline void f64v_store_f32(float *p, f64v v) { *p = (float)v; }
+static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)
+{
+    *at = table[*index];
+    *after = table[*index + 1];
+}
 
 #endif

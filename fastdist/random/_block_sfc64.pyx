@@ -1,0 +1,171 @@
+# cython: cdivision=True
+# cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
+"""BlockSFC64: numpy.random's interface to the streams of src_c/stream.h."""
+
+from libc.stdint cimport uint32_t, uint64_t
+from numpy.random.bit_generator cimport BitGenerator
+
+from fastdist._kernels cimport core
+from fastdist._kernels.bridge cimport Noise, stream_functions, stream_noise
+
+import operator
+
+import numpy as np
+
+# FD_POSITIONS times 2**64 carries.
+cdef object PERIOD = 1 << 122
+
+
+cdef class BlockSFC64(BitGenerator):
+    r"""Counter-addressed SFC64: a bit generator whose every number is a function of (key, position).
+
+    A stream is cut into blocks of 1024 numbers. The eight SFC64 lanes that make a block start from
+    Philox-4x32-10 hashes of the key and the block's number, so that any block can be made at
+    any time, by any worker, on any machine, and comes out the same. The raw 64-bit words that
+    `numpy.random.Generator` builds on and the normals of `fastdist.standard_normal` and all
+    distributions here are streams of their own, with a position each: mixing calls never
+    makes their numbers overlap.
+
+    Parameters
+    ----------
+    seed : None, int, array_like of ints, SeedSequence, BitGenerator or Generator, optional
+        As for NumPy's bit generators: None takes entropy from the operating system.
+
+    Attributes
+    ----------
+    lock : threading.Lock
+        Held during each draw.
+    state : dict
+        Key and positions; may be set.
+
+    Notes
+    -----
+    The key has 128 bits, ``seed_seq.generate_state(2, numpy.uint64)``. A stream has 2**122
+    positions. The normals are a ziggurat of 1024 layers with exact wedges and tail (src_c/stream.h,
+    src_c/kernels/stream.inc.h); they use no mathematical library and no contraction, and a
+    float32 normal is the float64 one, rounded. SFC64 is Chris Doty-Humphrey's (PractRand);
+    Philox is from Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+
+    Examples
+    --------
+    >>> import numpy as np, fastdist as fd
+    >>> bit_generator = fd.BlockSFC64(1)
+    >>> np.random.Generator(bit_generator).integers(10, size=3).shape
+    (3,)
+    >>> first = fd.standard_normal(5, rng=bit_generator)
+    >>> bit_generator.advance(-5).state["state"]["normal_position"]
+    0
+    """
+
+    cdef readonly Noise _noise
+    cdef core.fd_stream *stream     # the noise's
+
+    def __init__(self, seed=None):
+        cdef core.fd_key key
+        cdef const core.fd_stream_api *functions = stream_functions()
+        BitGenerator.__init__(self, seed)
+        words = self._seed_seq.generate_state(2, np.uint64)
+        key.word[0] = words[0]
+        key.word[1] = words[1]
+        self._noise = stream_noise(self.lock)
+        self.stream = self._noise.stream
+        functions.start(self.stream, key)
+        self._bitgen.state = self.stream
+        self._bitgen.next_uint64 = functions.next_uint64
+        self._bitgen.next_uint32 = functions.next_uint32
+        self._bitgen.next_double = functions.next_double
+        self._bitgen.next_raw = functions.next_uint64
+
+    @property
+    def state(self):
+        """Key and positions.
+
+        Returns
+        -------
+        dict
+            ``bit_generator``: the class's name; ``state``: a dict of ``key`` (two uint64),
+            ``raw_position`` and ``normal_position`` (ints below 2**122); ``has_uint32`` and
+            ``uinteger``: the half of a word that 32-bit draws have left, as NumPy's generators
+            have it.
+        """
+        cdef core.fd_stream *stream = self.stream
+        return {
+            "bit_generator": type(self).__name__,
+            "state": {
+                "key": np.array([stream.key.word[0], stream.key.word[1]], dtype=np.uint64),
+                "raw_position": stream.raw_position + (<object>stream.raw_carry) * core.FD_POSITIONS,
+                "normal_position": stream.normal_position + (<object>stream.normal_carry) * core.FD_POSITIONS,
+            },
+            "has_uint32": stream.has_half,
+            "uinteger": stream.half if stream.has_half else 0,
+        }
+
+    @state.setter
+    def state(self, value):
+        cdef core.fd_key key
+        if not isinstance(value, dict):
+            raise TypeError(f"state must be a dict, got {type(value).__name__}")
+        name = value.get("bit_generator", "")
+        if name != type(self).__name__:
+            raise ValueError(f"state must be for a {type(self).__name__} bit generator, got one for {name!r}")
+        words = np.asarray(value["state"]["key"], dtype=np.uint64)
+        if words.shape != (2,):
+            raise ValueError(f"state: key must have shape (2,), got {words.shape}")
+        raw = operator.index(value["state"]["raw_position"])
+        normal = operator.index(value["state"]["normal_position"])
+        for position in (raw, normal):
+            if not 0 <= position < PERIOD:
+                raise ValueError(f"state: positions must be in [0, 2**122), got {position}")
+        cdef uint32_t half = value["uinteger"]
+        cdef int has_half = bool(value["has_uint32"])
+        key.word[0] = words[0]
+        key.word[1] = words[1]
+        stream_functions().start(self.stream, key)
+        self._seek(raw, normal)
+        self.stream.half = half
+        self.stream.has_half = has_half
+
+    def _seek(self, raw, normal):
+        cdef const core.fd_stream_api *functions = stream_functions()
+        raw %= PERIOD
+        normal %= PERIOD
+        functions.seek_raw(self.stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
+        functions.seek_normal(self.stream, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
+
+    def advance(self, delta):
+        """Move both positions, of the raw words and of the normals, as if `delta` of each had been drawn.
+
+        Parameters
+        ----------
+        delta : int
+            How far; negative numbers go back, and 2**122 is once around.
+
+        Returns
+        -------
+        BlockSFC64
+            This object. What a 32-bit draw has left over is dropped.
+        """
+        delta = operator.index(delta)
+        with self.lock:
+            state = self.state["state"]
+            self._seek(state["raw_position"] + delta, state["normal_position"] + delta)
+        return self
+
+    def jumped(self, jumps=1):
+        """A new generator on the same key, `jumps` * 2**96 positions further on.
+
+        Parameters
+        ----------
+        jumps : int, optional
+            How often to jump, positive.
+
+        Returns
+        -------
+        BlockSFC64
+            For parallel work one stream may be jumped 2**26 times before it comes round; `spawn`
+            has no such limit.
+        """
+        jumps = operator.index(jumps)
+        cdef BlockSFC64 other = type(self)(self._seed_seq)
+        other.state = self.state
+        return other.advance(jumps << 96)

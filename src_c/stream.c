@@ -1,0 +1,159 @@
+/* stream.c - reading a stream of BlockSFC64 in any portions: whole blocks go straight to where
+ * they are wanted, the rest by way of a buffer that holds the present block as far as it is
+ * made. What is read depends on key and position alone. */
+#include "stream.h"
+
+#include <string.h>
+
+#include "run.h"
+#include "ziggurat.h"
+
+/* A small draw makes this many steps (128 normals) more than it needs of a block, so that a
+ * hundred of them cost one. */
+enum { AHEAD_STEPS = 16 };
+
+static fd_key key_at(const fd_stream *stream, uint64_t carry)
+{
+    fd_key key = stream->key;
+    key.word[1] += carry;
+    return key;
+}
+
+void fd_stream_start(fd_stream *stream, fd_key key)
+{
+    stream->key = key;
+    fd_stream_seek_normal(stream, 0, 0);
+    fd_stream_seek_raw(stream, 0, 0);
+}
+
+void fd_stream_seek_normal(fd_stream *stream, uint64_t position, uint64_t carry)
+{
+    stream->normal_position = position;
+    stream->normal_carry = carry;
+    stream->normal_made = 0;
+}
+
+void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry)
+{
+    stream->raw_position = position;
+    stream->raw_carry = carry;
+    stream->raw_made = 0;
+    stream->has_half = 0;
+}
+
+static void move(uint64_t *position, uint64_t *carry, intptr_t *made, intptr_t n)
+{
+    *position += (uint64_t)n;
+    if (*position % FD_BLOCK == 0)
+        *made = 0;
+    if (*position == FD_POSITIONS) {
+        *position = 0;
+        ++*carry;
+    }
+}
+
+/* Makes the buffer hold the present block up to `end` at least. */
+static void make_normals(fd_stream *stream, const fd_stream_ops *ops, intptr_t end)
+{
+    const fd_key key = key_at(stream, stream->normal_carry);
+    const uint64_t start = stream->normal_position - stream->normal_position % FD_BLOCK;
+    if (stream->normal_made == 0)
+        ops->seed(&stream->normal_lanes, key, start / FD_BLOCK, FD_CODE_NORMAL);
+    if (end > stream->normal_made) {
+        const intptr_t steps = (end - stream->normal_made + FD_LANES - 1) / FD_LANES + AHEAD_STEPS;
+        const intptr_t n_step = fd_min(steps, (FD_BLOCK - stream->normal_made) / FD_LANES);
+        ops->normals_f64(&stream->normal_lanes, key, start + (uint64_t)stream->normal_made, n_step,
+                         stream->normal + stream->normal_made);
+        stream->normal_made += n_step * FD_LANES;
+    }
+}
+
+static void make_raw(fd_stream *stream, const fd_stream_ops *ops, intptr_t end)
+{
+    if (stream->raw_made == 0)
+        ops->seed(&stream->raw_lanes, key_at(stream, stream->raw_carry), stream->raw_position / FD_BLOCK,
+                  FD_CODE_RAW);
+    if (end > stream->raw_made) {
+        const intptr_t steps = (end - stream->raw_made + FD_LANES - 1) / FD_LANES + AHEAD_STEPS;
+        const intptr_t n_step = fd_min(steps, (FD_BLOCK - stream->raw_made) / FD_LANES);
+        ops->words(&stream->raw_lanes, n_step, stream->raw + stream->raw_made);
+        stream->raw_made += n_step * FD_LANES;
+    }
+}
+
+static void copy_f64(double *out, const double *from, intptr_t n) { memcpy(out, from, (size_t)n * sizeof *out); }
+
+static void copy_f32(float *out, const double *from, intptr_t n)
+{
+    for (intptr_t i = 0; i < n; i++)
+        out[i] = (float)from[i];
+}
+
+#define FD_FILL(dtype, REAL)                                                                   \
+    void fd_stream_fill_##dtype(void *state, intptr_t n, void *out)                            \
+    {                                                                                          \
+        fd_stream *stream = state;                                                             \
+        const fd_stream_ops *ops = fd_stream_ops_current();                                    \
+        REAL *next = out;                                                                      \
+        while (n > 0) {                                                                        \
+            const intptr_t at = (intptr_t)(stream->normal_position % FD_BLOCK);                \
+            const intptr_t part = fd_min(n, FD_BLOCK - at);                                    \
+            if (part == FD_BLOCK) {                                                            \
+                const fd_key key = key_at(stream, stream->normal_carry);                       \
+                fd_lanes lanes;                                                                \
+                ops->seed(&lanes, key, stream->normal_position / FD_BLOCK, FD_CODE_NORMAL);    \
+                ops->normals_##dtype(&lanes, key, stream->normal_position, FD_BLOCK_STEPS, next); \
+            } else {                                                                           \
+                make_normals(stream, ops, at + part);                                          \
+                copy_##dtype(next, stream->normal + at, part);                                 \
+            }                                                                                  \
+            move(&stream->normal_position, &stream->normal_carry, &stream->normal_made, part); \
+            next += part;                                                                      \
+            n -= part;                                                                         \
+        }                                                                                      \
+    }
+
+FD_FILL(f64, double)
+FD_FILL(f32, float)
+#undef FD_FILL
+
+uint64_t fd_stream_next_uint64(void *state)
+{
+    fd_stream *stream = state;
+    const intptr_t at = (intptr_t)(stream->raw_position % FD_BLOCK);
+    if (at >= stream->raw_made)
+        make_raw(stream, fd_stream_ops_current(), at + 1);
+    const uint64_t word = stream->raw[at];
+    move(&stream->raw_position, &stream->raw_carry, &stream->raw_made, 1);
+    return word;
+}
+
+/* The lower half, then the upper, as NumPy's own 64-bit generators. */
+uint32_t fd_stream_next_uint32(void *state)
+{
+    fd_stream *stream = state;
+    if (stream->has_half) {
+        stream->has_half = 0;
+        return stream->half;
+    }
+    const uint64_t word = fd_stream_next_uint64(stream);
+    stream->has_half = 1;
+    stream->half = (uint32_t)(word >> 32);
+    return (uint32_t)word;
+}
+
+double fd_stream_next_double(void *state)
+{
+    return (double)(fd_stream_next_uint64(state) >> 11) * 0x1p-53;
+}
+
+const fd_stream_api fd_stream_functions = {
+    fd_stream_start,
+    fd_stream_seek_normal,
+    fd_stream_seek_raw,
+    {fd_stream_fill_f32, fd_stream_fill_f64},
+    fd_stream_next_uint64,
+    fd_stream_next_uint32,
+    fd_stream_next_double,
+    fd_philox,
+};

@@ -1,0 +1,92 @@
+/* stream.h - BlockSFC64: random numbers as a function of (key, position).
+ *
+ * Position p of a stream belongs to block p / 1024. A block is made by 8 lanes of SFC64
+ * (Chris Doty-Humphrey, PractRand 0.94), word j by lane j % 8; the 256 bits of state of a lane
+ * are two outputs of Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2,
+ * 3", SC 2011), a keyed hash of
+ *
+ *     counter = (block or position) * 64 + code, 64 bits | key[1], 64 bits;   key = key[0]
+ *
+ * whose code tells what it is for. Raw words and normals are separate codes, so that neither
+ * ever meets the other's numbers:
+ *
+ *     0..15   lane state of the normals' block: lane * 2 + half
+ *     16..31  the same of the raw words' block
+ *     32..62  draw 0..30 of the side stream of the normal at one position (ziggurat rejections)
+ *
+ * Positions have 58 bits; beyond them a stream goes on with key[1] + 1, which makes
+ * 2^122 positions in all. */
+#ifndef FD_STREAM_H
+#define FD_STREAM_H
+
+#include <stdint.h>
+
+enum { FD_BLOCK = 1024, FD_LANES = 8, FD_BLOCK_STEPS = FD_BLOCK / FD_LANES };
+enum { FD_CODE_NORMAL = 0, FD_CODE_RAW = 16, FD_CODE_SIDE = 32, FD_CODE_BITS = 6, FD_SIDE_DRAWS = 31 };
+#define FD_POSITIONS ((uint64_t)1 << 58)
+
+typedef struct fd_key {
+    uint64_t word[2];
+} fd_key;
+
+/* The state of a block's lanes, part by part. */
+typedef struct fd_lanes {
+    uint64_t a[FD_LANES], b[FD_LANES], c[FD_LANES], counter[FD_LANES];
+} fd_lanes;
+
+/* What each ISA makes blocks with; all rows give the same bits.
+ *   seed     lanes at the start of a block
+ *   words    the next n_step * 8 words of a block
+ *   normals  the same as normals, the first of them at stream position `first` */
+typedef struct fd_stream_ops {
+    void (*seed)(fd_lanes *lanes, fd_key key, uint64_t block, int code);
+    void (*words)(fd_lanes *lanes, intptr_t n_step, uint64_t *out);
+    void (*normals_f64)(fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step, double *out);
+    void (*normals_f32)(fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step, float *out);
+} fd_stream_ops;
+
+const fd_stream_ops *fd_stream_ops_current(void);
+
+/* One stream being read: in each domain a position, which is position + carry * 2^58, and what is
+ * made of the present block. `normal` holds doubles whatever is asked for: a float32 normal is
+ * the float64 one, rounded. */
+typedef struct fd_stream {
+    fd_key key;
+    uint64_t normal_position, normal_carry;
+    uint64_t raw_position, raw_carry;
+    intptr_t normal_made, raw_made;
+    uint32_t half;     /* the unused upper half of the last word that 32 bits were taken from */
+    int has_half;
+    fd_lanes normal_lanes, raw_lanes;
+    double normal[FD_BLOCK];
+    uint64_t raw[FD_BLOCK];
+} fd_stream;
+
+void fd_stream_start(fd_stream *stream, fd_key key);
+void fd_stream_seek_normal(fd_stream *stream, uint64_t position, uint64_t carry);
+void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry);
+
+/* The next n normals; `state` is the fd_stream, as fd_noise and NumPy's bitgen_t want it. */
+void fd_stream_fill_f64(void *state, intptr_t n, void *out);
+void fd_stream_fill_f32(void *state, intptr_t n, void *out);
+
+/* The next raw word, its parts and the double made of it: NumPy's bitgen_t. */
+uint64_t fd_stream_next_uint64(void *state);
+uint32_t fd_stream_next_uint32(void *state);
+double fd_stream_next_double(void *state);
+
+/* All of these for another extension module, which finds them by pointer. */
+typedef struct fd_stream_api {
+    void (*start)(fd_stream *stream, fd_key key);
+    void (*seek_normal)(fd_stream *stream, uint64_t position, uint64_t carry);
+    void (*seek_raw)(fd_stream *stream, uint64_t position, uint64_t carry);
+    void (*fill[2])(void *state, intptr_t n, void *out);
+    uint64_t (*next_uint64)(void *state);
+    uint32_t (*next_uint32)(void *state);
+    double (*next_double)(void *state);
+    void (*philox)(fd_key key, uint64_t counter, uint64_t out[2]);
+} fd_stream_api;
+
+extern const fd_stream_api fd_stream_functions;
+
+#endif
