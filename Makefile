@@ -1,0 +1,78 @@
+# Everything happens in .venv, set up by the first target that needs it; stamp files in there say
+# what is installed, so that a second call is quick. `make` alone lists the targets.
+#
+#   PYTHON=python3.12   the interpreter that .venv is made with (3.11 or newer)
+#   ARGS="-k expand"    further arguments for pytest, the benchmarks or the demo
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+COMPILERS = $(foreach cc,gcc clang,$(if $(shell command -v $(cc)),$(cc)))
+
+# Modules of Cython, which have their types in a stub.
+STUBBED = $(subst /,.,$(basename $(shell find fastdist -name '*.pyi')))
+
+# What the compiled extension and the package's metadata are made from.
+SOURCES := setup.py pyproject.toml fastdist/_version.py \
+    $(shell find src_c fastdist -name '*.[ch]' -o -name '*.def' -o -name '*.pyx' -o -name '*.pxd')
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-peers lint bench dist clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
+
+demo: .venv/package.stamp ## batched samples of the iris data, explained and drawn to demo.png
+	$(BIN)/python -m fastdist demo $(ARGS)
+
+test: .venv/package.stamp .venv/test.stamp ## unit tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-peers: .venv/package.stamp .venv/test.stamp .venv/peers.stamp ## comparisons with torch and scipy
+	$(BIN)/python -m pytest -m peers tests/peers $(ARGS)
+
+lint: .venv/package.stamp .venv/lint.stamp ## style, types, import directions, compiler warnings
+	$(BIN)/ruff check --output-format concise .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastdist
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest $(STUBBED)
+	$(BIN)/lint-imports --no-logo
+	set -e; for cc in $(COMPILERS); do \
+	    CC=$$cc CFLAGS=-Werror $(BIN)/python setup.py --quiet build_ext --force \
+	        --build-temp build/lint/$$cc --build-lib build/lint/$$cc; \
+	done
+	@echo "all clean, with $(COMPILERS)"
+
+bench: .venv/package.stamp .venv/peers.stamp ## speed relative to NumPy, torch and scipy
+	$(BIN)/python bench/run.py $(ARGS)
+
+dist: .venv/dist.stamp ## sdist and wheel in dist/, and a check of what is in them
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python tools/check_dist.py dist
+
+clean: ## back to a fresh clone
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -f demo.png fastdist/*/*.so
+	find . '(' -name __pycache__ -o -name .hypothesis ')' -type d -prune -exec rm -rf {} +
+
+# ---- set-up ------------------------------------------------------------------------------
+
+.venv/pip.stamp:
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --upgrade 'pip>=25.1' # the first that knows --group
+	touch $@
+
+# Python files are used where they are; the extension is built again when its sources change.
+.venv/package.stamp: .venv/pip.stamp $(SOURCES)
+	$(INSTALL) --editable '.[plot]'
+	touch $@
+
+# A dependency group of pyproject.toml.
+.venv/%.stamp: .venv/pip.stamp pyproject.toml
+	$(INSTALL) --group $*
+	touch $@

@@ -1,0 +1,75 @@
+"""Checks what `python -m build` made: `check_dist.py DIRECTORY`, with one sdist and one wheel in it.
+
+sdist   has what a build, the tests and the benchmarks need, and nothing that a build makes
+wheel   has no C and no Cython sources, needs NumPy alone, and an extension exports PyInit_* only
+"""
+
+import email
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+NEEDED = {
+    "LICENSE", "README.md", "Makefile", "setup.py", "pyproject.toml",
+    "fastdist/_kernels/bridge.pyx", "fastdist/_kernels/core.pxd", "fastdist/data/iris.csv",
+    "src_c/fastdist.h", "src_c/kernels.def", "src_c/isa/scalar.c", "src_c/vec/scalar.h",
+}  # fmt: skip
+INSTALLED = {"fastdist/py.typed", "fastdist/_kernels/bridge.pyi", "fastdist/data/iris.csv"}
+
+
+def check(holds: bool, complaint: str) -> None:
+    if not holds:
+        sys.exit(f"check_dist: {complaint}")
+
+
+def the_only(directory: Path, pattern: str) -> Path:
+    found = sorted(directory.glob(pattern))
+    check(len(found) == 1, f"one {pattern} expected in {directory}, found {len(found)}")
+    return found[0]
+
+
+def check_sdist(path: Path) -> None:
+    with tarfile.open(path) as archive:
+        names = {str(PurePosixPath(*PurePosixPath(name).parts[1:])) for name in archive.getnames()}
+    check(names >= NEEDED, f"{path.name} lacks {sorted(NEEDED - names)}")
+    generated = sorted(name for name in names if name.endswith((".so", ".pyc")) or name.startswith("build/"))
+    check(not generated, f"{path.name} holds {generated}")
+
+
+def check_wheel(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as directory:
+        names = set(archive.namelist())
+        check(names >= INSTALLED, f"{path.name} lacks {sorted(INSTALLED - names)}")
+        sources = sorted(name for name in names if name.endswith((".c", ".h", ".def", ".pyx", ".pxd")))
+        check(not sources, f"{path.name} holds sources: {sources}")
+        stray = sorted(name for name in names if not name.startswith(("fastdist/", "fastdist-")))
+        check(not stray, f"{path.name} installs outside the package: {stray}")
+
+        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        required = email.message_from_bytes(archive.read(metadata)).get_all("Requires-Dist", [])
+        always = [requirement for requirement in required if "extra ==" not in requirement]
+        check([r.split(">")[0] for r in always] == ["numpy"], f"{path.name} requires {always}")
+
+        extensions = sorted(name for name in names if name.endswith(".so"))
+        check(bool(extensions), f"{path.name} holds no extension")
+        for extension in extensions if sys.platform == "linux" else ():
+            nm = ["nm", "-D", "--defined-only", archive.extract(extension, directory)]
+            listing = subprocess.run(nm, check=True, capture_output=True, text=True).stdout
+            exported = [line.split()[-1] for line in listing.splitlines()]
+            wanted = "PyInit_" + PurePosixPath(extension).name.partition(".")[0]
+            check(exported == [wanted], f"{extension} exports {exported}")
+
+
+def main() -> None:
+    directory = Path(sys.argv[1])
+    sdist, wheel = the_only(directory, "*.tar.gz"), the_only(directory, "*.whl")
+    check_sdist(sdist)
+    check_wheel(wheel)
+    print(f"{sdist.name} and {wheel.name} are as they should be")
+
+
+if __name__ == "__main__":
+    main()
