@@ -20,7 +20,7 @@ SOURCES := setup.py pyproject.toml fastdist/_version.py \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-peers lint bench dist clean
+.PHONY: help demo test test-c test-peers lint battery bench dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ demo: .venv/package.stamp ## batched samples of the iris data, explained and dra
 
 test: .venv/package.stamp .venv/test.stamp ## unit tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-c: ## every kernel on every instruction set against scalar, in C: gcc, clang, sanitizers, NEON
+	tests/c/run $(ARGS)
 
 test-peers: .venv/package.stamp .venv/test.stamp .venv/peers.stamp ## comparisons with torch and scipy
 	$(BIN)/python -m pytest -m peers tests/peers $(ARGS)
@@ -46,6 +49,9 @@ lint: .venv/package.stamp .venv/lint.stamp ## style, types, import directions, c
 	        --build-temp build/lint/$$cc --build-lib build/lint/$$cc; \
 	done
 	@echo "all clean, with $(COMPILERS)"
+
+battery: .venv/package.stamp .venv/test.stamp ## statistical tests of the stream, at length, to docs/statistics.md
+	$(BIN)/python tests/statistics/battery.py $(ARGS)
 
 bench: .venv/package.stamp .venv/peers.stamp ## speed relative to NumPy, torch and scipy
 	$(BIN)/python bench/run.py $(ARGS)

@@ -23,7 +23,10 @@ X86_64 = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
 }
-ISA_CFLAGS = {"x86_64": X86_64, "amd64": X86_64}.get(platform.machine().lower(), {})
+AARCH64 = {"neon": []}
+ISA_CFLAGS = {"x86_64": X86_64, "amd64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}.get(
+    platform.machine().lower(), {}
+)
 
 # NumPy's library exports its functions; the extension must not.
 LINK = {"linux": ["-Wl,--exclude-libs,ALL"], "darwin": ["-Wl,-exported_symbol,_PyInit_*"]}
@@ -55,7 +58,7 @@ class BuildWithCore(build_ext):
         super().build_extension(ext)
 
 
-HEADERS = files("src_c/**/*.h", "src_c/*.def", "fastdist/_kernels/*.pxd")
+HEADERS = files("src_c/**/*.h", "src_c/*.def", "fastdist/**/*.pxd")
 
 # The only module with the core in it; others reach its functions through this one.
 bridge = Extension(
@@ -70,19 +73,22 @@ bridge = Extension(
     depends=["setup.py", *HEADERS, *files("src_c/**/*.c")],
 )
 
-# A subclass of NumPy's class needs NumPy's headers.
-block_sfc64 = Extension(
-    "fastdist.random._block_sfc64",
-    sources=["fastdist/random/_block_sfc64.pyx"],
-    include_dirs=["src_c", np.get_include()],
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-    extra_compile_args=CFLAGS + CYTHON_CFLAGS,
-    extra_link_args=LINK.get(sys.platform, []),
-    depends=["setup.py", *HEADERS],
-)
+# A subclass of NumPy's class, and arrays made in no time, need NumPy's headers.
+drawing = [
+    Extension(
+        f"fastdist.random.{name}",
+        sources=[f"fastdist/random/{name}.pyx"],
+        include_dirs=["src_c", np.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        extra_compile_args=CFLAGS + CYTHON_CFLAGS,
+        extra_link_args=LINK.get(sys.platform, []),
+        depends=["setup.py", *HEADERS],
+    )
+    for name in ("_block_sfc64", "_standard_normal")
+]
 
 # build_dir keeps the generated C out of the package, and so out of the wheel.
-cythonized = cythonize([bridge, block_sfc64], build_dir="build/cython", language_level=3)
+cythonized = cythonize([bridge, *drawing], build_dir="build/cython", language_level=3)
 bridge = cythonized[0]
 
 setup(ext_modules=cythonized, cmdclass={"build_ext": BuildWithCore})

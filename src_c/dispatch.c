@@ -21,6 +21,9 @@ static const struct {
 #ifdef FD_HAVE_AVX512
     {"avx512", fd_cpu_has_avx512, &fd_row_avx512},
 #endif
+#ifdef FD_HAVE_NEON
+    {"neon", always, &fd_row_neon},
+#endif
 };
 
 enum { N_ROW = sizeof rows / sizeof rows[0] };

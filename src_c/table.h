@@ -13,5 +13,6 @@ typedef struct fd_row {
 extern const fd_row fd_row_scalar;
 extern const fd_row fd_row_avx2;
 extern const fd_row fd_row_avx512;
+extern const fd_row fd_row_neon;
 
 #endif

@@ -54,7 +54,9 @@ def parse_workers(workers: SupportsIndex | None) -> int:
     try:
         n = operator.index(workers)
     except TypeError:
-        raise TypeError(f"workers must be an integer, got {workers!r} of type {type(workers).__name__}") from None
+        raise TypeError(
+            f"workers must be an integer, got {workers!r} of type {type(workers).__name__}"
+        ) from None
     if n > 0:
         return min(n, 2**16)
     n_cpu = _n_cpu()
@@ -111,7 +113,7 @@ def _executor(size: int) -> ThreadPoolExecutor:
     global _pool, _pool_size
     with _lock:
         if _pool is None or _pool_size < size:
-            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not for those who don't share
+            from concurrent.futures import ThreadPoolExecutor
 
             _pool, _pool_size = ThreadPoolExecutor(size, thread_name_prefix="fastdist"), size
         return _pool
@@ -143,5 +145,5 @@ def _wait(futures: list[Future[Any]]) -> None:
         while not (future.cancel() or future.done()):
             try:
                 future.exception()
-            except BaseException:  # noqa: BLE001, S112 - another Ctrl-C
+            except BaseException:
                 continue

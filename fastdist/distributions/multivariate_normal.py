@@ -227,7 +227,9 @@ class MultivariateNormal(Distribution):
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         arrays = self._arrays
-        bridge.draw_tril(noise, out, self._batch_shape, arrays["loc"], arrays["_factor"], self._inverse, workers)
+        bridge.draw_tril(
+            noise, out, self._batch_shape, arrays["loc"], arrays["_factor"], self._inverse, workers
+        )
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         summed = self._summed_shape(event_ndim)

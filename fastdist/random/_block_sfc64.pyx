@@ -2,15 +2,22 @@
 # cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """BlockSFC64: numpy.random's interface to the streams of src_c/stream.h."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint32_t
 from numpy.random.bit_generator cimport BitGenerator
 
 from fastdist._kernels cimport core
 from fastdist._kernels.bridge cimport Noise, stream_functions, stream_noise
 
 import operator
+import os
+from collections.abc import Mapping
 
 import numpy as np
+
+cdef extern from "Python.h":
+    PyObject *PyThreadState_GetDict()
 
 # FD_POSITIONS times 2**64 carries.
 cdef object PERIOD = 1 << 122
@@ -28,7 +35,7 @@ cdef class BlockSFC64(BitGenerator):
 
     Parameters
     ----------
-    seed : None, int, array_like of ints, SeedSequence, BitGenerator or Generator, optional
+    seed : None, int, array_like of ints or SeedSequence, optional
         As for NumPy's bit generators: None takes entropy from the operating system.
 
     Attributes
@@ -56,9 +63,6 @@ cdef class BlockSFC64(BitGenerator):
     >>> bit_generator.advance(-5).state["state"]["normal_position"]
     0
     """
-
-    cdef readonly Noise _noise
-    cdef core.fd_stream *stream     # the noise's
 
     def __init__(self, seed=None):
         cdef core.fd_key key
@@ -103,7 +107,7 @@ cdef class BlockSFC64(BitGenerator):
     @state.setter
     def state(self, value):
         cdef core.fd_key key
-        if not isinstance(value, dict):
+        if not isinstance(value, Mapping):
             raise TypeError(f"state must be a dict, got {type(value).__name__}")
         name = value.get("bit_generator", "")
         if name != type(self).__name__:
@@ -169,3 +173,40 @@ cdef class BlockSFC64(BitGenerator):
         cdef BlockSFC64 other = type(self)(self._seed_seq)
         other.state = self.state
         return other.advance(jumps << 96)
+
+
+# ---- one generator a thread --------------------------------------------------------------
+
+# Where a thread's state dict has its noise; another key after a fork, so that a child starts anew.
+cdef object THREAD_KEY = object()
+
+
+cdef Noise thread_noise():
+    """The noise of this thread's own generator, seeded from the operating system at first use.
+
+    In the state dict of the thread, which is looked up faster than a threading.local and dies with
+    it. Nobody else draws from it, so that it needs no lock.
+    """
+    cdef dict state = <dict>PyThreadState_GetDict()
+    cdef PyObject *found = PyDict_GetItemWithError(state, THREAD_KEY)
+    if found is not NULL:
+        return <Noise>found
+    cdef Noise noise = BlockSFC64()._noise
+    noise.acquire = noise.release = None
+    state[THREAD_KEY] = noise
+    return noise
+
+
+def unshared_noise():
+    """The noise of this thread's own generator."""
+    return thread_noise()
+
+
+def forget_threads():
+    """Let every thread seed a new generator: for the child of a fork."""
+    global THREAD_KEY
+    THREAD_KEY = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_threads)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
-
 import numpy as np
 from numpy.random import BitGenerator, Generator, SeedSequence
 from numpy.typing import ArrayLike
 
 from fastdist._kernels.bridge import Noise
-from fastdist.random._block_sfc64 import BlockSFC64
+from fastdist.random._block_sfc64 import BlockSFC64, unshared_noise
 
 RNGLike = int | np.integer | SeedSequence | BitGenerator | Generator | None
 
@@ -20,27 +17,8 @@ _MAX_CACHED = 16
 _cache: dict[BitGenerator, Noise] = {}
 
 
-class _PerThread(threading.local):
-    """One generator a thread, seeded from the operating system's entropy at first use."""
-
-    def __init__(self) -> None:
-        self.bit_generator = BlockSFC64()
-
-
-_unseeded = _PerThread()
-
-
-def _reseed_after_fork() -> None:
-    global _unseeded
-    _unseeded = _PerThread()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reseed_after_fork)
-
-
 def default_rng(
-    seed: None | int | np.integer | ArrayLike | SeedSequence | BitGenerator | Generator = None,
+    seed: int | np.integer | ArrayLike | SeedSequence | BitGenerator | Generator | None = None,
 ) -> Generator:
     """NumPy's Generator on a new BlockSFC64.
 
@@ -88,7 +66,7 @@ def as_noise(rng: RNGLike) -> Noise:
         For a negative seed.
     """
     if rng is None:
-        return _unseeded.bit_generator._noise
+        return unshared_noise()
     if isinstance(rng, Generator):
         bit_generator: BitGenerator = rng.bit_generator
     elif isinstance(rng, BitGenerator):

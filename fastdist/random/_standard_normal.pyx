@@ -1,27 +1,39 @@
-"""The bare noise, without a distribution around it."""
+# cython: cdivision=True
+# cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
+"""The bare noise, without a distribution around it.
 
-from __future__ import annotations
+Compiled for the small draw alone: `standard_normal((3, 2))` is mostly calling, allocating and
+returning, so it goes past everything that only other calls need.
+"""
 
-from typing import Any, SupportsIndex
+cimport numpy as np
+from cpython.long cimport PyLong_CheckExact
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+
+from fastdist._kernels cimport core
+from fastdist._kernels.bridge cimport Noise
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.random import Generator
 
+from fastdist import _params
 from fastdist._kernels import bridge
 from fastdist._kernels._workers import parse_workers
-from fastdist._params import FLOAT32, FLOAT64, Destination, Real
-from fastdist._shapes import ShapeLike, parse_shape
-from fastdist.random._rng import RNGLike, as_noise
+from fastdist._shapes import parse_shape
+from fastdist.random import _rng
+from fastdist.random._block_sfc64 cimport BlockSFC64, thread_noise
+
+np.import_array()
+
+# A draw of this many normals takes about a microsecond: short enough to keep the GIL.
+cdef enum:
+    SMALL = 1024
+    SMALL_NDIM = 8
+
+cdef object float64 = np.float64
 
 
-def standard_normal(
-    size: ShapeLike | None = (),
-    *,
-    dtype: DTypeLike = np.float64,
-    rng: RNGLike = None,
-    out: Real | None = None,
-    workers: SupportsIndex | None = None,
-) -> Any:
+def standard_normal(size=(), *, dtype=float64, rng=None, out=None, workers=None):
     """Draw standard normals, as `numpy.random.Generator.standard_normal` but faster.
 
     Parameters
@@ -59,14 +71,65 @@ def standard_normal(
     >>> bool((y == x.astype(np.float32)).all())
     True
     """
+    cdef np.npy_intp shape[SMALL_NDIM]
+    cdef int ndim
+    cdef Noise noise
+    if out is None and workers is None and dtype is float64:
+        ndim = small_shape(size, shape)
+        if ndim >= 0:
+            noise = own_noise(rng)
+            if noise is not None:
+                return small_draw(noise, ndim, shape)
+    return any_draw(size, dtype, rng, out, workers)
+
+
+cdef int small_shape(object size, np.npy_intp *shape) except -2:
+    """Parse a tuple of ints or an int into `shape`; its length, or -1 if it is not plain and small."""
+    cdef Py_ssize_t ndim, i
+    cdef np.npy_intp total = 1
+    if PyLong_CheckExact(size):
+        ndim = 1
+    elif PyTuple_CheckExact(size) and PyTuple_GET_SIZE(size) <= SMALL_NDIM:
+        ndim = PyTuple_GET_SIZE(size)
+    else:
+        return -1
+    for i in range(ndim):
+        entry = size if PyLong_CheckExact(size) else <object>PyTuple_GET_ITEM(size, i)
+        if not PyLong_CheckExact(entry) or not 0 <= entry <= SMALL:
+            return -1
+        shape[i] = entry
+        total *= shape[i]
+        if total > SMALL:
+            return -1
+    return <int>ndim
+
+
+cdef Noise own_noise(object rng):
+    """The noise of a BlockSFC64 or this thread's own; None for what `as_noise` has to look at."""
+    if rng is None:
+        return thread_noise()
+    if type(rng) is Generator:
+        rng = rng.bit_generator
+    return (<BlockSFC64>rng)._noise if isinstance(rng, BlockSFC64) else None
+
+
+cdef object small_draw(Noise noise, int ndim, np.npy_intp *shape):
+    cdef np.ndarray result = np.PyArray_SimpleNew(ndim, shape, np.NPY_FLOAT64)
+    noise.lock()
+    noise.source.fill[<int>core.FD_F64](noise.source.state, np.PyArray_SIZE(result), np.PyArray_DATA(result))
+    noise.unlock()
+    return result
+
+
+cdef object any_draw(object size, object dtype, object rng, object out, object workers):
     chosen = np.dtype(dtype)
-    if chosen not in (FLOAT32, FLOAT64):
+    if chosen not in (_params.FLOAT32, _params.FLOAT64):
         raise TypeError(f"dtype must be float32 or float64, got {chosen}")
     if out is not None and (size is None or (type(size) is tuple and not size)):
         shape = np.shape(out)
     else:
         shape = () if size is None else parse_shape("size", size)
-    noise, n_worker = as_noise(rng), parse_workers(workers)
-    destination = Destination(out, shape, chosen, ())
+    noise, n_worker = _rng.as_noise(rng), parse_workers(workers)
+    destination = _params.Destination(out, shape, chosen, ())
     bridge.standard_normal(noise, destination.array, n_worker)
     return destination.deliver()

@@ -6,6 +6,7 @@
 #include <float.h>
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "../fastdist.h"
 #include "../run.h"
@@ -27,11 +28,11 @@
 #if defined(__GNUC__)
 #define FD_INLINE static inline __attribute__((always_inline))
 #define FD_UNLIKELY(condition) __builtin_expect((condition) != 0, 0)
-static inline int fd_lowest_bit(unsigned mask) { return __builtin_ctz(mask); }
+static inline int fd_lowest_bit(uint64_t mask) { return __builtin_ctzll(mask); }
 #else
 #define FD_INLINE static inline
 #define FD_UNLIKELY(condition) (condition)
-static inline int fd_lowest_bit(unsigned mask)
+static inline int fd_lowest_bit(uint64_t mask)
 {
     int bit = 0;
     while (!(mask >> bit & 1))

@@ -90,44 +90,69 @@ FD_INLINE f64v FD_STREAM(wedges)(fd_key key, const uint64_t *position, const uin
     return f64v_select(under, x, redrawn);
 }
 
-/* Words, then normals, a chunk at a time. Nearly all are inside their layer's rectangle under the
- * curve (99.57 %); the others are noted, and finished at the end: most by wedges(), the rest one
- * by one. */
+/* The bits of n_step bytes, each a step's lanes, as a list of positions. To branch on them in the
+ * main loop would cost a quarter of its time: each misprediction throws away what the CPU has
+ * begun of the next hundred normals. Of 64 positions two at most are set (but for 0.3 %). */
+static int FD_STREAM(positions)(const unsigned char *outside, intptr_t n_step, uint16_t *list)
+{
+    int n = 0;
+    for (intptr_t step = 0; step < n_step; step += 8) {
+        uint64_t bits = 0;
+        for (int k = 0; k < 8; k++)
+            bits |= (uint64_t)outside[step + k] << (8 * k);
+        for (int k = 0; k < 2; k++) {
+            list[n] = (uint16_t)(step * FD_LANES + fd_lowest_bit(bits | (uint64_t)1 << 63));
+            n += bits != 0;
+            bits &= bits - 1;
+        }
+        while (FD_UNLIKELY(bits)) {
+            list[n++] = (uint16_t)(step * FD_LANES + fd_lowest_bit(bits));
+            bits &= bits - 1;
+        }
+    }
+    return n;
+}
+
+/* Words and their layers, then normals, a chunk at a time that stays in the cache. Nearly all are
+ * inside their layer's rectangle under the curve (99.57 %); the others are marked, and finished at
+ * the end: most by wedges(), the rest one by one. */
 enum { FD_CHUNK_STEPS = 64 };
 
 #define FD_NORMALS(dtype, REAL, STORE)                                                         \
-    static void FD_STREAM(normals_##dtype)(fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step, REAL *out) \
+    static void FD_STREAM(normals_##dtype)(fd_lanes *lanes, fd_key key, uint64_t first,        \
+                                           intptr_t n_step, REAL *out)                         \
     {                                                                                          \
         enum { WIDTH = u64v_lanes, ALL = (1 << WIDTH) - 1 };                                   \
-        uint16_t rejected[FD_BLOCK];                                                           \
-        uint64_t rejected_word[FD_BLOCK];                                                      \
-        int n_rejected = 0;                                                                    \
+        _Alignas(64) uint64_t words[FD_BLOCK];                                                 \
+        unsigned char outside[FD_BLOCK_STEPS + 8];                                             \
+        uint16_t rejected[FD_BLOCK + 2];                                                       \
         for (intptr_t done = 0; done < n_step; done += FD_CHUNK_STEPS) {                       \
-            uint64_t words[FD_CHUNK_STEPS * FD_LANES], index[FD_CHUNK_STEPS * FD_LANES];       \
-            const intptr_t n = fd_min(FD_CHUNK_STEPS, n_step - done);                          \
-            FD_STREAM(run_lanes)(lanes, n, words, index);                                      \
-            for (intptr_t i = 0; i < n * FD_LANES; i += WIDTH) {                               \
-                f64v edge, next;                                                               \
-                f64v_lookup(fd_ziggurat_x, index + i, &edge, &next);                           \
-                const f64v x = f64v_mul(FD_STREAM(signed_unit)(u64v_load(words + i)), edge);   \
-                STORE(out + done * FD_LANES + i, x);                                           \
-                unsigned outside = ~f64v_abs_below(x, next) & ALL;                             \
-                while (FD_UNLIKELY(outside)) {                                                 \
-                    const intptr_t at = i + fd_lowest_bit(outside);                            \
-                    rejected[n_rejected] = (uint16_t)(done * FD_LANES + at);                   \
-                    rejected_word[n_rejected++] = words[at];                                   \
-                    outside &= outside - 1;                                                    \
+            _Alignas(64) uint64_t index[FD_CHUNK_STEPS * FD_LANES];                            \
+            const intptr_t end = fd_min(done + FD_CHUNK_STEPS, n_step);                        \
+            FD_STREAM(run_lanes)(lanes, end - done, words + done * FD_LANES, index);           \
+            for (intptr_t step = done; step < end; step++) {                                   \
+                unsigned mask = 0;                                                             \
+                for (int i = 0; i < FD_LANES; i += WIDTH) {                                    \
+                    const intptr_t at = step * FD_LANES + i;                                   \
+                    f64v edge, next;                                                           \
+                    f64v_lookup(fd_ziggurat_x, index + at - done * FD_LANES, &edge, &next);    \
+                    const f64v x = f64v_mul(FD_STREAM(signed_unit)(u64v_load(words + at)), edge); \
+                    STORE(out + at, x);                                                        \
+                    mask |= (~f64v_abs_below(x, next) & ALL) << i;                             \
                 }                                                                              \
+                outside[step] = (unsigned char)mask;                                           \
             }                                                                                  \
         }                                                                                      \
+        memset(outside + n_step, 0, 8);                                                        \
+        const int n_rejected = FD_STREAM(positions)(outside, n_step, rejected);                \
         for (int from = 0; from < n_rejected; from += WIDTH) {                                 \
             uint64_t position[WIDTH], word[WIDTH];                                             \
             double x[WIDTH];                                                                   \
             unsigned settled;                                                                  \
             for (int k = 0; k < WIDTH; k++) { /* the last one again fills up the vector */     \
-                const int j = from + k < n_rejected ? from + k : n_rejected - 1;               \
-                position[k] = first + rejected[j];                                             \
-                word[k] = rejected_word[j];                                                    \
+                const int j = rejected[from + k < n_rejected ? from + k : n_rejected - 1];     \
+                position[k] = first + (uint64_t)j;                                             \
+                word[k] = words[j];                                                            \
             }                                                                                  \
             f64v_store(x, FD_STREAM(wedges)(key, position, word, &settled));                   \
             for (int k = 0; k < WIDTH && from + k < n_rejected; k++)                           \

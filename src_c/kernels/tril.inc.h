@@ -36,8 +36,10 @@ FD_INLINE void FD_LOCAL(multiply_rows)(int n_row, intptr_t dim, REAL *x, intptr_
                 sum[r] = V(fma)(column, V(set1)(x[r * ld + k]), sum[r]);
         }
         for (int r = 0; r < n_row; r++) {
+            /* The zeros above the diagonal may or may not have made +0 of a sum that underflowed to
+             * -0; + 0 always does. */
             if (loc)
-                sum[r] = V(add)(FD_LOCAL(panel)(loc + r * loc_ld + i, m), sum[r]);
+                sum[r] = V(add)(FD_LOCAL(panel)(loc + r * loc_ld + i, m), V(add)(sum[r], V(set1)(0)));
             FD_LOCAL(store_panel)(x + r * ld + i, sum[r], m);
         }
     }
@@ -122,7 +124,7 @@ static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
 #undef FD_ROW_BLOCKS
 #undef FD_ROW
 
-/* |white|^2, where infinities (of the value, or by overflow) may have left inf - inf behind:
+/* |white|^2, where infinities (of the value, or by overflow) may have left inf - inf or 0 inf behind:
  * without a NaN among the operands the distance is then infinite. */
 FD_INLINE REAL FD_LOCAL(squared_norm)(intptr_t dim, const REAL *white, const REAL *value, const REAL *loc)
 {
@@ -133,7 +135,7 @@ FD_INLINE REAL FD_LOCAL(squared_norm)(intptr_t dim, const REAL *white, const REA
     for (intptr_t i = 0; i < dim; i++) {
         if (isnan(value[i]) || isnan(loc[i]))
             return norm;
-        infinite |= isinf(value[i]) || isinf(white[i]);
+        infinite |= isinf(value[i]) || isinf(value[i] - loc[i]) || isinf(white[i]);
     }
     return infinite ? (REAL)INFINITY : norm;
 }

@@ -1,0 +1,104 @@
+/* vec/neon.h - lane words (vec/scalar.h tells what each does) on AArch64's Advanced SIMD: 2 doubles
+ * or 4 floats. There are no masks: the first lanes are loaded and stored one by one. */
+#ifndef FD_VEC_H
+#define FD_VEC_H
+
+#include <arm_neon.h>
+#include <stdint.h>
+
+/* NEON's accumulator is the first operand: vfma(c, a, b) = c + a b, vfms(c, a, b) = c - a b. */
+#define FD_VEC_NEON(V, REAL, VECTOR, LANES, PX)                                                \
+    typedef VECTOR V;                                                                          \
+    enum { V##_lanes = LANES };                                                                \
+    static inline V V##_set1(REAL a) { return vdupq_n_##PX(a); }                               \
+    static inline V V##_load(const REAL *p) { return vld1q_##PX(p); }                          \
+    static inline void V##_store(REAL *p, V v) { vst1q_##PX(p, v); }                           \
+    static inline V V##_add(V a, V b) { return vaddq_##PX(a, b); }                             \
+    static inline V V##_sub(V a, V b) { return vsubq_##PX(a, b); }                             \
+    static inline V V##_mul(V a, V b) { return vmulq_##PX(a, b); }                             \
+    static inline V V##_div(V a, V b) { return vdivq_##PX(a, b); }                             \
+    static inline V V##_fma(V a, V b, V c) { return vfmaq_##PX(c, a, b); }                     \
+    static inline V V##_fnma(V a, V b, V c) { return vfmsq_##PX(c, a, b); }
+
+FD_VEC_NEON(f64v, double, float64x2_t, 2, f64)
+FD_VEC_NEON(f32v, float, float32x4_t, 4, f32)
+
+/* Fewer than two lanes are one. */
+static inline f64v f64v_load_first(const double *p, intptr_t n)
+{
+    (void)n;
+    return vld1q_lane_f64(p, vdupq_n_f64(0), 0);
+}
+static inline void f64v_store_first(double *p, f64v v, intptr_t n)
+{
+    (void)n;
+    vst1q_lane_f64(p, v, 0);
+}
+static inline f32v f32v_load_first(const float *p, intptr_t n)
+{
+    f32v v = vld1q_lane_f32(p, vdupq_n_f32(0), 0);
+    if (n > 1)
+        v = vld1q_lane_f32(p + 1, v, 1);
+    if (n > 2)
+        v = vld1q_lane_f32(p + 2, v, 2);
+    return v;
+}
+static inline void f32v_store_first(float *p, f32v v, intptr_t n)
+{
+    vst1q_lane_f32(p, v, 0);
+    if (n > 1)
+        vst1q_lane_f32(p + 1, v, 1);
+    if (n > 2)
+        vst1q_lane_f32(p + 2, v, 2);
+}
+
+/* A sliding window over this table is the mask of the first n lanes. */
+static const uint32_t fd_mask32[8] = {~0u, ~0u, ~0u, ~0u, 0, 0, 0, 0};
+static inline f64v f64v_keep_first(f64v v, intptr_t n)
+{
+    const uint32x4_t mask = vld1q_u32(fd_mask32 + 4 - 2 * n);
+    return vreinterpretq_f64_u32(vandq_u32(vreinterpretq_u32_f64(v), mask));
+}
+static inline f32v f32v_keep_first(f32v v, intptr_t n)
+{
+    const uint32x4_t mask = vld1q_u32(fd_mask32 + 4 - n);
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), mask));
+}
+
+/* With 32 registers all eight lanes of a block are kept at a time. */
+typedef uint64x2_t u64v;
+enum { u64v_lanes = 2, u64v_group = 4 };
+static inline u64v u64v_set1(uint64_t a) { return vdupq_n_u64(a); }
+static inline u64v u64v_load(const uint64_t *p) { return vld1q_u64(p); }
+static inline void u64v_store(uint64_t *p, u64v v) { vst1q_u64(p, v); }
+static inline u64v u64v_add(u64v a, u64v b) { return vaddq_u64(a, b); }
+static inline u64v u64v_and(u64v a, u64v b) { return vandq_u64(a, b); }
+static inline u64v u64v_or(u64v a, u64v b) { return vorrq_u64(a, b); }
+static inline u64v u64v_xor(u64v a, u64v b) { return veorq_u64(a, b); }
+static inline u64v u64v_mul32(u64v a, u64v b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); }
+static inline u64v u64v_rotl24(u64v a) { return vsriq_n_u64(vshlq_n_u64(a, 24), a, 40); }
+#define u64v_srl(a, k) vshrq_n_u64(a, k)
+#define u64v_sll(a, k) vshlq_n_u64(a, k)
+static inline u64v u64v_bits(f64v a) { return vreinterpretq_u64_f64(a); }
+static inline f64v f64v_from_bits(u64v a) { return vreinterpretq_f64_u64(a); }
+
+/* Each lane's bit in a mask. */
+static inline u64v fd_lane_bit(void) { return vcombine_u64(vcreate_u64(1), vcreate_u64(2)); }
+static inline unsigned f64v_abs_below(f64v a, f64v b)
+{
+    return (unsigned)vaddvq_u64(vandq_u64(vcltq_f64(vabsq_f64(a), b), fd_lane_bit()));
+}
+static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
+{
+    return vbslq_f64(vtstq_u64(vdupq_n_u64(mask), fd_lane_bit()), a, b);
+}
+static inline void f64v_store_f32(float *p, f64v v) { vst1_f32(p, vcvt_f32_f64(v)); }
+
+static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)
+{
+    const f64v first = vld1q_f64(table + index[0]), second = vld1q_f64(table + index[1]);
+    *at = vzip1q_f64(first, second);
+    *after = vzip2q_f64(first, second);
+}
+
+#endif
