@@ -53,7 +53,7 @@ lint: .venv/package.stamp .venv/lint.stamp ## style, types, import directions, c
 battery: .venv/package.stamp .venv/test.stamp ## statistical tests of the stream, at length, to docs/statistics.md
 	$(BIN)/python tests/statistics/battery.py $(ARGS)
 
-bench: .venv/package.stamp .venv/peers.stamp ## speed relative to NumPy, torch and scipy
+bench: .venv/package.stamp .venv/bench.stamp ## speed relative to NumPy, torch, scipy and MKL
 	$(BIN)/python bench/run.py $(ARGS)
 
 dist: .venv/dist.stamp ## sdist and wheel in dist/, and a check of what is in them

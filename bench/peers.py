@@ -3,6 +3,7 @@
 A method prepares all that a user would prepare once and returns the function to time, or None
 where the peer has nothing of the kind; a verb may be missing altogether. Verbs:
 
+    noise_sample
     normal_construct  normal_sample  normal_log_prob
     mvn_construct     mvn_sample     mvn_log_prob
 
@@ -32,6 +33,7 @@ class Problem:
     samples: tuple[int, ...] = ()
     dtype: type = np.float64
     out: bool = False  # whether results go to memory that is there already
+    isa: str | None = None  # the instruction set that fastdist is to use, the best one if None
 
     loc: np.ndarray = field(init=False, repr=False)
     scale: np.ndarray = field(init=False, repr=False)  # standard deviations, or covariance matrices
@@ -58,7 +60,16 @@ class Problem:
 
 
 class Fastdist:
+    """With its own generator."""
+
     name = "fastdist"
+
+    def noise_sample(self, p: Problem) -> Function:
+        g, shape = fd.default_rng(0), p.value.shape
+        if not p.out:
+            return lambda: fd.standard_normal(shape)
+        out = np.zeros_like(p.value)
+        return lambda: fd.standard_normal(out=out, dtype=p.dtype, rng=g)
 
     def normal_construct(self, p: Problem) -> Function:
         return lambda: fd.Normal(p.loc, p.scale)
@@ -79,7 +90,7 @@ class Fastdist:
         return self._log_prob(fd.MultivariateNormal(p.loc, p.scale), p)
 
     def _sample(self, d: fd.Distribution, p: Problem) -> Function:
-        g, out = np.random.default_rng(0), np.zeros_like(p.value) if p.out else None
+        g, out = fd.default_rng(0), np.zeros_like(p.value) if p.out else None
         return lambda: d.sample(p.samples, rng=g, out=out)
 
     def _log_prob(self, d: fd.Distribution, p: Problem) -> Function:
@@ -91,6 +102,13 @@ class NumPy:
     """The recipes that people write. Noise is laid out as suits matmul: batch first."""
 
     name = "numpy"
+
+    def noise_sample(self, p: Problem) -> Function:
+        g, shape = np.random.default_rng(0), p.value.shape
+        if not p.out:
+            return lambda: g.standard_normal(shape)
+        out = np.zeros_like(p.value)
+        return lambda: g.standard_normal(out=out, dtype=p.dtype)
 
     def mvn_construct(self, p: Problem) -> Function:
         return lambda: np.linalg.cholesky(p.scale)
@@ -202,6 +220,10 @@ class Torch:
         self.torch = importlib.import_module("torch")
         self.torch.set_num_threads(1)
 
+    def noise_sample(self, p: Problem) -> Function:
+        shape, out = p.value.shape, self.torch.from_numpy(np.zeros_like(p.value))
+        return out.normal_ if p.out else lambda: self.torch.randn(shape, dtype=self.torch.float64)
+
     def _normal(self, p: Problem, validate_args: bool = False) -> Function:
         loc, scale = map(self.torch.from_numpy, (p.loc, p.scale))
         return lambda: self.torch.distributions.Normal(loc, scale, validate_args=validate_args)
@@ -234,10 +256,23 @@ class Torch:
         return None if p.out else lambda: d.log_prob(value)
 
 
+class MKL:
+    """Its fastest pair of generator and method. It has no out= and no float32."""
+
+    name = "mkl"
+
+    def __init__(self) -> None:
+        self.mkl_random = importlib.import_module("mkl_random")
+
+    def noise_sample(self, p: Problem) -> Function | None:
+        g, shape = self.mkl_random.MKLRandomState(0, brng="SFMT19937"), p.value.shape
+        return None if p.dtype is np.float32 else lambda: g.standard_normal(shape, method="ICDF")
+
+
 def installed() -> list:
     """fastdist, then the peers that can be imported."""
     peers = []
-    for peer in (Fastdist, NumPy, SciPy, Torch):
+    for peer in (Fastdist, NumPy, SciPy, Torch, MKL):
         with contextlib.suppress(ModuleNotFoundError):
             peers.append(peer())
     return peers

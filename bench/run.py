@@ -3,7 +3,8 @@
 Ratios of times in one process on one thread, medians over alternating rounds; absolute times say
 more about the machine than about the code, and are not shown. 2.0 means: takes twice as long as
 fastdist. "out=" rows write to memory that is there already, the others to fresh memory. Sizes are
-sample_shape x batch_shape, d the size of an event.
+sample_shape x batch_shape, d the size of an event. The process is pinned to one CPU, but for what
+compares workers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy as np  # noqa: E402
 from harness import compare, import_extra  # noqa: E402
 from peers import Problem, installed  # noqa: E402
 
+import fastdist as fd  # noqa: E402
+
 IMPORT_BUDGET = 10  # ms more than numpy.random
 
 
@@ -31,9 +34,13 @@ def problems() -> dict[str, tuple[str, Problem]]:
         family, _, method = verb.partition("_")
         samples = "" if method == "construct" else f"{problem.samples} x "
         shape = f"{samples}{problem.batch}" + (f" d={problem.dim}" if problem.dim else "")
-        kind = np.dtype(problem.dtype).name + (" out=" if problem.out else "")
+        kind = " ".join([np.dtype(problem.dtype).name, *["out="] * problem.out, *filter(None, [problem.isa])])
         cases[f"{family:6} {method:9}  {shape:22} {kind}"] = verb, problem
 
+    for isa in (None, *fd.isas()[:-1]):
+        for dtype in (np.float64, np.float32):
+            add("noise_sample", Problem((), None, (10**6,), dtype, out=True, isa=isa))
+    add("noise_sample", Problem((), None, (3, 2)))
     for batch, dim in (((3, 2), None), ((3,), 2)):
         family = "mvn" if dim else "normal"
         for method in ("construct", "sample", "log_prob"):
@@ -56,16 +63,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
 
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if cpus:
+        os.sched_setaffinity(0, {max(cpus)})
+
     cases = {title: case for title, case in problems().items() if options.only in title}
     peers = installed()
     width = max(map(len, cases), default=0)
     print("How many times as long as fastdist:\n")
     print(" " * width + "".join(f"{peer.name:>10}" for peer in peers[1:]))
     for title, (verb, problem) in cases.items():
+        fd.set_isa(problem.isa or fd.isas()[-1])
         contenders = {peer.name: getattr(peer, verb, lambda p: None)(problem) for peer in peers}
         ratios = compare({k: v for k, v in contenders.items() if v is not None}, options.rounds)
         cells = (f"{ratios[p.name]:10.2f}" if p.name in ratios else f"{'-':>10}" for p in peers[1:])
         print(f"{title:{width}}" + "".join(cells), flush=True)
+
+    if options.only in "workers" and len(cpus) > 1:
+        os.sched_setaffinity(0, cpus)
+        out, g = np.zeros(10**6), fd.default_rng(0)
+        one, two = (lambda n=n: fd.standard_normal(out=out, rng=g, workers=n) for n in (1, 2))
+        ratio = 1 / compare({"one": one, "two": two}, options.rounds)["two"]
+        print(f"\nnoise  (1000000,) float64 out=: 2 workers are {ratio:.2f} times as fast as 1")
 
     if options.only in "import":
         extra = import_extra("fastdist", "numpy.random")

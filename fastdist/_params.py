@@ -32,6 +32,11 @@ _WEAK = (float, int, bool)
 
 def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
     """`value` as a real array, whatever its layout."""
+    if type(value) is int:
+        try:
+            value = float(value)  # NumPy makes an object of an int beyond 64 bits
+        except OverflowError:
+            raise ValueError(f"{name} is too large for float64: {value}") from None
     if type(value) is not np.ndarray:
         if isinstance(value, np.ma.MaskedArray):
             raise TypeError(f"{name} must not be a masked array: fill or compress it first")
@@ -142,7 +147,7 @@ class Destination:
     what the user gets. The two differ only where `out` is not contiguous or overlaps an input.
     """
 
-    __slots__ = ("_out", "array")
+    __slots__ = ("_direct", "_out", "array")
 
     def __init__(self, out: Any, shape: Shape, dtype: RealDType, inputs: Iterable[NDArray[Any]]) -> None:
         self._out: Real | None = None
@@ -159,15 +164,15 @@ class Destination:
         if not out.flags.writeable:
             raise ValueError(f"out of shape {out.shape} is read-only")
         self._out = out
-        packed = type(out) is np.ndarray and out.dtype == dtype and out.flags.carray
-        if packed and not any(np.may_share_memory(out, array) for array in inputs):
-            self.array = out
-        else:
-            self.array = np.empty(shape, dtype)
+        plain = np.asarray(out)  # a memory map, say, as what it is underneath
+        packed = out.dtype == dtype and out.flags.carray
+        self._direct = packed and not any(np.may_share_memory(plain, array) for array in inputs)
+        self.array = plain if self._direct else np.empty(shape, dtype)
 
     def deliver(self) -> Real:
         """The result for the user, `out` itself if there was one."""
-        if self._out is None or self._out is self.array:
+        if self._out is None:
             return self.array
-        self._out[...] = self.array
+        if not self._direct:
+            self._out[...] = self.array
         return self._out

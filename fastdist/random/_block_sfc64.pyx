@@ -112,7 +112,9 @@ cdef class BlockSFC64(BitGenerator):
         name = value.get("bit_generator", "")
         if name != type(self).__name__:
             raise ValueError(f"state must be for a {type(self).__name__} bit generator, got one for {name!r}")
-        words = np.asarray(value["state"]["key"], dtype=np.uint64)
+        words = np.asarray(value["state"]["key"])
+        if words.dtype.kind not in "iu":
+            raise TypeError(f"state: key must be integers, got {words.dtype}")
         if words.shape != (2,):
             raise ValueError(f"state: key must have shape (2,), got {words.shape}")
         raw = operator.index(value["state"]["raw_position"])
