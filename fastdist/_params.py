@@ -12,16 +12,18 @@ destination  `out=` -> the array that kernels write, and how its content gets to
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from fastdist._kernels import bridge
 from fastdist._shapes import Shape, check_total
 
-Real = NDArray[np.float32 | np.float64]
-RealDType = np.dtype[np.float32 | np.float64]
+if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
+    from numpy.typing import ArrayLike, NDArray
+
+Real: TypeAlias = "NDArray[np.float32 | np.float64]"
+RealDType: TypeAlias = "np.dtype[np.float32 | np.float64]"
 
 FLOAT32: np.dtype[np.float32] = np.dtype(np.float32)
 FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)

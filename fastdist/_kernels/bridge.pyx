@@ -155,7 +155,7 @@ cdef void finish(Call *call) noexcept:
 # the package's own 1 to 2.
 cdef enum:
     KEEP_GIL = 4000
-    PIECE = 20_000_000
+    PIECE = 10_000_000
     SHARE = 200_000
     NORMAL = 4
 

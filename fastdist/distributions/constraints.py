@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Constraint",

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import copy
 from types import EllipsisType
-from typing import Any, ClassVar, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastdist import _params, _shapes
 from fastdist._kernels.bridge import Noise
@@ -24,6 +23,9 @@ from fastdist._params import Destination, Real, RealDType
 from fastdist._shapes import Shape, ShapeLike
 from fastdist.distributions.constraints import Constraint
 from fastdist.random import RNGLike, as_noise, parse_workers
+
+if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
+    from numpy.typing import ArrayLike
 
 Index = int | slice | EllipsisType | None
 

@@ -182,7 +182,6 @@ def _kl_independent_independent(p: Independent, q: Independent) -> Real:
             f"p {p.reinterpreted_batch_ndims}, q {q.reinterpreted_batch_ndims}"
         )
     _common(p, q)  # a base checks its own event shape, not the reinterpreted dims
-    _common(p, q)
     return sum_events(np.asarray(_divergence(p.base_dist, q.base_dist)), p._tail())
 
 

@@ -13,10 +13,9 @@ so that a precision matrix is never inverted. The three matrices convert lazily.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
@@ -27,6 +26,9 @@ from fastdist.distributions import _factors, constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI_E, finish_log_prob, sum_events
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution
+
+if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
+    from numpy.typing import ArrayLike
 
 MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
@@ -16,6 +15,9 @@ from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI_E, finish_log_prob, sum_events
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution
+
+if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
+    from numpy.typing import ArrayLike
 
 
 class Normal(Distribution):

@@ -112,11 +112,9 @@ cdef class BlockSFC64(BitGenerator):
         name = value.get("bit_generator", "")
         if name != type(self).__name__:
             raise ValueError(f"state must be for a {type(self).__name__} bit generator, got one for {name!r}")
-        words = np.asarray(value["state"]["key"])
-        if words.dtype.kind not in "iu":
-            raise TypeError(f"state: key must be integers, got {words.dtype}")
-        if words.shape != (2,):
-            raise ValueError(f"state: key must have shape (2,), got {words.shape}")
+        words = [operator.index(word) for word in np.array(value["state"]["key"], object).flat]
+        if len(words) != 2 or not all(0 <= word < 2**64 for word in words):
+            raise ValueError(f"state: key must be two integers in [0, 2**64), got {words}")
         raw = operator.index(value["state"]["raw_position"])
         normal = operator.index(value["state"]["normal_position"])
         for position in (raw, normal):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.random import BitGenerator, Generator, SeedSequence
-from numpy.typing import ArrayLike
 
 from fastdist._kernels.bridge import Noise
 from fastdist.random._block_sfc64 import BlockSFC64, unshared_noise
+
+if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
+    from numpy.typing import ArrayLike
 
 RNGLike = int | np.integer | SeedSequence | BitGenerator | Generator | None
 
