@@ -300,8 +300,9 @@ cdef int draw_shared(
     cdef list shares = []
     workers = min(workers, max(n_row * cost // SHARE, 1))
     share = (n_row + workers - 1) // workers
-    # Shares of whole blocks where rows allow, so that no block is begun twice.
-    share = min(n_row, (share + core.FD_BLOCK - 1) // core.FD_BLOCK * core.FD_BLOCK)
+    if dim == 1:
+        # Whole blocks, so that none is begun twice; a share is many of them.
+        share = (share + core.FD_BLOCK - 1) // core.FD_BLOCK * core.FD_BLOCK
     readers = <core.fd_stream *>PyMem_Malloc(workers * sizeof(core.fd_stream))
     if readers is NULL:
         raise MemoryError
