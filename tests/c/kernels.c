@@ -1,0 +1,922 @@
+/* tests/c/kernels.c - every kernel on every instruction set against the scalar one, in the manner
+ * of dav1d's checkasm: a plain C program, so that sanitizers, other compilers and emulated CPUs
+ * can have it. tests/c/run builds and runs it in all these ways.
+ *
+ *   rows         of the dispatch table that can be run here
+ *   random       repeatable numbers, ordinary and worst-case
+ *   arenas       memory between two forbidden pages, for operands with guard bands around them
+ *   specs        what each verb of kernels.def takes: a verb that is missing here fails
+ *   cases        one job: operands laid out and filled, run on every row whole, coalesced, in pieces
+ *                and item by item; all must give the same bits (a NaN is a NaN) and touch nothing else
+ *   jobs         all sizes to two vectors and one, all patterns of steps, padded and reversed rows
+ *   stream       seed, words and normals of every row, in any portions
+ *   draws        tiles against noise and colour done one after the other
+ *   hashes       of the stream, known, and of the kernels' results, for builds to compare
+ *
+ * `kernels [N]` takes the stream's hash over N blocks (default 1024) each of float64 and float32
+ * normals and raw words; it is known for 1024 and for 100000. */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../../src_c/fastdist.h"
+#include "../../src_c/stream.h"
+
+/* ---- failures ---------------------------------------------------------------------------- */
+
+enum { MAX_FAILURE = 10 };
+static int n_failure, n_case;
+
+/* What is being done, for the message if it goes wrong. */
+static struct {
+    const char *what, *isa, *way;
+    fd_dtype dtype;
+    int wild;
+    const fd_job *job;
+    intptr_t n;
+} now;
+
+static const char *const dtype_names[FD_N_DTYPE] = {"f32", "f64"};
+static const size_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
+
+static void print_now(void)
+{
+    fprintf(stderr, "%s %s on %s, %s, n = %jd, wild %d", now.what, dtype_names[now.dtype], now.isa, now.way,
+            (intmax_t)now.n, now.wild);
+    if (now.job) {
+        fprintf(stderr, ", dim %jd, shape", (intmax_t)now.job->dim);
+        for (int d = 0; d < now.job->ndim; d++)
+            fprintf(stderr, " %jd", (intmax_t)now.job->shape[d]);
+        for (int k = 0; k < FD_MAX_OPERAND; k++) {
+            fprintf(stderr, "; strides %d:", k);
+            for (int d = 0; d < now.job->ndim; d++)
+                fprintf(stderr, " %jd", (intmax_t)now.job->stride[k][d]);
+        }
+    }
+    fputs("\n", stderr);
+}
+
+static void fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("FAILED: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputs("\n    ", stderr);
+    va_end(arguments);
+    print_now();
+    if (++n_failure == MAX_FAILURE) {
+        fputs("too many failures\n", stderr);
+        exit(1);
+    }
+}
+
+/* Not what a signal handler should do, but the end is near. */
+static void crashed(int signal_number)
+{
+    fprintf(stderr, "FAILED: signal %d\n    ", signal_number);
+    print_now();
+    _exit(1);
+}
+
+/* ---- rows --------------------------------------------------------------------------------- */
+
+/* The rows of the dispatch table that this CPU can run, found out once: CPUID is slow on a virtual one. */
+static int rows[16], n_row;
+
+static void find_rows(void)
+{
+    for (int row = 0; row < fd_isa_count(); row++)
+        if (fd_isa_available(row))
+            rows[n_row++] = row;
+}
+
+static void use(int row)
+{
+    fd_isa_use(rows[row]);
+    now.isa = fd_isa_name(rows[row]);
+}
+
+/* ---- random ------------------------------------------------------------------------------ */
+
+/* SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). */
+static uint64_t random_state;
+
+static uint64_t random_word(void)
+{
+    uint64_t z = random_state += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+static intptr_t below(intptr_t n) { return (intptr_t)(random_word() % (uint64_t)n); }
+static int one_in(intptr_t n) { return below(n) == 0; }
+static double unit(void) { return (double)(random_word() >> 11) * 0x1p-53; }
+static double uniform(double low, double high) { return low + (high - low) * unit(); }
+
+static double get(fd_dtype dtype, const void *p, intptr_t i)
+{
+    return dtype == FD_F32 ? (double)((const float *)p)[i] : ((const double *)p)[i];
+}
+
+static void put(fd_dtype dtype, void *p, intptr_t i, double value)
+{
+    if (dtype == FD_F32)
+        ((float *)p)[i] = (float)value;
+    else
+        ((double *)p)[i] = value;
+}
+
+/* How bad a case's values are. */
+enum { TAME, SPARSE, DENSE, TINY, N_WILD };
+
+/* Signed zeros, subnormals, the ends of the range, infinities, NaN, any bits at all; of a TINY case
+ * the first three only. */
+static void put_worst(fd_dtype dtype, void *p, intptr_t i, int wild)
+{
+    static const uint32_t f32[] = {0, 1, 0x7fffff, 0x800000, 0x3f800000, 0x7f7fffff, 0x7f800000, 0x7fc00000};
+    static const uint64_t f64[] = {0,
+                                   1,
+                                   0xfffffffffffff,
+                                   0x10000000000000,
+                                   0x3ff0000000000000,
+                                   0x7fefffffffffffff,
+                                   0x7ff0000000000000,
+                                   0x7ff8000000000000};
+    const int any = one_in(3) && wild != TINY;
+    const uint64_t sign = random_word();
+    const intptr_t k = below(wild == TINY ? 3 : 8);
+    const uint64_t bits64 = any ? random_word() : f64[k] | (sign & (uint64_t)1 << 63);
+    const uint32_t bits32 = any ? (uint32_t)random_word() : f32[k] | ((uint32_t)sign & (uint32_t)1 << 31);
+    if (dtype == FD_F32)
+        memcpy((float *)p + i, &bits32, sizeof bits32);
+    else
+        memcpy((double *)p + i, &bits64, sizeof bits64);
+}
+
+/* Whether the next value is to be one of these. */
+static int worst_now(int wild)
+{
+    return wild == TINY || (wild == DENSE && one_in(2)) || (wild == SPARSE && one_in(24));
+}
+
+/* ---- arenas ------------------------------------------------------------------------------ */
+
+enum { GUARD = 512, ROOM = 8 << 20 };
+
+typedef struct region {
+    unsigned char *begin, *end;     /* what may be read and written */
+    unsigned char *lower, *upper;   /* the operand with its guard bands */
+    unsigned char *p;               /* the operand */
+} region;
+
+static region arena[FD_MAX_OPERAND];
+
+static void open_arenas(void)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (int k = 0; k < FD_MAX_OPERAND; k++) {
+        unsigned char *p = mmap(NULL, ROOM + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED || mprotect(p + page, ROOM, PROT_READ | PROT_WRITE) != 0) {
+            perror("arena");
+            exit(1);
+        }
+        arena[k].begin = p + page;
+        arena[k].end = p + page + ROOM;
+    }
+}
+
+/* Puts an operand of `size` bytes against the upper or the lower forbidden page, or anywhere. */
+static void place(region *r, size_t size, size_t item, int guard)
+{
+    const size_t room = ROOM - size, anywhere = GUARD + item * (size_t)below(16);
+    if (size + 2 * GUARD + 16 * item > ROOM) {
+        fail("an arena is too small for %zu bytes", size);
+        exit(1);
+    }
+    const intptr_t where = below(3);
+    r->p = r->begin + (where == 0 ? room : where == 1 ? 0 : anywhere);
+    r->lower = r->p - r->begin > GUARD ? r->p - GUARD : r->begin;
+    r->upper = r->end - (r->p + size) > GUARD ? r->p + size + GUARD : r->end;
+    memset(r->lower, guard, (size_t)(r->upper - r->lower));
+}
+
+/* What surrounds an operand: NaN where it is read; where it is written, something that no result is. */
+enum { GUARD_READ = 0xff, GUARD_WRITTEN = 0x3b };
+
+/* ---- specs ------------------------------------------------------------------------------- */
+
+/* ELEMENTS        an element an item
+ * EVENT_SUMS      the same, summed over job->dim of them
+ * EVENTS          a vector an item
+ * MATRICES        a matrix an item
+ * CHECK_ELEMENTS, CHECK_MATRICES   nothing is written but `found`; one contiguous dim */
+enum layout { ELEMENTS = 1, EVENT_SUMS, EVENTS, MATRICES, CHECK_ELEMENTS, CHECK_MATRICES };
+
+/* A letter an operand:
+ *   x   changed in place           v   any value, l a loc     s   positive        p   in [0, 1]
+ *   e   the same, finite           g   as s, with its strides c   in (0, 1]
+ *   o   written, F a factor
+ *   +   added to, a number an item n   found                  S   scratch
+ *   L   lower factor by columns    M   positive definite, lower triangle
+ *   Y   symmetric                  T   lower triangular, by rows
+ * exact: no libm, so that every build has the same bits. */
+static const struct {
+    enum layout layout;
+    int exact;
+    const char *operands;
+} specs[FD_N_VERB] = {
+    [FD_colorize_diag] = {ELEMENTS, 1, "xls"},
+    [FD_multiply_tril] = {EVENTS, 1, "elL"},
+    [FD_solve_tril] = {EVENTS, 1, "xlL"},
+    [FD_normal_log_prob] = {ELEMENTS, 1, "ovlsg"},
+    [FD_mahalanobis_diag] = {EVENT_SUMS, 1, "+vls"},
+    [FD_sum_events] = {EVENT_SUMS, 1, "+v"},
+    [FD_mahalanobis_solve] = {EVENTS, 1, "+vlLS"},
+    [FD_mahalanobis_multiply] = {EVENTS, 1, "+vlLS"},
+    [FD_normal_cdf] = {ELEMENTS, 0, "ovls"},
+    [FD_normal_log_cdf] = {ELEMENTS, 0, "ovls"},
+    [FD_normal_survival] = {ELEMENTS, 0, "ovls"},
+    [FD_normal_log_survival] = {ELEMENTS, 0, "ovls"},
+    [FD_normal_icdf] = {ELEMENTS, 0, "opls"},
+    [FD_cholesky] = {MATRICES, 1, "FMn"},
+    [FD_pack_tril] = {MATRICES, 1, "FMn"},
+    [FD_check_finite] = {CHECK_ELEMENTS, 1, "cn"},
+    [FD_check_positive] = {CHECK_ELEMENTS, 1, "cn"},
+    [FD_check_probability] = {CHECK_ELEMENTS, 1, "cn"},
+    [FD_check_symmetric] = {CHECK_MATRICES, 1, "Yn"},
+    [FD_check_tril] = {CHECK_MATRICES, 1, "Tn"},
+};
+
+/* ---- filling operands -------------------------------------------------------------------- */
+
+/* A symmetric positive definite matrix B B^T by rows; `upper` says whether to fill that triangle. */
+static void put_spd(fd_dtype dtype, void *p, intptr_t dim, int wild, int upper)
+{
+    static double b[128 * 128];
+    for (intptr_t i = 0; i < dim; i++) {
+        for (intptr_t k = 0; k < i; k++)
+            b[i * dim + k] = uniform(-1, 1);
+        b[i * dim + i] = uniform(0.5, 2);
+    }
+    /* Singular: whether its last pivots pass is a matter of single roundings. */
+    if (wild == SPARSE && dim > 1 && one_in(4)) {
+        const intptr_t i = 1 + below(dim - 1);
+        memcpy(b + i * dim, b + (i - 1) * dim, (size_t)i * sizeof *b);
+        b[i * dim + i] = 0;
+    }
+    for (intptr_t i = 0; i < dim; i++)
+        for (intptr_t j = 0; j <= i; j++) {
+            double a = 0;
+            for (intptr_t k = 0; k <= j; k++)
+                a += b[i * dim + k] * b[j * dim + k];
+            put(dtype, p, i * dim + j, a);
+            if (upper)
+                put(dtype, p, j * dim + i, a);
+        }
+    if (wild == DENSE || wild == TINY) {
+        const intptr_t i = below(dim), j = upper ? below(dim) : below(i + 1);
+        if (one_in(2))
+            put_worst(dtype, p, i * dim + j, wild);
+        else { /* from what rounding leaves to what no factor survives */
+            const double size = 1 / (double)((uint64_t)1 << below(56));
+            put(dtype, p, i * dim + j, get(dtype, p, i * dim + j) * (1 + size * uniform(-1, 1)));
+        }
+    }
+}
+
+/* A lower triangle with positive diagonal: step_i between rows, step_k between columns. */
+static void put_lower(fd_dtype dtype, void *p, intptr_t dim, int wild, intptr_t step_i, intptr_t step_k)
+{
+    for (intptr_t i = 0; i < dim; i++)
+        for (intptr_t k = 0; k < dim; k++) {
+            const double size = wild && one_in(8) ? (double)((uint64_t)1 << below(60)) : 1;
+            const double value = i == k ? uniform(0.5, 2) : uniform(-1, 1);
+            put(dtype, p, i * step_i + k * step_k, k > i ? 0.0 : one_in(2) ? value * size : value / size);
+        }
+}
+
+/* One item of an operand. */
+static void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_t core, int wild)
+{
+    switch (letter) {
+    case 'L':
+        put_lower(dtype, p, dim, wild, 1, dim);
+        break;
+    case 'T':
+        put_lower(dtype, p, dim, wild, dim, 1);
+        if (wild && one_in(3))
+            put_worst(dtype, p, below(dim * dim), wild);
+        break;
+    case 'M':
+        put_spd(dtype, p, dim, wild, 0);
+        break;
+    case 'Y':
+        put_spd(dtype, p, dim, wild, 1);
+        break;
+    default:
+        for (intptr_t i = 0; i < core; i++) {
+            const double value = letter == 's' || letter == 'g' ? uniform(0.25, 4)
+                                 : letter == 'p'                ? unit()
+                                 : letter == 'c'                ? 1 - unit()
+                                                                : uniform(-4, 4);
+            put(dtype, p, i, value);
+            if (worst_now(wild))
+                put_worst(dtype, p, i, wild);
+            if (letter == 'e' && !isfinite(get(dtype, p, i)))
+                put(dtype, p, i, value);
+        }
+    }
+}
+
+/* Elements of one item. */
+static intptr_t core_of(char letter, enum layout layout, intptr_t dim)
+{
+    if (strchr("LMFYT", letter))
+        return dim * dim;
+    return layout == EVENTS && letter != '+' ? dim : 1;
+}
+
+/* ---- cases ------------------------------------------------------------------------------- */
+
+static unsigned char initial[ROOM], wanted[ROOM];
+static unsigned char is_written[ROOM / sizeof(float)]; /* by element of operand 0, gaps included */
+static intptr_t found[3];                              /* between two guards of its own */
+
+static uint64_t kernels_hash;
+
+/* FNV-1a by words, with a fold so that high bits matter to low ones. */
+static uint64_t hash_word(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * 0x100000001b3;
+    return hash ^ hash >> 32;
+}
+
+static const uint64_t hash_start = 0xcbf29ce484222325;
+
+/* The same bits, or NaN both. */
+static int same(fd_dtype dtype, const void *a, const void *b, intptr_t i)
+{
+    const size_t size = itemsize[dtype];
+    if (memcmp((const char *)a + (size_t)i * size, (const char *)b + (size_t)i * size, size) == 0)
+        return 1;
+    return isnan(get(dtype, a, i)) && isnan(get(dtype, b, i));
+}
+
+/* Number of items of an operand, and where the i-th of them is, repeats left out. */
+static intptr_t n_distinct(const fd_job *job, int k)
+{
+    intptr_t n = 1;
+    for (int d = 0; d < job->ndim; d++)
+        n *= job->stride[k][d] ? job->shape[d] : 1;
+    return n;
+}
+
+static intptr_t offset_of(const fd_job *job, int k, intptr_t i)
+{
+    intptr_t offset = 0;
+    for (int d = job->ndim - 1; d >= 0; d--)
+        if (job->stride[k][d]) {
+            offset += i % job->shape[d] * job->stride[k][d];
+            i /= job->shape[d];
+        }
+    return offset;
+}
+
+/* In up to three pieces, cut at multiples of `grain`. */
+static void run_in_pieces(fd_kernel *kernel, const fd_job *job, intptr_t n_item, intptr_t grain)
+{
+    intptr_t a = below(n_item / grain + 1) * grain, b = below(n_item / grain + 1) * grain;
+    if (a > b) {
+        const intptr_t larger = a;
+        a = b;
+        b = larger;
+    }
+    kernel(job, 0, a);
+    kernel(job, a, b);
+    kernel(job, b, n_item);
+}
+
+/* One by one, from the last to the first. */
+static void run_backwards(fd_kernel *kernel, const fd_job *job, intptr_t n_item, intptr_t grain)
+{
+    const intptr_t preset = found[1];
+    intptr_t first = preset;
+    for (intptr_t i = n_item - grain; i >= 0; i -= grain) {
+        found[1] = -1;
+        kernel(job, i, i + grain);
+        if (preset < 0 && found[1] >= 0)
+            first = found[1];
+    }
+    found[1] = first;
+}
+
+static void compare(fd_dtype dtype, intptr_t n_element, const region *scratch, const intptr_t found_wanted[3])
+{
+    const region *out = &arena[0];
+    const size_t before = (size_t)(out->p - out->lower), size = (size_t)(out->upper - out->lower);
+    const unsigned char *want = wanted + before;
+    if (memcmp(out->lower, wanted, size) != 0) {
+        const size_t inside = (size_t)n_element * itemsize[dtype];
+        for (intptr_t i = 0; i < n_element; i++)
+            if (is_written[i] ? !same(dtype, out->p, want, i)
+                              : memcmp(out->p + (size_t)i * itemsize[dtype], want + (size_t)i * itemsize[dtype],
+                                       itemsize[dtype]) != 0) {
+                fail(is_written[i] ? "element %jd is %a, not %a" : "element %jd, in a gap, is %a, was %a",
+                     (intmax_t)i, get(dtype, out->p, i), get(dtype, want, i));
+                break;
+            }
+        if (memcmp(out->lower, wanted, before) != 0)
+            fail("written before the operand");
+        if (memcmp(out->p + inside, want + inside, size - before - inside) != 0)
+            fail("written beyond the operand");
+    }
+    if (memcmp(found, found_wanted, sizeof found) != 0)
+        fail("found %jd, not %jd", (intmax_t)found[1], (intmax_t)found_wanted[1]);
+    if (scratch) {
+        const size_t n = FD_SCRATCH_ROWS * (size_t)now.job->dim * itemsize[dtype];
+        for (const unsigned char *p = scratch->lower; p < scratch->upper; p++)
+            if ((p < scratch->p || p >= scratch->p + n) && *p != GUARD_WRITTEN) {
+                fail("written outside of scratch");
+                break;
+            }
+    }
+}
+
+/* Runs a job, whose strides and shape are given, on all rows and in all ways. */
+static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
+{
+    const enum layout layout = specs[verb].layout;
+    const char *letters = specs[verb].operands;
+    const int n_letter = (int)strlen(letters);
+    const int checks_only = layout == CHECK_ELEMENTS || layout == CHECK_MATRICES;
+    const region *scratch = NULL;
+    intptr_t n_item = 1, n_element = 0, first = 0;
+    int n_view = 0; /* operands with strides, as fd_job_coalesce() wants it */
+
+    for (int d = 0; d < job->ndim; d++)
+        n_item *= job->shape[d];
+    for (int k = 0; k < n_letter; k++) {
+        if (letters[k] == 'n') {
+            job->operand[k] = &found[1];
+            continue;
+        }
+        if (letters[k] == 'S') {
+            place(&arena[k], FD_SCRATCH_ROWS * (size_t)job->dim * itemsize[dtype], itemsize[dtype], GUARD_WRITTEN);
+            job->operand[k] = arena[k].p;
+            scratch = &arena[k];
+            continue;
+        }
+        const intptr_t core = core_of(letters[k], layout, job->dim);
+        intptr_t low = 0, high = core;
+        n_view = k + 1;
+        for (int d = 0; d < job->ndim; d++) {
+            const intptr_t reach = job->stride[k][d] * (job->shape[d] - 1);
+            *(reach < 0 ? &low : &high) += reach;
+        }
+        place(&arena[k], (size_t)(high - low) * itemsize[dtype], itemsize[dtype],
+              k == 0 && !checks_only ? GUARD_WRITTEN : GUARD_READ);
+        job->operand[k] = arena[k].p + (size_t)-low * itemsize[dtype];
+        if (k == 0) {
+            n_element = high - low;
+            first = -low;
+            memset(is_written, 0, (size_t)n_element);
+        }
+        for (intptr_t i = 0; i < n_distinct(job, k); i++) {
+            const intptr_t at = offset_of(job, k, i);
+            if (letters[k] != 'o' && letters[k] != 'F')
+                put_item(letters[k], dtype, (char *)job->operand[k] + at * (intptr_t)itemsize[dtype], job->dim, core,
+                         wild);
+            if (k == 0 && !checks_only)
+                memset(is_written + first + at, 1, (size_t)core);
+        }
+    }
+
+    fd_job coalesced = *job;
+    fd_job_coalesce(&coalesced, n_view);
+
+    const size_t size = (size_t)(arena[0].upper - arena[0].lower);
+    const size_t before = (size_t)(arena[0].p - arena[0].lower);
+    const intptr_t found_initial[3] = {-77, one_in(8) ? below(n_item) : -1, -77};
+    intptr_t found_wanted[3];
+    memcpy(initial, arena[0].lower, size);
+    memcpy(found, found_initial, sizeof found);
+
+    n_case++;
+    now.what = fd_verb_name(verb);
+    now.dtype = dtype;
+    now.wild = wild;
+    now.job = job;
+    now.n = n_item;
+    now.way = "whole";
+    use(0);
+    fd_lookup(verb, dtype)(job, 0, n_item);
+
+    /* Scalar is right by definition where it may write, and must have written nowhere else. */
+    memcpy(wanted, initial, size);
+    for (intptr_t i = 0; i < n_element; i++)
+        if (is_written[i])
+            memcpy(wanted + before + (size_t)i * itemsize[dtype], arena[0].p + (size_t)i * itemsize[dtype],
+                   itemsize[dtype]);
+    memcpy(found_wanted, found_initial, sizeof found);
+    found_wanted[1] = found[1];
+    compare(dtype, n_element, scratch, found_wanted);
+
+    if (specs[verb].exact) {
+        for (intptr_t i = 0; i < n_element; i++)
+            if (is_written[i]) {
+                const double value = get(dtype, arena[0].p, i);
+                uint64_t bits;
+                memcpy(&bits, &value, sizeof bits);
+                kernels_hash = hash_word(kernels_hash, isnan(value) ? 1 : bits);
+            }
+        kernels_hash = hash_word(kernels_hash, (uint64_t)found[1]);
+    }
+
+    static const char *const ways[] = {"whole", "coalesced", "in pieces", "one by one"};
+    const intptr_t grain = layout == EVENT_SUMS ? job->dim : 1;
+    /* Items that add to the same number must do so in order. */
+    const int n_way = layout == EVENTS && n_distinct(job, 0) < n_item ? 3 : 4;
+    const uint64_t cuts = random_state; /* the next case is the same however many rows there are */
+    for (int row = 0; row < n_row; row++) {
+        random_state = cuts;
+        use(row);
+        fd_kernel *kernel = fd_lookup(verb, dtype);
+        for (int way = row == 0; way < n_way; way++) {
+            memcpy(arena[0].lower, initial, size);
+            memcpy(found, found_initial, sizeof found);
+            now.way = ways[way];
+            if (way == 2)
+                run_in_pieces(kernel, job, n_item, grain);
+            else if (way == 3)
+                run_backwards(kernel, job, n_item, grain);
+            else
+                kernel(way == 1 ? &coalesced : job, 0, n_item);
+            compare(dtype, n_element, scratch, found_wanted);
+        }
+    }
+}
+
+/* ---- jobs -------------------------------------------------------------------------------- */
+
+/* Strides of operand k: bit d of `repeat` repeats it along dim d; `padded` leaves gaps between rows
+ * and turns some dims round (not where a last dim of one element may be coalesced away: the next
+ * would have to have step 1). */
+static void set_strides(fd_job *job, int k, intptr_t core, unsigned repeat, int padded)
+{
+    intptr_t extent = core;
+    padded = padded && (core > 1 || job->shape[job->ndim - 1] > 1);
+    for (int d = job->ndim - 1; d >= 0; d--) {
+        job->stride[k][d] = 0;
+        if (repeat >> d & 1)
+            continue;
+        const int step_one = d == job->ndim - 1 && core == 1;
+        const intptr_t stride = extent + (padded && !step_one ? below(4) : 0);
+        job->stride[k][d] = padded && !step_one && one_in(6) ? -stride : stride;
+        extent += stride * (job->shape[d] - 1);
+    }
+}
+
+/* Outer dims, none to two, before the innermost n, which the operands in mask `repeated` have once. */
+static void check_job(fd_verb verb, fd_dtype dtype, intptr_t dim, intptr_t n, unsigned repeated, int wild)
+{
+    const enum layout layout = specs[verb].layout;
+    const char *letters = specs[verb].operands;
+    fd_job job = {.ndim = layout < CHECK_ELEMENTS ? 1 + (int)below(3) : 1, .dim = dim};
+    const int last = job.ndim - 1;
+    int n_event_dim = 0;
+    for (int d = 0; d < last; d++)
+        job.shape[d] = 1 + below(3);
+    job.shape[last] = n;
+    if (layout == EVENT_SUMS) {
+        n_event_dim = 1 + (int)below(job.ndim);
+        job.dim = 1;
+        for (int d = 0; d < n_event_dim; d++)
+            job.dim *= job.shape[last - d];
+    }
+    if (layout == EVENTS && letters[0] == '+') /* these may sum over dims */
+        n_event_dim = (int)below(job.ndim + 1);
+    for (int k = 0; letters[k]; k++) {
+        if (letters[k] == 'n' || letters[k] == 'S')
+            continue;
+        if (letters[k] == 'g') {
+            memcpy(job.stride[k], job.stride[k - 1], sizeof job.stride[k]);
+            continue;
+        }
+        unsigned repeat = 0;
+        if (k > 0 && repeated >> k & 1)
+            repeat |= 1u << last;
+        if (k > 0)
+            for (int d = 0; d < last; d++)
+                repeat |= (unsigned)one_in(4) << d;
+        if (letters[k] == '+')
+            for (int d = 0; d < n_event_dim; d++)
+                repeat |= 1u << (last - d);
+        set_strides(&job, k, core_of(letters[k], layout, dim), repeat, one_in(2) && letters[k] != 'F' && layout < CHECK_ELEMENTS);
+    }
+    check_case(verb, dtype, &job, wild);
+}
+
+static void check_kernels(void)
+{
+    /* Two vectors and one of the widest row, floats: 33; then single sizes around blocks and chunks. */
+    static const intptr_t sizes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+                                     21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 48, 63, 64, 65, 100};
+    static const intptr_t chunks[] = {1023, 1024, 1025, 1039, 2049, 3000};
+    enum { N_SIZE = sizeof sizes / sizeof *sizes, N_CHUNK = sizeof chunks / sizeof *chunks };
+    for (int v = 0; v < FD_N_VERB; v++) {
+        const fd_verb verb = (fd_verb)v;
+        if (!specs[verb].layout) {
+            now.what = fd_verb_name(verb);
+            fail("%s has no spec in tests/c/kernels.c", fd_verb_name(verb));
+            continue;
+        }
+        random_state = (uint64_t)v; /* so that one verb's cases do not depend on the others */
+        const enum layout layout = specs[verb].layout;
+        const int by_dim = layout == EVENTS || layout == MATRICES || layout == CHECK_MATRICES;
+        const char *letters = specs[verb].operands;
+        unsigned n_pattern = 1;
+        for (int k = 1; letters[k]; k++)
+            if (!strchr("nSg", letters[k]))
+                n_pattern *= 2;
+        if (!strchr("vlp", letters[1])) /* matrices, found: no steps to choose */
+            n_pattern = 1;
+        for (int dtype = 0; dtype < FD_N_DTYPE; dtype++)
+            for (int wild = TAME; wild < N_WILD; wild++)
+                for (unsigned pattern = 0; pattern < n_pattern; pattern++) {
+                    for (int s = 0; s < N_SIZE; s++)
+                        for (int again = 0; again < (n_pattern == 1 ? 3 : 1); again++)
+                            check_job(verb, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? 1 + below(sizes[s] > 33 ? 3 : 9) : sizes[s],
+                                      pattern << 1, wild);
+                    for (int s = 0; s < N_CHUNK && !by_dim && specs[verb].exact; s++)
+                        check_job(verb, (fd_dtype)dtype, 1, chunks[s], pattern << 1, wild);
+                }
+    }
+    now.job = NULL;
+    now.wild = TAME;
+}
+
+/* ---- stream ------------------------------------------------------------------------------ */
+
+static fd_key random_key(void)
+{
+    fd_key key;
+    key.word[0] = one_in(8) ? 0 : random_word();
+    key.word[1] = one_in(8) ? 0 : random_word();
+    return key;
+}
+
+/* The stream's `what` (0 words, 1 float32, 2 float64) from `lanes` on, which move. */
+static void make(const fd_stream_ops *ops, int what, fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step,
+                 void *out)
+{
+    if (what == 0)
+        ops->words(lanes, n_step, out);
+    else if (what == 1)
+        ops->normals_f32(lanes, key, first, n_step, out);
+    else
+        ops->normals_f64(lanes, key, first, n_step, out);
+}
+
+static void check_block(fd_key key, uint64_t block, intptr_t n_step)
+{
+    static const char *const names[3] = {"words", "normals_f32", "normals_f64"};
+    static double normal[FD_BLOCK];
+    fd_lanes start, scalar_end;
+    for (int what = 0; what < 3; what++) {
+        const size_t item = what == 1 ? sizeof(float) : sizeof(double);
+        const size_t size = (size_t)n_step * FD_LANES * item;
+        const uint64_t first = block * FD_BLOCK;
+        const int code = what == 0 ? FD_CODE_RAW : FD_CODE_NORMAL;
+        now.what = names[what];
+        now.dtype = what == 1 ? FD_F32 : FD_F64;
+        now.n = n_step;
+        for (int row = 0; row < n_row; row++) {
+            use(row);
+            const fd_stream_ops *ops = fd_stream_ops_current();
+            fd_lanes lanes;
+            ops->seed(&lanes, key, block, code);
+            if (row == 0)
+                start = lanes;
+            else if (memcmp(&start, &lanes, sizeof lanes) != 0)
+                fail("seed of block %" PRIx64, block);
+
+            for (int pieces = 0; pieces < 2; pieces++) {
+                region *out = &arena[0];
+                place(out, size, item, GUARD_WRITTEN);
+                lanes = start;
+                now.way = pieces ? "in pieces" : "whole";
+                const intptr_t cut = pieces ? below(n_step + 1) : n_step;
+                make(ops, what, &lanes, key, first, cut, out->p);
+                if (cut < n_step)
+                    make(ops, what, &lanes, key, first + (uint64_t)(cut * FD_LANES), n_step - cut,
+                         out->p + (size_t)cut * FD_LANES * item);
+                if (row == 0 && !pieces) {
+                    memcpy(wanted, out->p, size);
+                    scalar_end = lanes;
+                }
+                if (memcmp(wanted, out->p, size) != 0 || memcmp(&scalar_end, &lanes, sizeof lanes) != 0)
+                    fail("other bits in block %" PRIx64, block);
+                for (const unsigned char *p = out->lower; p < out->upper; p++)
+                    if ((p < out->p || p >= out->p + size) && *p != GUARD_WRITTEN) {
+                        fail("written outside of the block");
+                        break;
+                    }
+            }
+        }
+        n_case++;
+        if (what == 1) { /* against float64 normals, rounded */
+            use(0);
+            fd_lanes lanes = start;
+            fd_stream_ops_current()->normals_f64(&lanes, key, first, n_step, normal);
+            for (intptr_t i = 0; i < n_step * FD_LANES; i++)
+                if (((const float *)(const void *)wanted)[i] != (float)normal[i]) {
+                    fail("a float32 normal is not the float64 one");
+                    break;
+                }
+        }
+    }
+}
+
+static void check_stream(void)
+{
+    const uint64_t last = FD_POSITIONS / FD_BLOCK - 1;
+    for (intptr_t trial = 0; trial < 2000; trial++) {
+        random_state = (uint64_t)(1000 + trial) << 32;
+        const fd_key key = random_key();
+        const uint64_t block = one_in(4) ? last - (uint64_t)below(3) : random_word() % (last + 1);
+        check_block(key, one_in(4) ? (uint64_t)trial : block, 1 + trial % FD_BLOCK_STEPS);
+    }
+}
+
+/* ---- draws ------------------------------------------------------------------------------- */
+
+/* Tile by tile and in pieces, on any row, against noise and colour one after the other. */
+static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_sample, intptr_t n_batch, intptr_t dim)
+{
+    static fd_stream stream;
+    const fd_key key = random_key();
+    const int events = fill == fd_draw_events, noise_only = fill == fd_draw_noise;
+    const intptr_t n_event = n_sample * n_batch, n = n_event * dim;
+    const size_t size = (size_t)n * itemsize[dtype];
+    const char *letters = specs[verb].operands;
+    fd_noise noise = {&stream, {fd_stream_fill_f32, fd_stream_fill_f64}};
+
+    /* Samples and batch; loc and scale or factor have the batch dim, or not even that. */
+    fd_job job = {.ndim = 2, .dim = dim, .shape = {n_sample, n_batch}};
+    set_strides(&job, 0, events ? dim : 1, 0, 0);
+    for (int k = 1; k < 3; k++) {
+        const intptr_t core = core_of(letters[k], specs[verb].layout, dim);
+        const unsigned repeat = 1u | (one_in(2) ? 2u : 0u);
+        set_strides(&job, k, core, repeat, 0);
+        place(&arena[k], (size_t)(core * n_batch) * itemsize[dtype], itemsize[dtype], GUARD_READ);
+        job.operand[k] = arena[k].p;
+        for (intptr_t i = 0; i < n_distinct(&job, k); i++)
+            put_item(letters[k], dtype, arena[k].p + (size_t)(i * core) * itemsize[dtype], dim, core, TAME);
+    }
+    now.what = events ? fd_verb_name(verb) : noise_only ? "draw of noise" : "draw of elements";
+    now.dtype = dtype;
+    now.job = &job;
+    now.n = n_event;
+
+    use(0);
+    fd_stream_start(&stream, key);
+    job.operand[0] = wanted;
+    noise.fill[dtype](&stream, n, wanted);
+    if (!noise_only)
+        fd_lookup(verb, dtype)(&job, 0, n_event);
+
+    for (int row = 0; row < n_row; row++) {
+        use(row);
+        for (int pieces = 0; pieces < 2; pieces++) {
+            place(&arena[0], size, itemsize[dtype], GUARD_WRITTEN);
+            job.operand[0] = arena[0].p;
+            now.way = pieces ? "in pieces" : "whole";
+            fd_drawing drawing = {job, fd_lookup(verb, dtype), dtype, n_batch};
+            if (events) { /* the batch dims only */
+                drawing.job.ndim = 1;
+                drawing.job.shape[0] = n_batch;
+                for (int k = 0; k < 3; k++)
+                    drawing.job.stride[k][0] = job.stride[k][1];
+            }
+            const intptr_t cut = pieces ? below(n_event + 1) : n_event;
+            fd_stream_start(&stream, key);
+            fill(&drawing, &noise, 0, cut);
+            fill(&drawing, &noise, cut, n_event);
+            if (memcmp(arena[0].p, wanted, size) != 0)
+                fail("a draw is not noise, then colour");
+            for (const unsigned char *p = arena[0].lower; p < arena[0].upper; p++)
+                if ((p < arena[0].p || p >= arena[0].p + size) && *p != GUARD_WRITTEN) {
+                    fail("written outside of the draw");
+                    break;
+                }
+        }
+    }
+    n_case++;
+    now.job = NULL;
+}
+
+static void check_draws(void)
+{
+    for (int trial = 0; trial < 400; trial++) {
+        random_state = (uint64_t)(5000 + trial) << 32;
+        const fd_dtype dtype = trial % 2 ? FD_F64 : FD_F32;
+        const intptr_t n_sample = 1 + below(one_in(4) ? 300 : 20), n_batch = 1 + below(one_in(4) ? 60 : 6);
+        const intptr_t dim = 1 + below(one_in(16) ? 100 : 12);
+        check_draw(fd_draw_noise, FD_colorize_diag, dtype, n_sample, n_batch, 1);
+        check_draw(fd_draw_elements, FD_colorize_diag, dtype, n_sample, n_batch, 1);
+        if (n_sample * n_batch * dim < 1 << 17)
+            check_draw(fd_draw_events, trial % 3 ? FD_multiply_tril : FD_solve_tril, dtype, n_sample, n_batch, dim);
+    }
+}
+
+/* ---- hashes ------------------------------------------------------------------------------ */
+
+static const struct {
+    intptr_t n_block;
+    uint64_t hash;
+} known[] = {{1024, 0x922e2c358ba9d755}, {100000, 0x09425818fdeefff9}};
+
+/* float64 normals, float32 normals and raw words of one key, read in portions of any size. */
+static uint64_t hash_stream(intptr_t n_block)
+{
+    enum { AT_ONCE = 16 * FD_BLOCK };
+    static union {
+        double f64[AT_ONCE];
+        float f32[AT_ONCE];
+        uint64_t word[AT_ONCE];
+    } buffer;
+    static fd_stream stream;
+    const fd_key key = {{0x0123456789abcdef, 0xfedcba9876543210}};
+    uint64_t hash = hash_start;
+    for (int what = 0; what < 3; what++) {
+        fd_stream_start(&stream, key);
+        for (intptr_t left = n_block * FD_BLOCK, n; left > 0; left -= n) {
+            n = left < AT_ONCE ? left : AT_ONCE;
+            intptr_t done = 0;
+            while (done < n) {
+                const intptr_t any = 1 + below(4 * FD_BLOCK), portion = any < n - done ? any : n - done;
+                if (what == 0)
+                    fd_stream_fill_f64(&stream, portion, buffer.f64 + done);
+                else if (what == 1)
+                    fd_stream_fill_f32(&stream, portion, buffer.f32 + done);
+                else
+                    for (intptr_t i = 0; i < portion; i++)
+                        buffer.word[done + i] = fd_stream_next_uint64(&stream);
+                done += portion;
+            }
+            for (intptr_t i = 0; i < n / (what == 1 ? 2 : 1); i++) /* blocks are even: floats in pairs */
+                hash = hash_word(hash, buffer.word[i]);
+        }
+    }
+    return hash;
+}
+
+static void check_hash(intptr_t n_block)
+{
+    uint64_t scalar = 0;
+    now.what = "stream";
+    now.n = n_block;
+    now.way = "by blocks";
+    random_state = 3000;
+    for (int row = 0; row < n_row; row++) {
+        use(row);
+        const uint64_t hash = hash_stream(n_block);
+        if (row == 0)
+            scalar = hash;
+        if (hash != scalar)
+            fail("hash %016" PRIx64 ", scalar has %016" PRIx64, hash, scalar);
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            if (known[i].n_block == n_block && known[i].hash != hash)
+                fail("hash %016" PRIx64 ", known is %016" PRIx64, hash, known[i].hash);
+    }
+    printf("hash of %jd blocks %016" PRIx64 ", of kernels %016" PRIx64 "\n", (intmax_t)n_block, scalar, kernels_hash);
+}
+
+int main(int argc, char **argv)
+{
+    const intptr_t n_block = argc > 1 ? (intptr_t)strtoll(argv[1], NULL, 10) : 1024;
+    signal(SIGSEGV, crashed);
+    signal(SIGBUS, crashed);
+    signal(SIGILL, crashed);
+    find_rows();
+    open_arenas();
+    kernels_hash = hash_start;
+    check_kernels();
+    check_stream();
+    check_draws();
+    check_hash(n_block);
+    printf("%d cases on", n_case);
+    for (int row = 0; row < fd_isa_count(); row++)
+        printf(" %s%s", fd_isa_name(row), fd_isa_available(row) ? "" : " (not on this CPU)");
+    puts(n_failure ? ": FAILED" : ": all the same");
+    return n_failure != 0;
+}
