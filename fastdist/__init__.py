@@ -9,6 +9,9 @@ generators are NumPy's.
 (100, 3, 2)
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from fastdist._kernels.bridge import isa, isas, set_isa
 from fastdist._version import __version__
 from fastdist.distributions import (
@@ -21,6 +24,9 @@ from fastdist.distributions import (
     register_kl,
 )
 from fastdist.random import BlockSFC64, default_rng, set_workers, standard_normal
+
+if TYPE_CHECKING:
+    from fastdist import plot as plot
 
 __all__ = [
     "BlockSFC64",
@@ -39,3 +45,9 @@ __all__ = [
     "set_workers",
     "standard_normal",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":  # matplotlib's friend: imported when it is asked for
+        return importlib.import_module("fastdist.plot")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

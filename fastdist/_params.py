@@ -38,7 +38,7 @@ def as_array(name: str, value: ArrayLike) -> NDArray[Any]:
         try:
             value = float(value)  # NumPy makes an object of an int beyond 64 bits
         except OverflowError:
-            raise ValueError(f"{name} is too large for float64: {value}") from None
+            raise ValueError(f"{name} is too large for float64") from None
     if type(value) is not np.ndarray:
         if isinstance(value, np.ma.MaskedArray):
             raise TypeError(f"{name} must not be a masked array: fill or compress it first")

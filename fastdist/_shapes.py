@@ -15,6 +15,9 @@ from collections.abc import Iterable
 from typing import SupportsIndex
 
 Shape = tuple[int, ...]
+
+# As many dims as NumPy's arrays may have.
+MAX_NDIM = 64
 ShapeLike = SupportsIndex | Iterable[SupportsIndex]
 
 
@@ -38,6 +41,8 @@ def parse_shape(name: str, shape: ShapeLike) -> Shape:
         entries = tuple(parse_int(f"{name}[{i}]", n) for i, n in enumerate(shape))
     else:
         entries = (parse_int(name, shape),)
+    if len(entries) > MAX_NDIM:
+        raise ValueError(f"{name} must have at most {MAX_NDIM} dims, got {len(entries)}")
     for n in entries:
         if n < 0:
             raise ValueError(f"{name} must not be negative, got {entries}")

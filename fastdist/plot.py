@@ -311,5 +311,5 @@ def _matplotlib() -> tuple[type[Axes], type[Figure]]:
         from matplotlib.axes import Axes
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(f'pictures need matplotlib ({error}): pip install "fastdist[plot]"') from error
+        raise ImportError(f"pictures need matplotlib ({error}): pip install matplotlib") from error
     return Axes, Figure

@@ -34,8 +34,8 @@ static const char *const verb_names[] = {
 #undef FD_KERNEL
 };
 
-/* Written under the GIL (or before threads exist), read anywhere: an int is stored whole. */
-static volatile int current = 0;
+/* Written and read by any thread. */
+static _Atomic int current = 0;
 
 int fd_isa_count(void) { return N_ROW; }
 

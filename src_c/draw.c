@@ -1,7 +1,8 @@
 /* draw.c - a draw: noise -> colour -> shift, a tile at a time while it is in cache.
  *
- * The tile is 4096 elements (32 KiB of float64, an L1 cache); where several whole samples fit, a batch item's rows of all of them are coloured
- * together, so that a factor is read once a tile and not once a sample. */
+ * The tile is 4096 elements (32 KiB of float64, an L1 cache); where several whole samples fit, a
+ * batch item's rows of all of them are coloured together, so that a factor is read once a tile
+ * and not once a sample. */
 #include "fastdist.h"
 #include "run.h"
 

@@ -213,7 +213,7 @@ def test_missing_matplotlib(tmp_path):
     assert "Wrote" not in result.stdout
     assert result.stderr == (
         "python -m fastdist demo: error: pictures need matplotlib (No module named 'matplotlib'): "
-        'pip install "fastdist[plot]"\n'
+        "pip install matplotlib\n"
     )
     assert not (tmp_path / "demo.png").exists()
 

@@ -292,7 +292,7 @@ def test_bad_axes():
 
 def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
-    with pytest.raises(ImportError, match=re.escape('pip install "fastdist[plot]"')):
+    with pytest.raises(ImportError, match=re.escape("pip install matplotlib")):
         plot.scatter(MVN)
     plot.ellipses(MVN)  # needs NumPy only
 

@@ -122,15 +122,21 @@ def _executor(size: int) -> ThreadPoolExecutor:
 def run(tasks: Sequence[Task], on_error: Task) -> None:
     """Do all tasks, the first in this thread and the others in the pool.
 
-    If one of them raises, `on_error` is called (to hurry up the others); in any case all have ended
-    when this returns or raises.
+    If one of them raises, `on_error` is called (to hurry up the others) and waited for them. Tasks
+    keep what they work on alive themselves, should even the waiting be interrupted.
     """
     futures: list[Future[Any]] = []
+    own = [tasks[0]]
     try:
         if len(tasks) > 1:
             pool = _executor(len(tasks) - 1)
-            futures = [pool.submit(task) for task in tasks[1:]]
-        tasks[0]()
+            for task in tasks[1:]:
+                try:
+                    futures.append(pool.submit(task))
+                except RuntimeError:  # no more threads: the interpreter is shutting down, or a limit
+                    own.append(task)
+        for task in own:
+            task()
         for future in futures:
             future.result()
     except BaseException:
@@ -140,7 +146,7 @@ def run(tasks: Sequence[Task], on_error: Task) -> None:
 
 
 def _wait(futures: list[Future[Any]]) -> None:
-    """Wait for all, and let nothing come in between: the tasks use memory of the caller's."""
+    """Wait for all, as well as another Ctrl-C lets: the caller's `out` should be at rest."""
     for future in futures:
         while not (future.cancel() or future.done()):
             try:

@@ -14,4 +14,4 @@ cdef class Noise:
 
 cdef const core.fd_stream_api *stream_functions() noexcept nogil
 
-cdef Noise stream_noise(object lock)    # lock: None, or the bit generator's
+cdef Noise stream_noise()

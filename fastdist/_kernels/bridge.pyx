@@ -20,7 +20,7 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyO
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport intptr_t
+from libc.stdint cimport INTPTR_MAX, intptr_t
 
 from fastdist._kernels cimport core
 
@@ -89,9 +89,14 @@ cdef struct Call:
     Py_buffer view[6]
 
 
-cdef intptr_t size_of(tuple shape) except -1:
+cdef intptr_t size_of(object shape) except -1:
+    """Product of a shape, which no memory bounds where operands are broadcast."""
     cdef intptr_t size = 1, n
+    if 0 in shape:
+        return 0
     for n in shape:
+        if size > INTPTR_MAX // n:
+            raise ValueError(f"shape {tuple(shape)} is too big: it has more elements than an index can count")
         size *= n
     return size
 
@@ -100,13 +105,14 @@ cdef int start(Call *call, object loop_shape, intptr_t dim) except -1:
     """Lay out the loop dims, before coalescing."""
     cdef intptr_t n
     call.n_view = 0
-    call.n_item = 1
+    call.n_item = size_of(loop_shape)
     call.job.ndim = 0
     call.job.dim = dim
+    if len(loop_shape) > core.FD_MAX_NDIM:
+        raise ValueError(f"there are at most {core.FD_MAX_NDIM} dims, got shape {tuple(loop_shape)}")
     for n in loop_shape:
         call.job.shape[call.job.ndim] = n
         call.job.ndim += 1
-        call.n_item *= n
     return 0
 
 
@@ -157,6 +163,7 @@ cdef enum:
     KEEP_GIL = 4000
     PIECE = 10_000_000
     SHARE = 200_000
+    MAX_WORKERS = 256
     NORMAL = 4
 
 
@@ -217,8 +224,8 @@ cdef const core.fd_stream_api *stream_functions() noexcept nogil:
     return &core.fd_stream_functions
 
 
-cdef Noise stream_noise(object lock):
-    """Normals of a BlockSFC64 stream, which the caller starts and may read raw words from."""
+cdef Noise stream_noise():
+    """Normals of a BlockSFC64 stream, which the caller starts, may read raw words from and may lock."""
     cdef Noise noise = Noise.__new__(Noise)
     noise.stream = <core.fd_stream *>PyMem_Malloc(sizeof(core.fd_stream))
     if noise.stream is NULL:
@@ -226,100 +233,102 @@ cdef Noise stream_noise(object lock):
     noise.source.state = noise.stream
     noise.source.fill[0] = core.fd_stream_functions.fill[0]
     noise.source.fill[1] = core.fd_stream_functions.fill[1]
-    if lock is not None:
-        noise.acquire = lock.acquire
-        noise.release = lock.release
     return noise
 
 
-cdef class _Pieces:
-    """Some rows of a draw, done piece by piece without the GIL: one worker's share."""
+cdef class _Draw:
+    """A draw that workers share: they keep it, and with it the memory they use, alive."""
 
-    cdef core.fd_drawing *drawing
+    cdef core.fd_drawing drawing
     cdef core.fd_draw *fill
+    cdef core.fd_stream *readers
+    cdef object operands
+    cdef int stop           # the rest is not wanted any more
+
+    def __dealloc__(self):
+        PyMem_Free(self.readers)
+
+    def stop_all(self):
+        self.stop = 1
+
+
+cdef class _Share:
+    """Some rows of a draw, one worker's, done piece by piece without the GIL."""
+
+    cdef _Draw whole
     cdef core.fd_noise source
     cdef intptr_t begin, end, piece
-    cdef int *stop          # shared by the workers: the others' work is not wanted any more
 
     def __call__(self):
         cdef intptr_t end
-        while self.begin < self.end and not self.stop[0]:
+        cdef _Draw whole = self.whole
+        while self.begin < self.end and not whole.stop:
             end = min(self.begin + self.piece, self.end)
             with nogil:
-                self.fill(self.drawing, &self.source, self.begin, end)
+                whole.fill(&whole.drawing, &self.source, self.begin, end)
             self.begin = end
             PyErr_CheckSignals()
 
-    def stop_all(self):
-        self.stop[0] = 1
-
 
 cdef int draw(
-    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers
+    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers,
+    object operands,
 ) except -1:
     """All rows of a draw in order, each costing about `cost` ns, the noise's lock held throughout."""
-    cdef int stop = 0
+    cdef _Draw whole
     noise.lock()
     try:
         if n_row * cost < KEEP_GIL:
             fill(drawing, &noise.source, 0, n_row)
-        elif workers > 1 and noise.stream is not NULL and n_row * cost > 2 * SHARE:
-            draw_shared(noise, drawing, fill, n_row, cost, workers)
+            return 0
+        whole = _Draw.__new__(_Draw)
+        whole.drawing = drawing[0]
+        whole.fill = fill
+        whole.operands = operands
+        if workers > 1 and noise.stream is not NULL and n_row * cost > 2 * SHARE:
+            draw_shared(noise, whole, n_row, cost, workers)
         else:
-            pieces(drawing, fill, noise.source, 0, n_row, cost, &stop)()
+            share_of(whole, noise.source, 0, n_row, cost)()
     finally:
         noise.unlock()
     return 0
 
 
-cdef _Pieces pieces(
-    core.fd_drawing *drawing, core.fd_draw *fill, core.fd_noise source,
-    intptr_t begin, intptr_t end, intptr_t cost, int *stop,
-):
-    cdef _Pieces share = _Pieces.__new__(_Pieces)
-    share.drawing = drawing
-    share.fill = fill
+cdef _Share share_of(_Draw whole, core.fd_noise source, intptr_t begin, intptr_t end, intptr_t cost):
+    cdef _Share share = _Share.__new__(_Share)
+    share.whole = whole
     share.source = source
     share.begin = begin
     share.end = end
     share.piece = max(PIECE // cost, 1)
-    share.stop = stop
     return share
 
 
-cdef int draw_shared(
-    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers
-) except -1:
+cdef int draw_shared(Noise noise, _Draw whole, intptr_t n_row, intptr_t cost, int workers) except -1:
     """The same by several threads, each with a reader of its own at its place in the stream."""
-    cdef const core.fd_stream_api *functions = &core.fd_stream_functions
     cdef core.fd_stream *stream = noise.stream
-    cdef intptr_t share, worker, begin, end, dim = drawing.job.dim
-    cdef core.fd_stream *readers
+    cdef intptr_t size, worker, begin, end, dim = whole.drawing.job.dim
     cdef core.fd_noise source = noise.source
-    cdef int stop = 0
     cdef list shares = []
-    workers = min(workers, max(n_row * cost // SHARE, 1))
-    share = (n_row + workers - 1) // workers
+    workers = min(min(workers, MAX_WORKERS), max(n_row * cost // SHARE, 1))
+    size = (n_row + workers - 1) // workers
     if dim == 1:
         # Whole blocks, so that none is begun twice; a share is many of them.
-        share = (share + core.FD_BLOCK - 1) // core.FD_BLOCK * core.FD_BLOCK
-    readers = <core.fd_stream *>PyMem_Malloc(workers * sizeof(core.fd_stream))
-    if readers is NULL:
+        size = (size + core.FD_BLOCK - 1) // core.FD_BLOCK * core.FD_BLOCK
+    whole.readers = <core.fd_stream *>PyMem_Malloc(workers * sizeof(core.fd_stream))
+    if whole.readers is NULL:
         raise MemoryError
-    try:
-        for worker in range(workers):
-            begin = min(worker * share, n_row)
-            end = min(begin + share, n_row)
-            if begin == end:
-                break
-            functions.start(&readers[worker], stream.key)
-            seek_ahead(&readers[worker], stream, begin * dim)
-            source.state = &readers[worker]
-            shares.append(pieces(drawing, fill, source, begin, end, cost, &stop))
-        seek_ahead(stream, stream, n_row * dim)
-        _workers.run(shares, shares[0].stop_all)
-    finally:
-        PyMem_Free(readers)
+    for worker in range(workers):
+        begin = min(worker * size, n_row)
+        end = min(begin + size, n_row)
+        if begin == end:
+            break
+        core.fd_stream_functions.start(&whole.readers[worker], stream.key)
+        seek_ahead(&whole.readers[worker], stream, begin * dim)
+        source.state = &whole.readers[worker]
+        shares.append(share_of(whole, source, begin, end, cost))
+    seek_ahead(stream, stream, n_row * dim)
+    _workers.run(shares, whole.stop_all)
     return 0
 
 
@@ -341,7 +350,7 @@ def standard_normal(Noise noise not None, out, int workers):
             core.fd_job_coalesce(&call.job, 1)
             drawing.job = call.job
             drawing.dtype = call.dtype
-            draw(noise, &drawing, core.fd_draw_noise, call.n_item, NORMAL, workers)
+            draw(noise, &drawing, core.fd_draw_noise, call.n_item, NORMAL, workers, out)
     finally:
         finish(&call)
 
@@ -360,7 +369,7 @@ def draw_diag(Noise noise not None, out, loc, scale, int workers=1):
             drawing.job = call.job
             drawing.dtype = call.dtype
             drawing.colorize = core.fd_lookup(core.FD_colorize_diag, call.dtype)
-            draw(noise, &drawing, core.fd_draw_elements, call.n_item, NORMAL, workers)
+            draw(noise, &drawing, core.fd_draw_elements, call.n_item, NORMAL, workers, (out, loc, scale))
     finally:
         finish(&call)
 
@@ -384,7 +393,8 @@ def draw_tril(Noise noise not None, out, batch_shape, loc, factor, bint inverse,
             drawing.n_batch = call.n_item
             drawing.colorize = core.fd_lookup(
                 core.FD_solve_tril if inverse else core.FD_multiply_tril, call.dtype)
-            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (NORMAL + dim // 2), workers)
+            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (NORMAL + dim // 2), workers,
+                 (out, loc, factor))
     finally:
         finish(&call)
 

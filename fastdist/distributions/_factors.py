@@ -48,7 +48,7 @@ def _lapack_cholesky(factor: Real, matrix: Real) -> int:
             return i
         pivots = np.square(np.diagonal(result))
         # Written so that NaN fails, too.
-        if not (np.all(pivots > dim * np.finfo(matrix.dtype).eps * variance) and np.isfinite(result).all()):
+        if not (np.all(pivots > dim * np.finfo(matrix.dtype).eps * variance) and np.isfinite(one).all()):
             return i
     return -1
 

@@ -12,6 +12,7 @@ _entropy(event_ndim)                   entropy, likewise; unbroadcast
 from __future__ import annotations
 
 import copy
+import math
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
 
@@ -304,11 +305,13 @@ class Distribution:
 
     # ---- printing ------------------------------------------------------------------------
 
-    def _shown(self) -> dict[str, Real]:
-        """The parameters that repr shows, by name."""
-        return {name: self._view(name) for name in self._arrays}
+    def _shown(self) -> tuple[str, ...]:
+        """Names of the parameters that repr shows."""
+        return tuple(self._arrays)
 
     def __repr__(self) -> str:
-        parameters = self._shown().items()
-        shown = (f"{name}: {array if array.size == 1 else array.shape}" for name, array in parameters)
+        shown = []
+        for name in self._shown():
+            shape = self._batch_shape + self._event_shape[-1:] * self._core_ndim[name]
+            shown.append(f"{name}: {getattr(self, name) if math.prod(shape) == 1 else shape}")
         return f"{type(self).__name__}({', '.join(shown)})"

@@ -91,6 +91,8 @@ def kl_divergence(p: Distribution, q: Distribution) -> Real:
     ------
     NotImplementedError
         If no rule is registered for their types.
+    TypeError
+        If one of them is no distribution.
     ValueError
         If the shapes do not fit.
 
@@ -135,14 +137,15 @@ def _kl_normal_normal(p: Normal, q: Normal) -> Real:
     )
     # (ratio^2 - 1) / 2 - log(ratio) with ratio = 1 + r keeps what is left as the scales near each
     # other; far apart, the ratio itself may under- or overflow where its logarithm does not.
-    r = (scale_p - scale_q) / scale_q
-    near = np.abs(r) < 0.5
-    ratio = scale_p / scale_q
-    normal = (ratio >= np.finfo(dtype).tiny) & (ratio <= np.finfo(dtype).max)
-    far = np.where(normal, np.log(np.where(normal, ratio, 1)), np.log(scale_p) - np.log(scale_q))
-    log_ratio = np.where(near, np.log1p(np.where(near, r, 0)), far)
-    m = (loc_p - loc_q) / scale_q
-    return np.asarray(0.5 * (r * (r + 2) + m * m) - log_ratio)
+    with np.errstate(over="ignore"):  # where infinity is the right answer
+        r = (scale_p - scale_q) / scale_q
+        near = np.abs(r) < 0.5
+        ratio = scale_p / scale_q
+        normal = (ratio >= np.finfo(dtype).tiny) & (ratio <= np.finfo(dtype).max)
+        far = np.where(normal, np.log(np.where(normal, ratio, 1)), np.log(scale_p) - np.log(scale_q))
+        log_ratio = np.where(near, np.log1p(np.where(near, r, 0)), far)
+        m = (loc_p - loc_q) / scale_q
+        return np.asarray(0.5 * (r * (r + 2) + m * m) - log_ratio)
 
 
 def _gaussian_kl(trace_and_m: Real, dim: int, half_log_det_p: Real, half_log_det_q: Real) -> Real:

@@ -52,7 +52,8 @@ class MultivariateNormal(Distribution):
         Whether to check that `loc` is finite, that a covariance or precision matrix is symmetric
         (to the square root of the dtype's epsilon, relative to its diagonal) and that `scale_tril`
         is lower triangular with a positive diagonal. Default True. That a matrix is positive
-        definite is always checked.
+        definite is always checked. Without the check the lower triangle of a covariance matrix
+        counts, the upper one of a precision matrix.
 
     Raises
     ------
@@ -259,8 +260,8 @@ class MultivariateNormal(Distribution):
         half_log_det = sum_events(self._half_log_det(self._dtype), summed)
         return np.asarray(half_log_det + self._dtype.type(dim * HALF_LOG_2PI_E))
 
-    def _shown(self) -> dict[str, Real]:
-        return {"loc": self.loc, self._given: self._matrix(self._given)}
+    def _shown(self) -> tuple[str, ...]:
+        return "loc", self._given
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

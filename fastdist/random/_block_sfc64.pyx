@@ -64,15 +64,22 @@ cdef class BlockSFC64(BitGenerator):
     0
     """
 
+    def __cinit__(self, *args, **kwargs):
+        cdef core.fd_key key
+        key.word[0] = key.word[1] = 0
+        self._noise = stream_noise()
+        self.stream = self._noise.stream
+        stream_functions().start(self.stream, key)
+
     def __init__(self, seed=None):
         cdef core.fd_key key
         cdef const core.fd_stream_api *functions = stream_functions()
         BitGenerator.__init__(self, seed)
+        self._noise.acquire = self.lock.acquire
+        self._noise.release = self.lock.release
         words = self._seed_seq.generate_state(2, np.uint64)
         key.word[0] = words[0]
         key.word[1] = words[1]
-        self._noise = stream_noise(self.lock)
-        self.stream = self._noise.stream
         functions.start(self.stream, key)
         self._bitgen.state = self.stream
         self._bitgen.next_uint64 = functions.next_uint64
@@ -161,7 +168,7 @@ cdef class BlockSFC64(BitGenerator):
         Parameters
         ----------
         jumps : int, optional
-            How often to jump, positive.
+            How often to jump.
 
         Returns
         -------

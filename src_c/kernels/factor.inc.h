@@ -57,8 +57,12 @@ static void FD_NAME(cholesky)(const fd_job *job, intptr_t begin, intptr_t end)
     intptr_t item = begin;
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
         for (intptr_t r = 0; r < run.n; r++, item++) {
-            FD_LOCAL(pack)(job->dim, AT(0) + r * size, AT(1) + r * STEP(1));
-            if (!FD_LOCAL(cholesky_one)(job->dim, AT(0) + r * size))
+            const REAL *matrix = AT(1) + r * STEP(1);
+            int finite = 1; /* the upper triangle, too, which is not read below */
+            for (intptr_t i = 0; i < size; i++)
+                finite &= (matrix[i] >= -REAL_MAX) & (matrix[i] <= REAL_MAX);
+            FD_LOCAL(pack)(job->dim, AT(0) + r * size, matrix);
+            if (!finite || !FD_LOCAL(cholesky_one)(job->dim, AT(0) + r * size))
                 FD_LOCAL(note)(job, 2, item);
         }
 }

@@ -34,10 +34,6 @@ static inline __m256i fd_first64(intptr_t n)
     {                                                                                          \
         _mm256_maskstore_##PX(p, FIRST(n), v);                                                 \
     }                                                                                          \
-    static inline V V##_keep_first(V v, intptr_t n)                                            \
-    {                                                                                          \
-        return _mm256_and_##PX(v, AS_VECTOR(FIRST(n)));                                        \
-    }                                                                                          \
     static inline V V##_add(V a, V b) { return _mm256_add_##PX(a, b); }                        \
     static inline V V##_sub(V a, V b) { return _mm256_sub_##PX(a, b); }                        \
     static inline V V##_mul(V a, V b) { return _mm256_mul_##PX(a, b); }                        \

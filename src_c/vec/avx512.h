@@ -21,7 +21,6 @@
     {                                                                                          \
         _mm512_mask_storeu_##PX(p, V##_first(n), v);                                           \
     }                                                                                          \
-    static inline V V##_keep_first(V v, intptr_t n) { return _mm512_maskz_mov_##PX(V##_first(n), v); } \
     static inline V V##_add(V a, V b) { return _mm512_add_##PX(a, b); }                        \
     static inline V V##_sub(V a, V b) { return _mm512_sub_##PX(a, b); }                        \
     static inline V V##_mul(V a, V b) { return _mm512_mul_##PX(a, b); }                        \

@@ -52,19 +52,6 @@ static inline void f32v_store_first(float *p, f32v v, intptr_t n)
         vst1q_lane_f32(p + 2, v, 2);
 }
 
-/* A sliding window over this table is the mask of the first n lanes. */
-static const uint32_t fd_mask32[8] = {~0u, ~0u, ~0u, ~0u, 0, 0, 0, 0};
-static inline f64v f64v_keep_first(f64v v, intptr_t n)
-{
-    const uint32x4_t mask = vld1q_u32(fd_mask32 + 4 - 2 * n);
-    return vreinterpretq_f64_u32(vandq_u32(vreinterpretq_u32_f64(v), mask));
-}
-static inline f32v f32v_keep_first(f32v v, intptr_t n)
-{
-    const uint32x4_t mask = vld1q_u32(fd_mask32 + 4 - n);
-    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), mask));
-}
-
 /* With 32 registers all eight lanes of a block are kept at a time. */
 typedef uint64x2_t u64v;
 enum { u64v_lanes = 2, u64v_group = 4 };

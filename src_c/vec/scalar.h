@@ -6,7 +6,6 @@
  *   load(p), store(p, v)    `lanes` elements at any address
  *   load_first(p, n)        0 < n < lanes elements, zero in the lanes beyond
  *   store_first(p, v, n)    the same for writing; nothing beyond is touched
- *   keep_first(v, n)        v with zero in the lanes beyond n
  *   add sub mul div         each rounded once
  *   fma(a, b, c)            a * b + c, rounded once
  *   fnma(a, b, c)           c - a * b, rounded once
@@ -41,7 +40,6 @@
         if (n > 0)                                                                         \
             *p = v;                                                                        \
     }                                                                                      \
-    static inline V V##_keep_first(V v, intptr_t n) { return n > 0 ? v : 0; }              \
     static inline V V##_add(V a, V b) { return a + b; }                                    \
     static inline V V##_sub(V a, V b) { return a - b; }                                    \
     static inline V V##_mul(V a, V b) { return a * b; }                                    \
