@@ -563,6 +563,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
             compare(dtype, n_element, scratch, found_wanted);
         }
     }
+    now.job = NULL;
 }
 
 /* ---- jobs -------------------------------------------------------------------------------- */
@@ -660,7 +661,6 @@ static void check_kernels(void)
                         check_job(verb, (fd_dtype)dtype, 1, chunks[s], pattern << 1, wild);
                 }
     }
-    now.job = NULL;
     now.wild = TAME;
 }
 
