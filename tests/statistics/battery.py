@@ -342,11 +342,11 @@ ABOUT = {
 HEAD = """\
 # Statistical battery of BlockSFC64
 
-Written by `make battery` (tests/statistics/battery.py); `make test` does some of it, with fewer numbers, in a minute.
+Written by `make battery` (tests/statistics/battery.py); `make test` does some of it, with fewer numbers.
 {versions}
 
 **Verdict: {verdict}.** {m} p-values; the smallest, two-sided, is {worst:.2g} ({where}), and that of as many
-independent ones is smaller in {chance:.0%} of all cases. The rule, set beforehand: suspect if any two-sided p-value, 2 min(p, 1 - p), is
+independent ones is smaller in {chance:.0%} of all cases. The rule: suspect if any two-sided p-value, 2 min(p, 1 - p), is
 below {alarm:g} / {m} = {limit:.2g}. A right generator then fails at most once in {once} reports, however the tests hang
 together (Bonferroni). {low} of the two-sided p-values are below 0.01, where {low_expected:.1f} are expected. Counts of rare events
 have mid-p-values. Seeds are fixed, and none was ever exchanged for another.
@@ -444,6 +444,11 @@ def report(directory):
             text += f"\nNot run: {fields[0]}.\n" if kind == "skipped" else ""
         if not values and not other:
             text += "\nNot run.\n"
+        missing = (
+            set(map(str, DIEHARDER)) - {test for test, *_ in values} if part.startswith("dieharder") else ()
+        )
+        if values and missing:
+            text += f"\nNot run: {', '.join(sorted(missing))}.\n"
         if part == "crush-raw" and values and int(values[-1][0]) < 96:
             text += f"\nStopped for want of time after test {values[-1][0]} of 96; the others were not run.\n"
         if values:
