@@ -17,6 +17,7 @@ import contextlib
 import importlib
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from harness import Function
@@ -67,7 +68,7 @@ class Fastdist:
     def noise_sample(self, p: Problem) -> Function:
         g, shape = fd.default_rng(0), p.value.shape
         if not p.out:
-            return lambda: fd.standard_normal(shape)
+            return partial(fd.standard_normal, shape)
         out = np.zeros_like(p.value)
         return lambda: fd.standard_normal(out=out, dtype=p.dtype, rng=g)
 
@@ -106,7 +107,7 @@ class NumPy:
     def noise_sample(self, p: Problem) -> Function:
         g, shape = np.random.default_rng(0), p.value.shape
         if not p.out:
-            return lambda: g.standard_normal(shape)
+            return partial(g.standard_normal, shape)
         out = np.zeros_like(p.value)
         return lambda: g.standard_normal(out=out, dtype=p.dtype)
 
@@ -222,7 +223,7 @@ class Torch:
 
     def noise_sample(self, p: Problem) -> Function:
         shape, out = p.value.shape, self.torch.from_numpy(np.zeros_like(p.value))
-        return out.normal_ if p.out else lambda: self.torch.randn(shape, dtype=self.torch.float64)
+        return out.normal_ if p.out else partial(self.torch.randn, shape, dtype=self.torch.float64)
 
     def _normal(self, p: Problem, validate_args: bool = False) -> Function:
         loc, scale = map(self.torch.from_numpy, (p.loc, p.scale))
@@ -266,7 +267,7 @@ class MKL:
 
     def noise_sample(self, p: Problem) -> Function | None:
         g, shape = self.mkl_random.MKLRandomState(0, brng="SFMT19937"), p.value.shape
-        return None if p.dtype is np.float32 else lambda: g.standard_normal(shape, method="ICDF")
+        return None if p.dtype is np.float32 else partial(g.standard_normal, shape, method="ICDF")
 
 
 def installed() -> list:

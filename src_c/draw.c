@@ -4,6 +4,9 @@
  * batch item's rows of all of them are coloured together, so that a factor is read once a tile
  * and not once a sample. */
 #include "fastdist.h"
+
+#include <stdatomic.h>
+
 #include "run.h"
 
 enum { TILE = 4096, MIN_TILE_SAMPLE = 16 };
@@ -66,4 +69,9 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, intptr_t b
             begin += rows;
         }
     }
+}
+
+intptr_t fd_claim(fd_claims *claims, intptr_t n)
+{
+    return atomic_fetch_add_explicit(&claims->next, n, memory_order_relaxed);
 }

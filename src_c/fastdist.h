@@ -83,6 +83,14 @@ typedef struct fd_drawing {
 typedef void fd_draw(const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end);
 fd_draw fd_draw_noise, fd_draw_elements, fd_draw_events;
 
+/* Rows of a draw that workers share: each claims the next n that nobody has yet, and gets the
+ * first of them. */
+typedef struct fd_claims {
+    _Atomic intptr_t next;
+} fd_claims;
+
+intptr_t fd_claim(fd_claims *claims, intptr_t n);
+
 /* NumPy's own ziggurat over a numpy.random bit generator (its bitgen_t). */
 void fd_noise_from_numpy(fd_noise *noise, void *bitgen);
 

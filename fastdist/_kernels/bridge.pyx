@@ -237,13 +237,15 @@ cdef Noise stream_noise():
 
 
 cdef class _Draw:
-    """A draw that workers share: they keep it, and with it the memory they use, alive."""
+    """A draw under way. Workers keep it, and with it all the memory they use, alive."""
 
     cdef core.fd_drawing drawing
     cdef core.fd_draw *fill
+    cdef core.fd_claims claims          # rows are claimed piece by piece, by who has time
+    cdef intptr_t n_row, piece, cost
     cdef core.fd_stream *readers
     cdef object operands
-    cdef int stop           # the rest is not wanted any more
+    cdef int stop                       # the rest is not wanted any more
 
     def __dealloc__(self):
         PyMem_Free(self.readers)
@@ -252,21 +254,27 @@ cdef class _Draw:
         self.stop = 1
 
 
-cdef class _Share:
-    """Some rows of a draw, one worker's, done piece by piece without the GIL."""
+cdef class _Worker:
+    """Does pieces of a draw without the GIL, with the noise or a reader of its stream."""
 
     cdef _Draw whole
     cdef core.fd_noise source
-    cdef intptr_t begin, end, piece
+    cdef core.fd_stream *reader         # NULL for a worker alone, which goes on where the noise is
+    cdef core.fd_stream *start_of       # of the readers: stands where the draw begins
 
     def __call__(self):
-        cdef intptr_t end
         cdef _Draw whole = self.whole
-        while self.begin < self.end and not whole.stop:
-            end = min(self.begin + self.piece, self.end)
+        cdef intptr_t begin = 0, end, _turn, turns = max(PIECE // (whole.piece * whole.cost), 1)
+        while begin < whole.n_row and not whole.stop:
             with nogil:
-                whole.fill(&whole.drawing, &self.source, self.begin, end)
-            self.begin = end
+                for _turn in range(turns):
+                    begin = core.fd_claim(&whole.claims, whole.piece)
+                    if begin >= whole.n_row:
+                        break
+                    end = min(begin + whole.piece, whole.n_row)
+                    if self.reader is not NULL:
+                        seek_ahead(self.reader, self.start_of, begin * whole.drawing.job.dim)
+                    whole.fill(&whole.drawing, &self.source, begin, end)
             PyErr_CheckSignals()
 
 
@@ -274,8 +282,9 @@ cdef int draw(
     Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers,
     object operands,
 ) except -1:
-    """All rows of a draw in order, each costing about `cost` ns, the noise's lock held throughout."""
+    """All rows of a draw, each costing about `cost` ns, the noise's lock held throughout."""
     cdef _Draw whole
+    cdef _Worker alone
     noise.lock()
     try:
         if n_row * cost < KEEP_GIL:
@@ -285,54 +294,53 @@ cdef int draw(
         whole.drawing = drawing[0]
         whole.fill = fill
         whole.operands = operands
+        whole.n_row = n_row
+        whole.cost = cost
         if workers > 1 and noise.stream is not NULL and n_row * cost > 2 * SHARE:
-            draw_shared(noise, whole, n_row, cost, workers)
+            draw_shared(noise, whole, min(workers, MAX_WORKERS))
         else:
-            share_of(whole, noise.source, 0, n_row, cost)()
+            whole.piece = max(PIECE // cost, 1)
+            alone = _Worker.__new__(_Worker)
+            alone.whole = whole
+            alone.source = noise.source
+            alone()
     finally:
         noise.unlock()
     return 0
 
 
-cdef _Share share_of(_Draw whole, core.fd_noise source, intptr_t begin, intptr_t end, intptr_t cost):
-    cdef _Share share = _Share.__new__(_Share)
-    share.whole = whole
-    share.source = source
-    share.begin = begin
-    share.end = end
-    share.piece = max(PIECE // cost, 1)
-    return share
-
-
-cdef int draw_shared(Noise noise, _Draw whole, intptr_t n_row, intptr_t cost, int workers) except -1:
-    """The same by several threads, each with a reader of its own at its place in the stream."""
+cdef int draw_shared(Noise noise, _Draw whole, int workers) except -1:
+    """By several threads, each with a reader of the stream of its own."""
     cdef core.fd_stream *stream = noise.stream
-    cdef intptr_t size, worker, begin, end, dim = whole.drawing.job.dim
-    cdef core.fd_noise source = noise.source
-    cdef list shares = []
-    workers = min(min(workers, MAX_WORKERS), max(n_row * cost // SHARE, 1))
-    size = (n_row + workers - 1) // workers
+    cdef intptr_t dim = whole.drawing.job.dim
+    cdef _Worker worker
+    cdef list tasks = []
+    cdef int i
+    whole.piece = max(SHARE // whole.cost, 1)
     if dim == 1:
-        # Whole blocks, so that none is begun twice; a share is many of them.
-        size = (size + core.FD_BLOCK - 1) // core.FD_BLOCK * core.FD_BLOCK
-    whole.readers = <core.fd_stream *>PyMem_Malloc(workers * sizeof(core.fd_stream))
+        # Whole blocks, so that none is begun twice.
+        whole.piece = (whole.piece + core.FD_BLOCK - 1) // core.FD_BLOCK * core.FD_BLOCK
+    workers = min(workers, (whole.n_row + whole.piece - 1) // whole.piece)
+    whole.readers = <core.fd_stream *>PyMem_Malloc((workers + 1) * sizeof(core.fd_stream))
     if whole.readers is NULL:
         raise MemoryError
-    for worker in range(workers):
-        begin = min(worker * size, n_row)
-        end = min(begin + size, n_row)
-        if begin == end:
-            break
-        core.fd_stream_functions.start(&whole.readers[worker], stream.key)
-        seek_ahead(&whole.readers[worker], stream, begin * dim)
-        source.state = &whole.readers[worker]
-        shares.append(share_of(whole, source, begin, end, cost))
-    seek_ahead(stream, stream, n_row * dim)
-    _workers.run(shares, whole.stop_all)
+    for i in range(workers + 1):
+        core.fd_stream_functions.start(&whole.readers[i], stream.key)
+        seek_ahead(&whole.readers[i], stream, 0)
+    for i in range(workers):
+        worker = _Worker.__new__(_Worker)
+        worker.whole = whole
+        worker.reader = &whole.readers[i]
+        worker.start_of = &whole.readers[workers]
+        worker.source = noise.source
+        worker.source.state = worker.reader
+        tasks.append(worker)
+    seek_ahead(stream, stream, whole.n_row * dim)
+    _workers.run(tasks, whole.stop_all)
     return 0
 
 
-cdef void seek_ahead(core.fd_stream *reader, const core.fd_stream *stream, intptr_t n) noexcept:
+cdef void seek_ahead(core.fd_stream *reader, const core.fd_stream *stream, intptr_t n) noexcept nogil:
     """Let `reader` read n normals behind where `stream` is."""
     cdef core.uint64_t position = stream.normal_position + <core.uint64_t>n
     core.fd_stream_functions.seek_normal(

@@ -77,6 +77,11 @@ cdef extern from "fastdist.h" nogil:
         const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
     ) noexcept
 
+    ctypedef struct fd_claims:
+        pass
+
+    intptr_t fd_claim(fd_claims *claims, intptr_t n) noexcept
+
     void fd_noise_from_numpy(fd_noise *noise, void *bitgen) noexcept
 
 cdef extern from "stream.h" nogil:
