@@ -29,6 +29,8 @@
 #define FD_INLINE static inline __attribute__((always_inline))
 #define FD_UNLIKELY(condition) __builtin_expect((condition) != 0, 0)
 static inline int fd_lowest_bit(uint64_t mask) { return __builtin_ctzll(mask); }
+/* The cache line at an address, which need not be one, will be written. */
+static inline void fd_prefetch_write(uintptr_t address) { __builtin_prefetch((void *)address, 1); }
 #else
 #define FD_INLINE static inline
 #define FD_UNLIKELY(condition) (condition)
@@ -39,6 +41,7 @@ static inline int fd_lowest_bit(uint64_t mask)
         bit++;
     return bit;
 }
+static inline void fd_prefetch_write(uintptr_t address) { (void)address; }
 #endif
 
 /* Sums run over this many bytes of accumulators in a fixed order whatever the vector width:

@@ -115,8 +115,11 @@ static int FD_STREAM(positions)(const unsigned char *outside, intptr_t n_step, u
 
 /* Words and their layers, then normals, a chunk at a time that stays in the cache. Nearly all are
  * inside their layer's rectangle under the curve (99.57 %); the others are marked, and finished at
- * the end: most by wedges(), the rest one by one. */
-enum { FD_CHUNK_STEPS = 64 };
+ * the end: most by wedges(), the rest one by one.
+ *
+ * The memory of the numbers FD_AHEAD positions later is asked for in advance: a large array is not
+ * in the nearer caches, and waiting for its lines would cost a fifth of the time. */
+enum { FD_CHUNK_STEPS = 64, FD_AHEAD = 1024 };
 
 #define FD_NORMALS(dtype, REAL, STORE)                                                         \
     static void FD_STREAM(normals_##dtype)(fd_lanes *lanes, fd_key key, uint64_t first,        \
@@ -132,6 +135,7 @@ enum { FD_CHUNK_STEPS = 64 };
             FD_STREAM(run_lanes)(lanes, end - done, words + done * FD_LANES, index);           \
             for (intptr_t step = done; step < end; step++) {                                   \
                 unsigned mask = 0;                                                             \
+                fd_prefetch_write((uintptr_t)(out + step * FD_LANES) + FD_AHEAD * sizeof(REAL)); \
                 for (int i = 0; i < FD_LANES; i += WIDTH) {                                    \
                     const intptr_t at = step * FD_LANES + i;                                   \
                     f64v edge, next;                                                           \
