@@ -1,26 +1,30 @@
 /* draw.c - a draw: noise -> colour -> shift, a tile at a time while it is in cache.
  *
- * The tile is 4096 elements (32 KiB of float64, an L1 cache); where several whole samples fit, a
- * batch item's rows of all of them are coloured together, so that a factor is read once a tile
- * and not once a sample. */
+ * The tile is 4096 elements (32 KiB of float64, an L1 cache). Where it holds few samples, up to 32 of
+ * them are done together if they are 16 tiles at most (512 KiB, part of an L2 cache): a batch item's
+ * events of all of them are coloured one after the other, so that its factor is read from far away
+ * once and not for each sample. */
 #include "fastdist.h"
 
 #include <stdatomic.h>
 
 #include "run.h"
 
-enum { TILE = 4096, MIN_TILE_SAMPLE = 16 };
+enum { TILE = 4096, MANY_SAMPLES = 32, MANY_TILES = 16, MANY_PAIRS = 32 };
 
 static const intptr_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
 
-void fd_draw_noise(const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end)
+void fd_draw_noise(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end)
 {
+    (void)scratch;
     char *x = drawing->job.operand[0];
     noise->fill[drawing->dtype](noise->state, end - begin, x + begin * itemsize[drawing->dtype]);
 }
 
-void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end)
+void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
+                      intptr_t end)
 {
+    (void)scratch;
     char *x = drawing->job.operand[0];
     while (begin < end) {
         const intptr_t n = fd_min(TILE, end - begin);
@@ -30,44 +34,58 @@ void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, intptr_t
     }
 }
 
-void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end)
+/* The batch dims within a dim of samples, whose number is still to be said. */
+static fd_job with_samples(const fd_job *batch, intptr_t sample_stride)
+{
+    fd_job tile = *batch;
+    tile.ndim++;
+    for (int d = tile.ndim - 1; d > 0; d--)
+        tile.shape[d] = tile.shape[d - 1];
+    for (int k = 0; k < FD_MAX_OPERAND; k++) {
+        for (int d = tile.ndim - 1; d > 0; d--)
+            tile.stride[k][d] = tile.stride[k][d - 1];
+        tile.stride[k][0] = k == 0 ? sample_stride : 0;
+    }
+    return tile;
+}
+
+void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end)
 {
     const intptr_t n_batch = drawing->n_batch, dim = drawing->job.dim;
     const intptr_t size = itemsize[drawing->dtype];
     const intptr_t tile_rows = TILE / dim > 0 ? TILE / dim : 1;
-    /* Whole samples are worth more than a small tile: up to 16 of them may leave L1 for L2. */
+    /* Whole samples are worth more than a small tile: up to MANY_SAMPLES of them may leave L1 for L2. */
     intptr_t tile_samples = tile_rows / n_batch;
-    if (tile_samples < MIN_TILE_SAMPLE && n_batch * dim * MIN_TILE_SAMPLE <= 8 * TILE)
-        tile_samples = MIN_TILE_SAMPLE;
+    if (tile_samples < MANY_SAMPLES && n_batch * dim * MANY_SAMPLES <= MANY_TILES * TILE)
+        tile_samples = MANY_SAMPLES;
 
-    /* The batch dims, then the samples of one tile as the innermost dim. */
-    fd_job tile = drawing->job;
-    const int sample_axis = tile.ndim;
-    for (int k = 0; k < FD_MAX_OPERAND; k++)
-        tile.stride[k][sample_axis] = 0;
-    tile.stride[0][sample_axis] = n_batch * dim;
+    /* A batch item's events together, so that its factor is read once; but pairs are coloured
+     * several to a vector where they lie side by side. */
+    const int innermost = dim != 2 || n_batch < MANY_PAIRS;
+    fd_job part = drawing->job, tile = with_samples(&part, n_batch * dim);
+    if (innermost)
+        fd_job_turn(&tile);
+    part.operand[3] = tile.operand[3] = scratch;
 
     while (begin < end) {
         const intptr_t first = begin % n_batch;
         const intptr_t n_sample = first ? 0 : fd_min(tile_samples, (end - begin) / n_batch);
         char *row = (char *)drawing->job.operand[0] + begin * dim * size;
+        intptr_t rows;
         if (n_sample > 1) {
-            const intptr_t rows = n_sample * n_batch;
+            rows = n_sample * n_batch;
             noise->fill[drawing->dtype](noise->state, rows * dim, row);
             tile.operand[0] = row;
-            tile.shape[sample_axis] = n_sample;
-            tile.ndim = sample_axis + 1;
+            tile.shape[innermost ? tile.ndim - 1 : 0] = n_sample;
             drawing->colorize(&tile, 0, rows);
-            begin += rows;
         } else {
             /* Part of one sample: batch items `first` and on. */
-            const intptr_t rows = fd_min(fd_min(tile_rows, end - begin), n_batch - first);
+            rows = fd_min(fd_min(tile_rows, end - begin), n_batch - first);
             noise->fill[drawing->dtype](noise->state, rows * dim, row);
-            tile.operand[0] = row - first * dim * size;
-            tile.ndim = sample_axis;
-            drawing->colorize(&tile, first, first + rows);
-            begin += rows;
+            part.operand[0] = row - first * dim * size;
+            drawing->colorize(&part, first, first + rows);
         }
+        begin += rows;
     }
 }
 

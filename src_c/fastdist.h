@@ -15,8 +15,25 @@
 
 enum { FD_MAX_NDIM = 64, FD_MAX_OPERAND = 6 };
 
-/* Rows of `dim` elements that a Mahalanobis kernel needs as scratch. */
-enum { FD_SCRATCH_ROWS = 4 };
+/* A lower-triangular factor in panels, as kernels multiply and solve by it: so many bytes of rows each,
+ * the last one perhaps fewer, up to and including the diagonal, by columns: row first + i, column
+ * k of the panel that begins with row `first` is at [first * (first + rows) / 2 + k * height + i],
+ * where height is `rows`, or less in the last panel. Zeros stand above the diagonal. Up to one
+ * panel's rows it is the matrix by columns. */
+enum { FD_PANEL_BYTES = 128 };
+#define FD_PANEL(real) ((int)(FD_PANEL_BYTES / sizeof(real)))
+
+/* Elements of a factor in panels of so many `rows`. */
+static inline intptr_t fd_panels_size(intptr_t dim, intptr_t rows)
+{
+    const intptr_t whole = dim / rows * rows;
+    return whole * (whole + rows) / 2 + (dim - whole) * dim;
+}
+
+/* Bytes of scratch that the kernels which say so need for each element of an event. */
+enum { FD_SCRATCH_BYTES = 128 };
+/* And for each element of a matrix: a vector, the widest there is. */
+enum { FD_MATRIX_BYTES = 64 };
 
 typedef enum fd_dtype { FD_F32, FD_F64, FD_N_DTYPE } fd_dtype;
 
@@ -34,6 +51,9 @@ typedef struct fd_job {
 
 /* Drops dims of size 1 and merges neighbours that every operand walks as one. */
 void fd_job_coalesce(fd_job *job, int n_operand);
+
+/* Makes the first dim the last: the items in another order. */
+void fd_job_turn(fd_job *job);
 
 /* Does items begin <= i < end of a job. What an item's result is depends on that item's
  * operands alone, never on begin, end, its neighbours or the instruction set. */
@@ -80,7 +100,10 @@ typedef struct fd_drawing {
     intptr_t n_batch;
 } fd_drawing;
 
-typedef void fd_draw(const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end);
+/* `scratch` is the caller's alone: FD_SCRATCH_BYTES * job.dim bytes for fd_draw_events to give to the
+ * kernel behind its operands, otherwise NULL. */
+typedef void fd_draw(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
+                     intptr_t end);
 fd_draw fd_draw_noise, fd_draw_elements, fd_draw_events;
 
 /* Rows of a draw that workers share: each claims the next n that nobody has yet, and gets the

@@ -1,4 +1,4 @@
-/* job.c - the loop nest: fewer, longer dims. */
+/* job.c - the loop nest: fewer, longer dims, and in another order. */
 #include "fastdist.h"
 
 void fd_job_coalesce(fd_job *job, int n_operand)
@@ -25,4 +25,19 @@ void fd_job_coalesce(fd_job *job, int n_operand)
     for (int k = n_operand; k < FD_MAX_OPERAND; k++)
         for (int d = 0; d < kept; d++)
             job->stride[k][d] = 0;
+}
+
+static void turn(intptr_t *entry, int n)
+{
+    const intptr_t first = entry[0];
+    for (int d = 1; d < n; d++)
+        entry[d - 1] = entry[d];
+    entry[n - 1] = first;
+}
+
+void fd_job_turn(fd_job *job)
+{
+    turn(job->shape, job->ndim);
+    for (int k = 0; k < FD_MAX_OPERAND; k++)
+        turn(job->stride[k], job->ndim);
 }

@@ -6,8 +6,8 @@
     run           a job piece by piece: GIL released for all but tiny ones, Ctrl-C honoured
     draw_*        noise, coloured where it lies            (distributions: sample, rsample)
     standard_normal                                        (random: the bare noise)
-    mahalanobis_*, normal_*                                (distributions: log_prob, cdf, ...)
-    cholesky, pack_tril, solve_tril, first_*               (distributions: construction)
+    mahalanobis_*, mvn_log_prob, normal_*                  (distributions: log_prob, cdf, ...)
+    cholesky, pack_*, solve_tril, first_*                  (distributions: construction)
     isa, set_isa, isas
 
 Every array must be native and of one dtype (float32 or float64) and packed: C-contiguous but
@@ -20,7 +20,7 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyO
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport INTPTR_MAX, intptr_t
+from libc.stdint cimport INTPTR_MAX, intptr_t, uintptr_t
 
 from fastdist._kernels cimport core
 
@@ -85,8 +85,8 @@ cdef struct Call:
     core.fd_job job
     core.fd_dtype dtype
     intptr_t n_item     # product of the loop dims
-    int n_view
-    Py_buffer view[6]
+    int n_operand, n_view
+    Py_buffer view[6]   # of the operands that are arrays
 
 
 cdef intptr_t size_of(object shape) except -1:
@@ -104,7 +104,7 @@ cdef intptr_t size_of(object shape) except -1:
 cdef int start(Call *call, object loop_shape, intptr_t dim) except -1:
     """Lay out the loop dims, before coalescing."""
     cdef intptr_t n
-    call.n_view = 0
+    call.n_operand = call.n_view = 0
     call.n_item = size_of(loop_shape)
     call.job.ndim = 0
     call.job.dim = dim
@@ -116,13 +116,14 @@ cdef int start(Call *call, object loop_shape, intptr_t dim) except -1:
     return 0
 
 
-cdef int add(Call *call, object array, int core_ndim, bint written=False) except -1:
-    """Make `array` the next operand: its last `core_ndim` dims are the kernel's own, the others
-    broadcast against the loop dims from the right."""
-    cdef int k = call.n_view, d, axis
-    cdef Py_buffer *view = &call.view[k]
+cdef int add(Call *call, object array, int core_ndim, bint written=False, intptr_t size=-1) except -1:
+    """Make `array` the next operand: its last `core_ndim` dims are the kernel's own, of `size` elements
+    (by default one event, or a matrix), the others broadcast against the loop dims from the right."""
+    cdef int k = call.n_operand, d, axis
+    cdef Py_buffer *view = &call.view[call.n_view]
     PyObject_GetBuffer(array, view, PyBUF_STRIDES | (PyBUF_WRITABLE if written else 0))
     call.n_view += 1
+    call.n_operand += 1
     if k == 0:
         call.dtype = core.FD_F32 if view.itemsize == 4 else core.FD_F64
     if view.itemsize != (4 if call.dtype == core.FD_F32 else 8):
@@ -133,8 +134,10 @@ cdef int add(Call *call, object array, int core_ndim, bint written=False) except
     cdef intptr_t core_size = 1
     for d in range(ndim, view.ndim):
         core_size *= view.shape[d]
-    if core_ndim and core_size != (call.job.dim if core_ndim == 1 else call.job.dim * call.job.dim):
-        raise ValueError(f"operand {k} has events of {core_size} elements, not of dim {call.job.dim}")
+    if size < 0:
+        size = call.job.dim if core_ndim == 1 else call.job.dim * call.job.dim if core_ndim else 1
+    if core_size != size:
+        raise ValueError(f"operand {k} has items of {core_size} elements, not {size}, for dim {call.job.dim}")
     for d in range(call.job.ndim):
         axis = d - (call.job.ndim - ndim)
         if axis < 0 or view.shape[axis] == 1:
@@ -147,10 +150,40 @@ cdef int add(Call *call, object array, int core_ndim, bint written=False) except
     return 0
 
 
+cdef int add_panels(Call *call, object panels, bint written=False) except -1:
+    """Make a factor in panels the next operand."""
+    return add(call, panels, 1, written, panels_size(call.job.dim, panels.itemsize))
+
+
+cdef void add_scratch(Call *call, Scratch scratch) noexcept:
+    """Make scratch memory the next operand."""
+    cdef int k = call.n_operand, d
+    call.n_operand += 1
+    for d in range(call.job.ndim):
+        call.job.stride[k][d] = 0
+    call.job.operand[k] = scratch.memory
+
+
 cdef void finish(Call *call) noexcept:
     cdef int k
     for k in range(call.n_view):
         PyBuffer_Release(&call.view[k])
+
+
+cdef class Scratch:
+    """Memory for the length of a call, aligned to the widest vector."""
+
+    cdef void *base
+    cdef void *memory
+
+    def __cinit__(self, intptr_t size):
+        self.base = PyMem_Malloc(size + 64)
+        if self.base is NULL:
+            raise MemoryError
+        self.memory = <void *>((<uintptr_t>self.base + 63) & ~<uintptr_t>63)
+
+    def __dealloc__(self):
+        PyMem_Free(self.base)
 
 
 # ---- run -----------------------------------------------------------------------------------
@@ -166,6 +199,12 @@ cdef enum:
     MAX_WORKERS = 256
     NORMAL = 4
 
+# Elements that are worked on at a time, half an L2 cache of them; events that share a factor are
+# taken by so many.
+cdef enum:
+    EVENTS = 65536
+    TOGETHER = 32
+
 
 cdef int run(Call *call, core.fd_verb verb, intptr_t cost, intptr_t unit=1) except -1:
     """Do all items of a job, each costing about `cost` ns, cut at multiples of `unit` items."""
@@ -173,7 +212,7 @@ cdef int run(Call *call, core.fd_verb verb, intptr_t cost, intptr_t unit=1) exce
     cdef intptr_t begin = 0, end, piece
     if call.n_item == 0:
         return 0
-    core.fd_job_coalesce(&call.job, call.n_view)
+    core.fd_job_coalesce(&call.job, call.n_operand)
     if call.n_item * cost < KEEP_GIL:
         kernel(&call.job, 0, call.n_item)
         return 0
@@ -184,6 +223,45 @@ cdef int run(Call *call, core.fd_verb verb, intptr_t cost, intptr_t unit=1) exce
             kernel(&call.job, begin, end)
         begin = end
         PyErr_CheckSignals()
+    return 0
+
+
+cdef int run_events(Call *call, core.fd_verb verb, intptr_t cost, int factor) except -1:
+    """All items of a job over events, in whatever order is best: events that share a factor together.
+
+    Operand `factor` tells which do. Where the first dim repeats it and others do not, some of
+    the first dim's events at a time are done for each of the others.
+    """
+    cdef core.fd_job *job = &call.job
+    cdef core.fd_kernel *kernel
+    cdef core.fd_job piece
+    cdef intptr_t n, rest, itemsize = 4 if call.dtype == core.FD_F32 else 8, begin = 0, chunk, spent = 0
+    cdef int d, k, repeats = 1
+    core.fd_job_coalesce(job, call.n_operand)
+    for d in range(job.ndim):
+        repeats &= job.stride[factor][d] == 0
+    n = job.shape[0]
+    if job.stride[factor][0] != 0 or repeats or call.n_item == 0:
+        return run(call, verb, cost)
+    kernel = core.fd_lookup(verb, call.dtype)
+    rest = call.n_item // n
+    chunk = min(max(EVENTS // (rest * job.dim) // TOGETHER, 1) * TOGETHER, n)
+    piece = job[0]
+    core.fd_job_turn(&piece)
+    while begin < n:
+        piece.shape[job.ndim - 1] = min(chunk, n - begin)
+        for k in range(call.n_operand):
+            piece.operand[k] = <char *>job.operand[k] + begin * job.stride[k][0] * itemsize
+        if call.n_item * cost < KEEP_GIL:
+            kernel(&piece, 0, piece.shape[job.ndim - 1] * rest)
+        else:
+            with nogil:
+                kernel(&piece, 0, piece.shape[job.ndim - 1] * rest)
+        begin += chunk
+        spent += chunk * rest * cost
+        if spent > PIECE:
+            spent = 0
+            PyErr_CheckSignals()
     return 0
 
 
@@ -244,6 +322,7 @@ cdef class _Draw:
     cdef core.fd_claims claims          # rows are claimed piece by piece, by who has time
     cdef intptr_t n_row, piece, cost
     cdef core.fd_stream *readers
+    cdef Scratch scratch                # for each worker its part
     cdef object operands
     cdef int stop                       # the rest is not wanted any more
 
@@ -259,6 +338,7 @@ cdef class _Worker:
 
     cdef _Draw whole
     cdef core.fd_noise source
+    cdef void *scratch
     cdef core.fd_stream *reader         # NULL for a worker alone, which goes on where the noise is
     cdef core.fd_stream *start_of       # of the readers: stands where the draw begins
 
@@ -274,7 +354,7 @@ cdef class _Worker:
                     end = min(begin + whole.piece, whole.n_row)
                     if self.reader is not NULL:
                         seek_ahead(self.reader, self.start_of, begin * whole.drawing.job.dim)
-                    whole.fill(&whole.drawing, &self.source, begin, end)
+                    whole.fill(&whole.drawing, &self.source, self.scratch, begin, end)
             PyErr_CheckSignals()
 
 
@@ -285,10 +365,12 @@ cdef int draw(
     """All rows of a draw, each costing about `cost` ns, the noise's lock held throughout."""
     cdef _Draw whole
     cdef _Worker alone
+    cdef intptr_t scratch_size = core.FD_SCRATCH_BYTES * drawing.job.dim
+    cdef Scratch scratch = Scratch(scratch_size)
     noise.lock()
     try:
         if n_row * cost < KEEP_GIL:
-            fill(drawing, &noise.source, 0, n_row)
+            fill(drawing, &noise.source, scratch.memory, 0, n_row)
             return 0
         whole = _Draw.__new__(_Draw)
         whole.drawing = drawing[0]
@@ -303,6 +385,7 @@ cdef int draw(
             alone = _Worker.__new__(_Worker)
             alone.whole = whole
             alone.source = noise.source
+            alone.scratch = scratch.memory
             alone()
     finally:
         noise.unlock()
@@ -327,9 +410,11 @@ cdef int draw_shared(Noise noise, _Draw whole, int workers) except -1:
     for i in range(workers + 1):
         core.fd_stream_functions.start(&whole.readers[i], stream.key)
         seek_ahead(&whole.readers[i], stream, 0)
+    whole.scratch = Scratch(workers * core.FD_SCRATCH_BYTES * dim)
     for i in range(workers):
         worker = _Worker.__new__(_Worker)
         worker.whole = whole
+        worker.scratch = <char *>whole.scratch.memory + i * core.FD_SCRATCH_BYTES * dim
         worker.reader = &whole.readers[i]
         worker.start_of = &whole.readers[workers]
         worker.source = noise.source
@@ -382,7 +467,7 @@ def draw_diag(Noise noise not None, out, loc, scale, int workers=1):
         finish(&call)
 
 
-def draw_tril(Noise noise not None, out, batch_shape, loc, factor, bint inverse, int workers=1):
+def draw_tril(Noise noise not None, out, batch_shape, loc, panels, bint inverse, int workers=1):
     """``out = loc + L eps``, or ``loc + W^-1 eps`` if `factor` is the inverse one, W."""
     cdef Call call
     cdef core.fd_drawing drawing
@@ -394,15 +479,15 @@ def draw_tril(Noise noise not None, out, batch_shape, loc, factor, bint inverse,
             # One sample stands for all in the job; fd_draw_events knows where the others lie.
             add(&call, out[(0,) * (len(out.shape) - 1 - call.job.ndim)], 1, True)
             add(&call, loc, 1)
-            add(&call, factor, 2)
+            add_panels(&call, panels)
             core.fd_job_coalesce(&call.job, 3)
             drawing.job = call.job
             drawing.dtype = call.dtype
             drawing.n_batch = call.n_item
             drawing.colorize = core.fd_lookup(
                 core.FD_solve_tril if inverse else core.FD_multiply_tril, call.dtype)
-            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (NORMAL + dim // 2), workers,
-                 (out, loc, factor))
+            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (NORMAL + dim // 8), workers,
+                 (out, loc, panels))
     finally:
         finish(&call)
 
@@ -453,29 +538,47 @@ def sum_events(out, tuple event_shape, value):
         finish(&call)
 
 
-def mahalanobis_tril(out, value, loc, factor, bint inverse, tuple sum_shape=()):
-    """``out += |L^-1 (value - loc)|^2``, or ``|W (value - loc)|^2`` if `factor` is the inverse one, W.
+def mahalanobis_tril(out, value, loc, panels, bint inverse, tuple sum_shape=()):
+    """``out += |L^-1 (value - loc)|^2``, or ``|W (value - loc)|^2`` if the factor is the inverse one, W.
 
     Summed over the last of value's batch dims, `sum_shape`.
     """
     cdef Call call
     cdef intptr_t dim = value.shape[len(value.shape) - 1]
-    cdef void *scratch = NULL
-    cdef intptr_t unit = size_of(sum_shape)
+    cdef Scratch scratch = Scratch(core.FD_SCRATCH_BYTES * dim)
+    cdef core.fd_verb verb = core.FD_mahalanobis_multiply if inverse else core.FD_mahalanobis_solve
+    cdef intptr_t unit = size_of(sum_shape), cost = dim * (2 + dim // 4) + 1
     start(&call, out.shape + sum_shape, dim)
     try:
         add(&call, out[(...,) + (None,) * len(sum_shape)], 0, True)
         add(&call, value, 1)
         add(&call, loc, 1)
-        add(&call, factor, 2)
-        scratch = PyMem_Malloc(max(core.FD_SCRATCH_ROWS * dim, 1) * sizeof(double))
-        if scratch is NULL:
-            raise MemoryError
-        call.job.operand[4] = scratch
-        run(&call, core.FD_mahalanobis_multiply if inverse else core.FD_mahalanobis_solve,
-            dim * (2 + dim // 2) + 1, unit)
+        add_panels(&call, panels)
+        add_scratch(&call, scratch)
+        if sum_shape:
+            run(&call, verb, cost, unit)
+        else:
+            run_events(&call, verb, cost, 3)
     finally:
-        PyMem_Free(scratch)
+        finish(&call)
+
+
+def mvn_log_prob(out, value, loc, panels, constant, bint inverse):
+    """``out = -|L^-1 (value - loc)|^2 / 2 - constant``; with W for L^-1 if the factor is the inverse one."""
+    cdef Call call
+    cdef intptr_t dim = value.shape[len(value.shape) - 1]
+    cdef Scratch scratch = Scratch(core.FD_SCRATCH_BYTES * dim)
+    start(&call, out.shape, dim)
+    try:
+        add(&call, out, 0, True)
+        add(&call, value, 1)
+        add(&call, loc, 1)
+        add_panels(&call, panels)
+        add_scratch(&call, scratch)
+        add(&call, constant, 0)
+        run_events(&call, core.FD_mvn_log_prob_multiply if inverse else core.FD_mvn_log_prob_solve,
+                   dim * (2 + dim // 4) + 1, 3)
+    finally:
         finish(&call)
 
 
@@ -507,41 +610,73 @@ def normal_cdf(str verb, out, value, loc, scale):
 # ---- factors and validation ----------------------------------------------------------------
 
 
-cdef intptr_t factorize(core.fd_verb verb, factor, matrix) except -2:
+def cholesky(factor, matrix, bint reverse, bint check_symmetry):
+    """Cholesky factors, by columns, or if `reverse` those of the inverse: W with ``W' W = matrix``.
+
+    Returns the numbers of the first matrix without one and of the first that is not symmetric, or -1.
+    """
     cdef Call call
     cdef intptr_t dim = factor.shape[len(factor.shape) - 1]
-    cdef intptr_t found = -1
+    cdef intptr_t found = -1, asymmetric = -1
+    cdef Scratch scratch = Scratch(core.FD_MATRIX_BYTES * dim * dim)
     start(&call, factor.shape[:-2], dim)
     try:
         add(&call, factor, 2, True)
         add(&call, matrix, 2)
         call.job.operand[2] = &found
-        run(&call, verb, 1 + dim * dim * (1 + dim // 3))
+        call.job.operand[3] = scratch.memory
+        call.job.operand[4] = &asymmetric if check_symmetry else NULL
+        # Vectors of matrices are not to be cut.
+        run(&call, core.FD_reverse_cholesky if reverse else core.FD_cholesky,
+            4 + dim * dim * (1 + dim // 20), 16)
     finally:
         finish(&call)
-    return found
-
-
-def cholesky(factor, matrix):
-    """Cholesky factors, by columns; returns the number of the first matrix without one, or -1."""
-    return factorize(core.FD_cholesky, factor, matrix)
+    return found, asymmetric
 
 
 def pack_tril(factor, matrix):
     """Lower triangles, by columns."""
-    factorize(core.FD_pack_tril, factor, matrix)
+    cdef Call call
+    cdef intptr_t dim = factor.shape[len(factor.shape) - 1]
+    start(&call, factor.shape[:-2], dim)
+    try:
+        add(&call, factor, 2, True)
+        add(&call, matrix, 2)
+        run(&call, core.FD_pack_tril, 1 + dim * dim)
+    finally:
+        finish(&call)
 
 
-def solve_tril(out, loc, factor):
+cpdef intptr_t panels_size(intptr_t dim, intptr_t itemsize):
+    """Number of elements of a factor in panels."""
+    return core.fd_panels_size(dim, core.FD_PANEL_BYTES // itemsize)
+
+
+def pack_panels(panels, factor):
+    """Factors in panels."""
+    cdef Call call
+    cdef intptr_t dim = factor.shape[len(factor.shape) - 1]
+    start(&call, factor.shape[:-2], dim)
+    try:
+        add_panels(&call, panels, True)
+        add(&call, factor, 2)
+        run(&call, core.FD_pack_panels, 1 + dim * dim)
+    finally:
+        finish(&call)
+
+
+def solve_tril(out, loc, panels):
     """``out = loc + L^-1 out`` for each event (row) of `out`."""
     cdef Call call
     cdef intptr_t dim = out.shape[len(out.shape) - 1]
+    cdef Scratch scratch = Scratch(core.FD_SCRATCH_BYTES * dim)
     start(&call, out.shape[:-1], dim)
     try:
         add(&call, out, 1, True)
         add(&call, loc, 1)
-        add(&call, factor, 2)
-        run(&call, core.FD_solve_tril, dim * (1 + dim // 2) + 1)
+        add_panels(&call, panels)
+        add_scratch(&call, scratch)
+        run(&call, core.FD_solve_tril, dim * (1 + dim // 4) + 1)
     finally:
         finish(&call)
 
@@ -573,11 +708,6 @@ def first_not_positive(array):
 def first_not_probability(array):
     """Flat index of the first element below 0 or above 1, or -1; NaN passes."""
     return first(core.FD_check_probability, array, 0)
-
-
-def first_asymmetric(matrix):
-    """Number of the first matrix that is asymmetric beyond rounding, or -1."""
-    return first(core.FD_check_symmetric, matrix, 2)
 
 
 def first_not_tril(matrix):

@@ -5,7 +5,9 @@ from libc.stdint cimport intptr_t, uint32_t, uint64_t
 cdef extern from "fastdist.h" nogil:
     int FD_MAX_NDIM
     int FD_MAX_OPERAND
-    int FD_SCRATCH_ROWS
+    int FD_PANEL_BYTES
+    int FD_SCRATCH_BYTES
+    int FD_MATRIX_BYTES
 
     ctypedef enum fd_dtype:
         FD_F32
@@ -19,6 +21,9 @@ cdef extern from "fastdist.h" nogil:
         void *operand[6]
 
     void fd_job_coalesce(fd_job *job, int n_operand) noexcept
+    void fd_job_turn(fd_job *job) noexcept
+
+    intptr_t fd_panels_size(intptr_t dim, intptr_t rows) noexcept
 
     ctypedef void fd_kernel(const fd_job *job, intptr_t begin, intptr_t end) noexcept
 
@@ -31,17 +36,20 @@ cdef extern from "fastdist.h" nogil:
         FD_sum_events
         FD_mahalanobis_solve
         FD_mahalanobis_multiply
+        FD_mvn_log_prob_solve
+        FD_mvn_log_prob_multiply
         FD_normal_cdf
         FD_normal_log_cdf
         FD_normal_survival
         FD_normal_log_survival
         FD_normal_icdf
         FD_cholesky
+        FD_reverse_cholesky
         FD_pack_tril
+        FD_pack_panels
         FD_check_finite
         FD_check_positive
         FD_check_probability
-        FD_check_symmetric
         FD_check_tril
 
     fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype) noexcept
@@ -64,17 +72,17 @@ cdef extern from "fastdist.h" nogil:
         intptr_t n_batch
 
     ctypedef void fd_draw(
-        const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
+        const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
     ) noexcept
 
     void fd_draw_noise(
-        const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
+        const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
     ) noexcept
     void fd_draw_elements(
-        const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
+        const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
     ) noexcept
     void fd_draw_events(
-        const fd_drawing *drawing, const fd_noise *noise, intptr_t begin, intptr_t end
+        const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
     ) noexcept
 
     ctypedef struct fd_claims:

@@ -1,16 +1,20 @@
-"""Triangular factors of covariance and precision matrices, as kernels take them: by columns.
+"""Triangular factors of covariance and precision matrices, as kernels make them: by columns.
 
 That is, ``factor[..., k, i]`` is row i, column k of the lower triangle: the transpose in
 C order, zero where i < k.
 
-cholesky           covariance -> L with L L' = covariance
-reverse_cholesky   precision -> W with W' W = precision, that is W = L^-1
+cholesky           covariance -> L with L L' = covariance, or precision -> W with W' W = precision
 pack_tril          scale_tril -> L
+panels             a factor -> the same in panels of rows, as kernels multiply and solve by it
 inverse            L -> W and back
-check_*            values; errors name the parameter, the shape it came in and the batch index
+check_tril         the values of a scale_tril
+
+Errors name the parameter, the shape it came in and the batch index.
 """
 
 from __future__ import annotations
+
+from typing import NoReturn
 
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -23,44 +27,52 @@ from fastdist._shapes import Shape
 LAPACK_DIM = 64
 
 
-def cholesky(name: str, matrix: Real, shape: Shape) -> Real:
-    """Factors L of positive definite matrices; LinAlgError names the first that is not."""
+def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symmetry: bool) -> Real:
+    """Factors of positive definite matrices; the first that is none, or not symmetric, is an error.
+
+    L with ``L L' = matrix``, or if `reverse` the factor of the inverse: W with ``W' W = matrix``, that
+    is the Cholesky factor of the matrix with rows and columns in reverse order, reversed and
+    transposed.
+    """
     dim = matrix.shape[-1]
     factor = np.empty_like(matrix)
-    found = bridge.cholesky(factor, matrix) if dim < LAPACK_DIM else _lapack_cholesky(factor, matrix)
-    if found >= 0:
+    make = bridge.cholesky if dim < LAPACK_DIM else _lapack_cholesky
+    singular, asymmetric = make(factor, matrix, reverse, check_symmetry)
+    if asymmetric >= 0:
+        _raise_asymmetric(name, matrix, shape, asymmetric)
+    if singular >= 0:
         raise LinAlgError(
             f"{name} is not positive definite (to the precision of {matrix.dtype}): "
-            f"{_place(matrix, shape, found)}"
+            f"{_place(matrix, shape, singular)}"
         )
     return factor
 
 
-def _lapack_cholesky(factor: Real, matrix: Real) -> int:
+def _lapack_cholesky(factor: Real, matrix: Real, reverse: bool, check_symmetry: bool) -> tuple[int, int]:
     """`bridge.cholesky` for large matrices."""
     dim = matrix.shape[-1]
     flat = matrix.reshape(-1, dim, dim)
+    eps = np.finfo(matrix.dtype).eps
+    if check_symmetry:
+        for i, one in enumerate(flat):
+            bound = np.sqrt(np.abs(np.diagonal(one)) * np.sqrt(eps))
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite has no factor
+                if (np.abs(one - one.T) > bound[:, np.newaxis] * bound).any():
+                    return -1, i
     for i, (one, result) in enumerate(zip(flat, factor.reshape(-1, dim, dim), strict=True)):
         variance = np.diagonal(one)
         try:
-            result[...] = np.linalg.cholesky(one).T
+            if reverse:
+                result[...] = np.linalg.cholesky(one[::-1, ::-1])[::-1, ::-1]
+            else:
+                result[...] = np.linalg.cholesky(one).T
         except LinAlgError:
-            return i
+            return i, -1
         pivots = np.square(np.diagonal(result))
         # Written so that NaN fails, too.
-        if not (np.all(pivots > dim * np.finfo(matrix.dtype).eps * variance) and np.isfinite(one).all()):
-            return i
-    return -1
-
-
-def reverse_cholesky(name: str, matrix: Real, shape: Shape) -> Real:
-    """Factors W of positive definite matrices; LinAlgError names the first that is not.
-
-    The Cholesky factor C of the matrix with rows and columns in reverse order, reversed back,
-    is upper triangular: it is W'.
-    """
-    flipped = cholesky(name, np.ascontiguousarray(matrix[..., ::-1, ::-1]), shape)
-    return np.ascontiguousarray(flipped[..., ::-1, ::-1].swapaxes(-1, -2))
+        if not (np.all(pivots > dim * eps * variance) and np.isfinite(one).all()):
+            return i, -1
+    return -1, -1
 
 
 def pack_tril(matrix: Real) -> Real:
@@ -70,27 +82,35 @@ def pack_tril(matrix: Real) -> Real:
     return factor
 
 
+def panels(factor: Real) -> Real:
+    """Factors in panels, shape (..., size); a view where a factor is but one panel."""
+    dim = factor.shape[-1]
+    shape = (*factor.shape[:-2], bridge.panels_size(dim, factor.itemsize))
+    if shape[-1] == dim * dim:
+        return factor.reshape(shape)
+    result: Real = np.empty(shape, factor.dtype)
+    bridge.pack_panels(result, factor)
+    return result
+
+
 def inverse(factor: Real) -> Real:
     """Factors of the inverse triangles, by solving for the rows of the identity."""
     dim = factor.shape[-1]
     result: Real = np.zeros_like(factor)
     np.einsum("...ii->...i", result)[...] = 1
     # Row k of `result` is the unit vector e_k; L^-1 e_k is column k of the inverse: what is wanted.
-    bridge.solve_tril(result, np.zeros(dim, factor.dtype), factor[..., None, :, :])
+    bridge.solve_tril(result, np.zeros(dim, factor.dtype), panels(factor)[..., None, :])
     return result
 
 
-def check_symmetric(name: str, matrix: Real, shape: Shape) -> None:
-    """Raise ValueError at the first matrix that is asymmetric beyond rounding."""
-    found = bridge.first_asymmetric(matrix)
-    if found >= 0:
-        one = matrix.reshape(-1, *matrix.shape[-2:])[found]
-        gap = np.abs(one - one.T)
-        i, j = sorted(map(int, np.unravel_index(np.nanargmax(gap), gap.shape)))
-        raise ValueError(
-            f"{name} must be symmetric: {_place(matrix, shape, found)}, "
-            f"[{i}, {j}] = {one[i, j]} but [{j}, {i}] = {one[j, i]}"
-        )
+def _raise_asymmetric(name: str, matrix: Real, shape: Shape, found: int) -> NoReturn:
+    one = matrix.reshape(-1, *matrix.shape[-2:])[found]
+    gap = np.abs(one - one.T)
+    i, j = sorted(map(int, np.unravel_index(np.nanargmax(gap), gap.shape)))
+    raise ValueError(
+        f"{name} must be symmetric: {_place(matrix, shape, found)}, "
+        f"[{i}, {j}] = {one[i, j]} but [{j}, {i}] = {one[j, i]}"
+    )
 
 
 def check_tril(name: str, matrix: Real, shape: Shape) -> None:

@@ -23,7 +23,7 @@ from fastdist._kernels.bridge import Noise
 from fastdist._params import Real, RealDType
 from fastdist._shapes import Shape
 from fastdist.distributions import _factors, constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI_E, finish_log_prob, sum_events
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, finish_log_prob, sum_events
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution
 
@@ -93,7 +93,13 @@ class MultivariateNormal(Distribution):
         "scale_tril": constraints.lower_cholesky,
     }
     has_rsample = True
-    _core_ndim: ClassVar[dict[str, int]] = {"loc": 1, "_factor": 2, **dict.fromkeys(MATRICES, 2)}
+    _core_ndim: ClassVar[dict[str, int]] = {
+        "loc": 1,
+        **dict.fromkeys(MATRICES, 2),
+        "_factor": 2,
+        "_panels": 1,
+        "_half_log_det": 0,
+    }
 
     def __init__(
         self,
@@ -130,10 +136,10 @@ class MultivariateNormal(Distribution):
                 _factors.check_tril(name, matrix, matrix_shape)
             arrays["_factor"] = _factors.pack_tril(arrays.pop(name))
         else:
-            if self._validate_args:
-                _factors.check_symmetric(name, matrix, matrix_shape)
-            make = _factors.reverse_cholesky if self._inverse else _factors.cholesky
-            arrays["_factor"] = make(name, matrix, matrix_shape)
+            arrays["_factor"] = _factors.cholesky(
+                name, matrix, matrix_shape, reverse=self._inverse, check_symmetry=self._validate_args
+            )
+        arrays["_panels"] = _factors.panels(arrays["_factor"])
 
     # ---- parameters --------------------------------------------------------------------
 
@@ -169,9 +175,12 @@ class MultivariateNormal(Distribution):
 
     def _matrix(self, name: str) -> Real:
         if name not in self._arrays:
-            # A copy with one entry more: threads that race do the work twice and agree.
-            self._arrays = {**self._arrays, name: self._converted(name)}
+            self._keep(name, self._converted(name))
         return self._view(name)
+
+    def _keep(self, name: str, array: Real) -> None:
+        """Add an array: threads that race do the work twice and agree."""
+        self._arrays = {**self._arrays, name: array}
 
     def _converted(self, name: str) -> Real:
         """`name` from the factor, or the factor's inverse where the other one is wanted."""
@@ -222,24 +231,35 @@ class MultivariateNormal(Distribution):
 
     def _half_log_det(self, dtype: RealDType) -> Real:
         """Log of the determinant of scale_tril, in `dtype`; shape: the matrix's batch, unbroadcast."""
+        if dtype == self._dtype and "_half_log_det" in self._arrays:
+            return self._arrays["_half_log_det"]
         diagonal = np.diagonal(self._arrays["_factor"], axis1=-2, axis2=-1)
         log_det = np.asarray(np.log(diagonal, dtype=dtype).sum(-1))
-        return -log_det if self._inverse else log_det
+        half_log_det = -log_det if self._inverse else log_det
+        if dtype == self._dtype:
+            self._keep("_half_log_det", half_log_det)
+        return half_log_det
 
     # ---- draws and densities -------------------------------------------------------------
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         arrays = self._arrays
         bridge.draw_tril(
-            noise, out, self._batch_shape, arrays["loc"], arrays["_factor"], self._inverse, workers
+            noise, out, self._batch_shape, arrays["loc"], arrays["_panels"], self._inverse, workers
         )
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         summed = self._summed_shape(event_ndim)
-        out.fill(0)
-        self._add_mahalanobis(value, out, summed)
         dim = self._event_shape[0] * math.prod(summed)
-        finish_log_prob(out, dim, sum_events(self._half_log_det(out.dtype), summed))
+        half_log_det = self._half_log_det(out.dtype)
+        if summed:
+            out.fill(0)
+            self._add_mahalanobis(value, out, summed)
+            finish_log_prob(out, dim, sum_events(half_log_det, summed))
+            return
+        loc, panels = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "_panels"))
+        constant = np.asarray(half_log_det + out.dtype.type(dim * HALF_LOG_2PI))
+        bridge.mvn_log_prob(out, value, loc, panels, constant, self._inverse)
 
     def _summed_shape(self, event_ndim: int) -> Shape:
         """The batch dims among the last `event_ndim` dims of a value."""
@@ -247,8 +267,8 @@ class MultivariateNormal(Distribution):
 
     def _add_mahalanobis(self, value: Real, out: Real, summed: Shape = ()) -> None:
         """``out += |L^-1 (value - loc)|^2``, summed over the batch dims `summed`."""
-        loc, factor = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "_factor"))
-        bridge.mahalanobis_tril(out, value, loc, factor, self._inverse, summed)
+        loc, panels = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "_panels"))
+        bridge.mahalanobis_tril(out, value, loc, panels, self._inverse, summed)
 
     def entropy(self) -> Real:
         r"""Differential entropy :math:`\tfrac12 \log\det(2 \pi e \Sigma)` in nats; shape `batch_shape`."""
@@ -265,6 +285,6 @@ class MultivariateNormal(Distribution):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        keep = ("loc", "_factor", self._given)
+        keep = ("loc", "_factor", "_panels", self._given)
         state["_arrays"] = {name: array for name, array in self._arrays.items() if name in keep}
         return state

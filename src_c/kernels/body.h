@@ -27,12 +27,15 @@
 
 #if defined(__GNUC__)
 #define FD_INLINE static inline __attribute__((always_inline))
+/* A function of its own, so that its loop has all registers to itself. */
+#define FD_ALONE static __attribute__((noinline))
 #define FD_UNLIKELY(condition) __builtin_expect((condition) != 0, 0)
 static inline int fd_lowest_bit(uint64_t mask) { return __builtin_ctzll(mask); }
 /* The cache line at an address, which need not be one, will be written. */
 static inline void fd_prefetch_write(uintptr_t address) { __builtin_prefetch((void *)address, 1); }
 #else
 #define FD_INLINE static inline
+#define FD_ALONE static
 #define FD_UNLIKELY(condition) (condition)
 static inline int fd_lowest_bit(uint64_t mask)
 {

@@ -81,12 +81,12 @@ FD_INLINE f64v FD_STREAM(wedges)(fd_key key, const uint64_t *position, const uin
     unsigned base = 0;
     for (int k = 0; k < u64v_lanes; k++)
         base |= (unsigned)(index[k] == 0) << k;
-    const unsigned under = f64v_abs_below(y, FD_STREAM(gauss)(x)) & ~base;
+    const unsigned under = f64v_below(f64v_abs(y), FD_STREAM(gauss)(x)) & ~base;
 
     u64v_store(index, u64v_and(high, layer_mask));
     f64v_lookup(fd_ziggurat_x, index, &edge, &next);
     const f64v redrawn = f64v_mul(FD_STREAM(signed_unit)(high), edge);
-    *settled = under | (f64v_abs_below(redrawn, next) & ~base);
+    *settled = under | (f64v_below(f64v_abs(redrawn), next) & ~base);
     return f64v_select(under, x, redrawn);
 }
 
@@ -142,7 +142,7 @@ enum { FD_CHUNK_STEPS = 64, FD_AHEAD = 1024 };
                     f64v_lookup(fd_ziggurat_x, index + at - done * FD_LANES, &edge, &next);    \
                     const f64v x = f64v_mul(FD_STREAM(signed_unit)(u64v_load(words + at)), edge); \
                     STORE(out + at, x);                                                        \
-                    mask |= (~f64v_abs_below(x, next) & ALL) << i;                             \
+                    mask |= (~f64v_below(f64v_abs(x), next) & ALL) << i;                             \
                 }                                                                              \
                 outside[step] = (unsigned char)mask;                                           \
             }                                                                                  \

@@ -1,184 +1,249 @@
-/* kernels/tril.inc.h - lower-triangular factors: L x, L^-1 x, and Mahalanobis distances.
+/* kernels/tril.inc.h - colour by a lower-triangular factor: x = loc + L x, in place.
  *
- * A factor is stored by columns with zeros above the diagonal, so that a panel of `lanes`
- * rows of column k is one load; each x_k is splatted. Panels go from the bottom row up for
- * L x and from the top down for L^-1 x, so that both work in place. Every row sums in
- * ascending k by fma, whichever lane it falls into. */
+ * A factor comes in panels of FD_PANEL_BYTES of rows, each stored by columns (fastdist.h), so that
+ * the rows of a column are contiguous. Every row of a result sums in ascending k by fma, whichever
+ * lane, block or vector it falls into.
+ *
+ * It goes from the bottom rows of L up. V(rows) events are done at a time, two vectors of rows
+ * each: for a column that is two loads, a splat of each event's x_k, and 2 V(rows) fma, whose sums
+ * stay in registers. */
 
-/* This many rows of x share each load of a factor. */
-enum { FD_LOCAL(row_block) = FD_SCRATCH_ROWS };
+enum { FD_LOCAL(row_block) = V(rows), FD_LOCAL(small_dim) = 8 };
 
-FD_INLINE VEC FD_LOCAL(panel)(const REAL *p, intptr_t m)
+/* sum, plus loc if there is one (a literal), of m elements. The zeros above the diagonal may or may not
+ * have made +0 of a sum that underflowed to -0; + 0 always does. */
+FD_INLINE void FD_LOCAL(store_sum)(REAL *x, VEC sum, int has_loc, const REAL *loc, intptr_t m)
 {
-    return m >= V(lanes) ? V(load)(p) : V(load_first)(p, m);
+    sum = V(add)(sum, V(set1)(0));
+    FD_LOCAL(store_to)(x, has_loc ? V(add)(FD_LOCAL(load_to)(loc, m), sum) : sum, m);
 }
 
-FD_INLINE void FD_LOCAL(store_panel)(REAL *p, VEC v, intptr_t m)
-{
-    if (m >= V(lanes))
-        V(store)(p, v);
-    else
-        V(store_first)(p, v, m);
-}
+/* Rows of L for so many events: i to i + m, m > V(lanes) if there are two vectors of them. Column k of
+ * these rows is at column + k * height. */
+typedef struct FD_LOCAL(block_of) {
+    const REAL *column, *loc;
+    intptr_t height, i, m, ld, loc_ld;
+} FD_LOCAL(block_of);
 
-/* n_row (a literal) rows x += ld: x = loc + L x. */
-FD_INLINE void FD_LOCAL(multiply_rows)(int n_row, intptr_t dim, REAL *x, intptr_t ld,
-                                       const REAL *loc, intptr_t loc_ld, const REAL *factor)
+/* n_row events x += ld; whether there are `two` vectors and the last one is `whole`: all literals. */
+FD_INLINE void FD_LOCAL(multiply_block)(int n_row, int two, int whole, int has_loc, REAL *x,
+                                        const FD_LOCAL(block_of) *rows)
 {
-    for (intptr_t i = (dim - 1) / V(lanes) * V(lanes); i >= 0; i -= V(lanes)) {
-        const intptr_t m = fd_min(dim - i, V(lanes));
-        VEC sum[FD_LOCAL(row_block)];
-        for (int r = 0; r < n_row; r++)
-            sum[r] = V(set1)(0);
-        for (intptr_t k = 0; k < i + m; k++) {
-            const VEC column = FD_LOCAL(panel)(factor + k * dim + i, m);
-            for (int r = 0; r < n_row; r++)
-                sum[r] = V(fma)(column, V(set1)(x[r * ld + k]), sum[r]);
-        }
-        for (int r = 0; r < n_row; r++) {
-            /* The zeros above the diagonal may or may not have made +0 of a sum that underflowed to
-             * -0; + 0 always does. */
-            if (loc)
-                sum[r] = V(add)(FD_LOCAL(panel)(loc + r * loc_ld + i, m), V(add)(sum[r], V(set1)(0)));
-            FD_LOCAL(store_panel)(x + r * ld + i, sum[r], m);
-        }
-    }
-}
-
-/* n_row (a literal) rows x += ld: x = L^-1 x. */
-FD_INLINE void FD_LOCAL(solve_rows)(int n_row, intptr_t dim, REAL *x, intptr_t ld, const REAL *factor)
-{
-    for (intptr_t i = 0; i < dim; i += V(lanes)) {
-        const intptr_t m = fd_min(dim - i, V(lanes));
-        VEC left[FD_LOCAL(row_block)];
-        for (int r = 0; r < n_row; r++)
-            left[r] = FD_LOCAL(panel)(x + r * ld + i, m);
-        for (intptr_t k = 0; k < i; k++) {
-            const VEC column = FD_LOCAL(panel)(factor + k * dim + i, m);
-            for (int r = 0; r < n_row; r++)
-                left[r] = V(fnma)(column, V(set1)(x[r * ld + k]), left[r]);
-        }
-        for (int r = 0; r < n_row; r++) {
-            REAL *y = x + r * ld;
-            FD_LOCAL(store_panel)(y + i, left[r], m);
-            /* The triangle on the diagonal, at most lanes^2 / 2 steps of a row's dim^2 / 2. */
-            for (intptr_t k = i; k < i + m; k++) {
-                const REAL *column = factor + k * dim;
-                y[k] /= column[k];
-                for (intptr_t j = k + 1; j < i + m; j++)
-                    y[j] = REAL_FMA(-column[j], y[k], y[j]);
+    VEC upper[FD_LOCAL(row_block)], lower[FD_LOCAL(row_block)];
+    const intptr_t ld = rows->ld, height = rows->height, i = rows->i;
+    const intptr_t last = whole ? V(lanes) : rows->m - two * V(lanes); /* rows in the last vector */
+    const REAL *column = rows->column;
+    for (int r = 0; r < n_row; r++)
+        upper[r] = lower[r] = V(set1)(0);
+    intptr_t k = 0;
+    if (two) {
+        for (; k < i + V(lanes); k++, column += height) {
+            const VEC above = V(load)(column), below = FD_LOCAL(load_to)(column + V(lanes), last);
+            for (int r = 0; r < n_row; r++) {
+                const VEC x_k = V(set1)(x[r * ld + k]);
+                upper[r] = V(fma)(above, x_k, upper[r]);
+                lower[r] = V(fma)(below, x_k, lower[r]);
             }
         }
+        column += V(lanes);
+    }
+    for (; k < i + two * V(lanes) + last; k++, column += height) {
+        const VEC below = FD_LOCAL(load_to)(column, last);
+        for (int r = 0; r < n_row; r++)
+            lower[r] = V(fma)(below, V(set1)(x[r * ld + k]), lower[r]);
+    }
+    for (int r = 0; r < n_row; r++) {
+        REAL *y = x + r * ld + i;
+        const REAL *loc = has_loc ? rows->loc + r * rows->loc_ld : NULL;
+        if (two)
+            FD_LOCAL(store_sum)(y, upper[r], has_loc, loc, V(lanes));
+        FD_LOCAL(store_sum)(y + two * V(lanes), lower[r], has_loc, has_loc ? loc + two * V(lanes) : NULL, last);
     }
 }
 
-FD_INLINE void FD_LOCAL(shift_rows)(int n_row, intptr_t dim, REAL *x, intptr_t ld, const REAL *loc,
-                                    intptr_t loc_ld)
+#define FD_MULTIPLY_BLOCK(name, n_row, two, whole, has_loc)                                    \
+    FD_ALONE void FD_LOCAL(name)(REAL * x, const FD_LOCAL(block_of) * rows)                    \
+    {                                                                                          \
+        FD_LOCAL(multiply_block)(n_row, two, whole, has_loc, x, rows);                         \
+    }
+
+/* By whether there are two vectors and the last is whole. */
+#define FD_MULTIPLY_BLOCKS(name, n_row, has_loc)                                               \
+    FD_MULTIPLY_BLOCK(name##_pair, n_row, 1, 1, has_loc)                                       \
+    FD_MULTIPLY_BLOCK(name##_part, n_row, 1, 0, has_loc)                                       \
+    FD_MULTIPLY_BLOCK(name##_single, n_row, 0, 0, has_loc)                                     \
+    static void FD_LOCAL(name)(REAL *x, const FD_LOCAL(block_of) *rows)                        \
+    {                                                                                          \
+        if (rows->m == 2 * V(lanes))                                                           \
+            FD_LOCAL(name##_pair)(x, rows);                                                    \
+        else if (rows->m > V(lanes))                                                           \
+            FD_LOCAL(name##_part)(x, rows);                                                    \
+        else                                                                                   \
+            FD_LOCAL(name##_single)(x, rows);                                                  \
+    }
+
+FD_MULTIPLY_BLOCKS(multiply_many, FD_LOCAL(row_block), 1)
+FD_MULTIPLY_BLOCKS(multiply_two, 2, 1)
+FD_MULTIPLY_BLOCKS(multiply_one, 1, 1)
+FD_MULTIPLY_BLOCKS(whiten_one, 1, 0)
+#undef FD_MULTIPLY_BLOCK
+#undef FD_MULTIPLY_BLOCKS
+
+/* n events x += ld that share their factor; loc may be NULL if there is one event. The rows of L are
+ * outermost: those of one block are read from far away once and then found in a cache. */
+static void FD_LOCAL(multiply_rows)(intptr_t n, intptr_t dim, REAL *x, intptr_t ld, const REAL *loc,
+                                    intptr_t loc_ld, const REAL *factor)
 {
-    for (int r = 0; r < n_row; r++)
-        for (intptr_t i = 0; i < dim; i += V(lanes)) {
-            const intptr_t m = dim - i;
-            REAL *y = x + r * ld + i;
-            const VEC shift = FD_LOCAL(panel)(loc + r * loc_ld + i, m);
-            FD_LOCAL(store_panel)(y, V(add)(shift, FD_LOCAL(panel)(y, m)), m);
+    enum { H = FD_PANEL(REAL), PAIR = 2 * V(lanes), MANY = FD_LOCAL(row_block) };
+    for (intptr_t first = (dim - 1) / H * H; first >= 0; first -= H) {
+        const REAL *panel = factor + first * (first + H) / 2;
+        const intptr_t height = fd_min(dim - first, H);
+        for (intptr_t at = (height - 1) / PAIR * PAIR; at >= 0; at -= PAIR) {
+            const intptr_t i = first + at, m = fd_min(height - at, PAIR);
+            FD_LOCAL(block_of) rows = {panel + at, loc ? loc + i : NULL, height, i, m, ld, loc_ld};
+            intptr_t r = 0;
+            if (!loc) {
+                FD_LOCAL(whiten_one)(x, &rows);
+                continue;
+            }
+            for (; r + MANY <= n; r += MANY, rows.loc += MANY * loc_ld)
+                FD_LOCAL(multiply_many)(x + r * ld, &rows);
+            for (; r + 2 <= n; r += 2, rows.loc += 2 * loc_ld)
+                FD_LOCAL(multiply_two)(x + r * ld, &rows);
+            if (r < n)
+                FD_LOCAL(multiply_one)(x + r * ld, &rows);
         }
+    }
 }
 
-/* The rows of a run in blocks while they share their factor, one by one otherwise. */
-#define FD_ROW_BLOCKS(block, single)                                                           \
-    do {                                                                                       \
-        intptr_t r = 0;                                                                        \
-        if (STEP(2) == 0)                                                                      \
-            for (; r + FD_LOCAL(row_block) <= run.n; r += FD_LOCAL(row_block))                 \
-                block;                                                                         \
-        for (; r < run.n; r++)                                                                 \
-            single;                                                                            \
-    } while (0)
+/* The same for small events, `dim` a literal: all sums of an event at once. Factors are factor_ld apart,
+ * 0 if there is one for all (a literal). */
+FD_INLINE void FD_LOCAL(multiply_small)(int n_row, int dim, REAL *x, intptr_t ld, const REAL *loc, intptr_t loc_ld,
+                                        const REAL *factor, intptr_t factor_ld)
+{
+    enum { MAX_VEC = (FD_LOCAL(small_dim) + V(lanes) - 1) / V(lanes) };
+    const int n_vec = (dim + V(lanes) - 1) / V(lanes);
+    VEC sum[FD_LOCAL(row_block)][MAX_VEC];
+    for (int r = 0; r < n_row; r++)
+        for (int v = 0; v < n_vec; v++)
+            sum[r][v] = V(set1)(0);
+    for (int k = 0; k < dim; k++)
+        for (int v = k / V(lanes); v < n_vec; v++) {
+            VEC column = V(set1)(0);
+            for (int r = 0; r < n_row; r++) {
+                if (r == 0 || factor_ld != 0)
+                    column = FD_LOCAL(load_to)(factor + r * factor_ld + k * dim + v * V(lanes), dim - v * V(lanes));
+                sum[r][v] = V(fma)(column, V(set1)(x[r * ld + k]), sum[r][v]);
+            }
+        }
+    for (int r = 0; r < n_row; r++)
+        for (int v = 0; v < n_vec; v++) {
+            const intptr_t i = v * V(lanes);
+            FD_LOCAL(store_sum)(x + r * ld + i, sum[r][v], 1, loc + r * loc_ld + i, dim - i);
+        }
+}
 
 #define FD_ROW(k) (AT(k) + r * STEP(k))
 
+/* From the last event down: a store of part of a vector holds up loads of what lies beyond it. */
+FD_INLINE void FD_LOCAL(multiply_small_run)(int dim, const fd_job *job, const fd_run *at)
+{
+    enum { BLOCK = FD_LOCAL(row_block) };
+    const fd_run run = *at;
+    intptr_t r = run.n;
+    if (STEP(2) == 0)
+        while (r >= BLOCK) {
+            r -= BLOCK;
+            FD_LOCAL(multiply_small)(BLOCK, dim, FD_ROW(0), STEP(0), FD_ROW(1), STEP(1), AT(2), 0);
+        }
+    else
+        while (r >= BLOCK) {
+            r -= BLOCK;
+            FD_LOCAL(multiply_small)(BLOCK, dim, FD_ROW(0), STEP(0), FD_ROW(1), STEP(1), FD_ROW(2), STEP(2));
+        }
+    while (--r >= 0)
+        FD_LOCAL(multiply_small)(1, dim, FD_ROW(0), 0, FD_ROW(1), 0, FD_ROW(2), 0);
+}
+
+
+/* Events of 2 or 4 elements one after the other, several of them to a vector: `dim` is a literal, as are
+ * whether they share one loc and one factor. A run's n elements. */
+FD_INLINE void FD_LOCAL(multiply_packed)(int dim, int one_loc, int one_factor, intptr_t n, REAL *x, const REAL *loc,
+                                         const REAL *factor)
+{
+    VEC column[4], shift;
+    for (int k = 0; k < dim + one_loc && (one_loc || one_factor); k++) {
+        /* One event's column, or its loc, over and over. */
+        REAL all[V(lanes)];
+        for (int j = 0; j < V(lanes); j++)
+            all[j] = k < dim ? factor[k * dim + j % dim] : loc[j % dim];
+        *(k < dim ? &column[k] : &shift) = V(load)(all);
+    }
+    for (intptr_t i = 0; i < n; i += V(lanes)) {
+        const intptr_t m = n - i;
+        const VEC y = FD_LOCAL(load_to)(x + i, m);
+        if (!one_factor) { /* of dim 2: four elements for two of x */
+            const VEC a = FD_LOCAL(load_to)(factor + 2 * i, 2 * m);
+            const VEC b = 2 * m > V(lanes) ? FD_LOCAL(load_to)(factor + 2 * i + V(lanes), 2 * m - V(lanes)) : a;
+            column[0] = V(even_pairs)(a, b);
+            column[1] = V(odd_pairs)(a, b);
+        }
+        VEC sum = V(set1)(0);
+        for (int k = 0; k < dim; k++)
+            sum = V(fma)(column[k], V(splat)(dim, k, y), sum);
+        sum = V(add)(sum, V(set1)(0));
+        FD_LOCAL(store_to)(x + i, V(add)(one_loc ? shift : FD_LOCAL(load_to)(loc + i, m), sum), m);
+    }
+}
+
+/* Does a run if it can be done like that. */
+FD_INLINE int FD_LOCAL(multiply_packed_run)(int dim, const fd_job *job, const fd_run *at)
+{
+    const fd_run run = *at;
+    const int one_loc = STEP(1) == 0, one_factor = STEP(2) == 0;
+    const intptr_t n = run.n * dim;
+    if (dim > V(lanes) || STEP(0) != dim || !(one_loc || STEP(1) == dim) ||
+        !(one_factor || (dim == 2 && V(lanes) >= 4 && STEP(2) == dim * dim)))
+        return 0;
+    if (one_loc && one_factor)
+        FD_LOCAL(multiply_packed)(dim, 1, 1, n, AT(0), AT(1), AT(2));
+    else if (one_factor)
+        FD_LOCAL(multiply_packed)(dim, 0, 1, n, AT(0), AT(1), AT(2));
+    else if (one_loc)
+        FD_LOCAL(multiply_packed)(dim, 1, 0, n, AT(0), AT(1), AT(2));
+    else
+        FD_LOCAL(multiply_packed)(dim, 0, 0, n, AT(0), AT(1), AT(2));
+    return 1;
+}
+
+#define FD_SMALL(d)                                                                            \
+    FD_ALONE void FD_LOCAL(multiply_##d)(const fd_job *job, const fd_run *run)                 \
+    {                                                                                          \
+        if (!((d == 2 || d == 4) && FD_LOCAL(multiply_packed_run)(d, job, run)))               \
+            FD_LOCAL(multiply_small_run)(d, job, run);                                         \
+    }
+FD_SMALL(1)
+FD_SMALL(2)
+FD_SMALL(3)
+FD_SMALL(4)
+FD_SMALL(5)
+FD_SMALL(6)
+FD_SMALL(7)
+FD_SMALL(8)
+#undef FD_SMALL
+
 static void FD_NAME(multiply_tril)(const fd_job *job, intptr_t begin, intptr_t end)
 {
-    const intptr_t dim = job->dim;
+    static void (*const small[])(const fd_job *, const fd_run *) = {
+        NULL, FD_LOCAL(multiply_1), FD_LOCAL(multiply_2), FD_LOCAL(multiply_3), FD_LOCAL(multiply_4),
+        FD_LOCAL(multiply_5), FD_LOCAL(multiply_6), FD_LOCAL(multiply_7), FD_LOCAL(multiply_8)};
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
-        FD_ROW_BLOCKS(FD_LOCAL(multiply_rows)(FD_LOCAL(row_block), dim, FD_ROW(0), STEP(0),
-                                              FD_ROW(1), STEP(1), FD_ROW(2)),
-                      FD_LOCAL(multiply_rows)(1, dim, FD_ROW(0), 0, FD_ROW(1), 0, FD_ROW(2)));
+        if (job->dim <= FD_LOCAL(small_dim))
+            small[job->dim](job, &run);
+        else if (STEP(2) == 0)
+            FD_LOCAL(multiply_rows)(run.n, job->dim, AT(0), STEP(0), AT(1), STEP(1), AT(2));
+        else
+            for (intptr_t r = 0; r < run.n; r++)
+                FD_LOCAL(multiply_rows)(1, job->dim, FD_ROW(0), 0, FD_ROW(1), 0, FD_ROW(2));
 }
-
-FD_INLINE void FD_LOCAL(solve_and_shift)(int n_row, intptr_t dim, REAL *x, intptr_t ld,
-                                         const REAL *loc, intptr_t loc_ld, const REAL *factor)
-{
-    FD_LOCAL(solve_rows)(n_row, dim, x, ld, factor);
-    FD_LOCAL(shift_rows)(n_row, dim, x, ld, loc, loc_ld);
-}
-
-static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
-{
-    const intptr_t dim = job->dim;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
-        FD_ROW_BLOCKS(FD_LOCAL(solve_and_shift)(FD_LOCAL(row_block), dim, FD_ROW(0), STEP(0),
-                                                FD_ROW(1), STEP(1), FD_ROW(2)),
-                      FD_LOCAL(solve_and_shift)(1, dim, FD_ROW(0), 0, FD_ROW(1), 0, FD_ROW(2)));
-}
-#undef FD_ROW_BLOCKS
 #undef FD_ROW
-
-/* |white|^2, where infinities (of the value, or by overflow) may have left inf - inf or 0 inf behind:
- * without a NaN among the operands the distance is then infinite. */
-FD_INLINE REAL FD_LOCAL(squared_norm)(intptr_t dim, const REAL *white, const REAL *value, const REAL *loc)
-{
-    const REAL norm = (REAL)FD_LOCAL(sum_squares)(dim, white);
-    if (!isnan(norm))
-        return norm;
-    int infinite = 0;
-    for (intptr_t i = 0; i < dim; i++) {
-        if (isnan(value[i]) || isnan(loc[i]))
-            return norm;
-        infinite |= isinf(value[i]) || isinf(value[i] - loc[i]) || isinf(white[i]);
-    }
-    return infinite ? (REAL)INFINITY : norm;
-}
-
-/* One whitening for both parametrisations: `inverse` (a literal) says that the factor is W. */
-FD_INLINE void FD_LOCAL(whiten_rows)(int inverse, int n_row, intptr_t dim, REAL *x, const REAL *factor)
-{
-    if (inverse)
-        FD_LOCAL(multiply_rows)(n_row, dim, x, dim, NULL, 0, factor);
-    else
-        FD_LOCAL(solve_rows)(n_row, dim, x, dim, factor);
-}
-
-FD_INLINE void FD_LOCAL(mahalanobis_tril)(int inverse, const fd_job *job, intptr_t begin, intptr_t end)
-{
-    const intptr_t dim = job->dim;
-    REAL *scratch = job->operand[4];
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        intptr_t n_row;
-        for (intptr_t first = 0; first < run.n; first += n_row) {
-            n_row = STEP(3) == 0 && run.n - first >= FD_LOCAL(row_block) ? FD_LOCAL(row_block) : 1;
-            const REAL *value = AT(1) + first * STEP(1), *loc = AT(2) + first * STEP(2);
-            const REAL *factor = AT(3) + first * STEP(3);
-            for (intptr_t r = 0; r < n_row; r++)
-                for (intptr_t i = 0; i < dim; i++)
-                    scratch[r * dim + i] = value[r * STEP(1) + i] - loc[r * STEP(2) + i];
-            if (n_row == FD_LOCAL(row_block))
-                FD_LOCAL(whiten_rows)(inverse, FD_LOCAL(row_block), dim, scratch, factor);
-            else
-                FD_LOCAL(whiten_rows)(inverse, 1, dim, scratch, factor);
-            for (intptr_t r = 0; r < n_row; r++)
-                AT(0)[(first + r) * STEP(0)] +=
-                    FD_LOCAL(squared_norm)(dim, scratch + r * dim, value + r * STEP(1), loc + r * STEP(2));
-        }
-    }
-}
-
-static void FD_NAME(mahalanobis_solve)(const fd_job *job, intptr_t begin, intptr_t end)
-{
-    FD_LOCAL(mahalanobis_tril)(0, job, begin, end);
-}
-
-static void FD_NAME(mahalanobis_multiply)(const fd_job *job, intptr_t begin, intptr_t end)
-{
-    FD_LOCAL(mahalanobis_tril)(1, job, begin, end);
-}

@@ -22,7 +22,7 @@ static inline __m256i fd_first64(intptr_t n)
 
 #define FD_VEC_AVX2(V, REAL, VECTOR, LANES, PX, FIRST, AS_VECTOR)                              \
     typedef VECTOR V;                                                                          \
-    enum { V##_lanes = LANES };                                                                \
+    enum { V##_lanes = LANES, V##_rows = 6, V##_block = 4 };                                                              \
     static inline V V##_set1(REAL a) { return _mm256_set1_##PX(a); }                           \
     static inline V V##_load(const REAL *p) { return _mm256_loadu_##PX(p); }                   \
     static inline void V##_store(REAL *p, V v) { _mm256_storeu_##PX(p, v); }                   \
@@ -38,11 +38,76 @@ static inline __m256i fd_first64(intptr_t n)
     static inline V V##_sub(V a, V b) { return _mm256_sub_##PX(a, b); }                        \
     static inline V V##_mul(V a, V b) { return _mm256_mul_##PX(a, b); }                        \
     static inline V V##_div(V a, V b) { return _mm256_div_##PX(a, b); }                        \
+    static inline V V##_sqrt(V a) { return _mm256_sqrt_##PX(a); }                              \
+    static inline V V##_abs(V a) { return _mm256_andnot_##PX(_mm256_set1_##PX(-0.0f), a); }    \
+    static inline unsigned V##_below(V a, V b)                                                 \
+    {                                                                                          \
+        return (unsigned)_mm256_movemask_##PX(_mm256_cmp_##PX(a, b, _CMP_LT_OQ));              \
+    }                                                                                          \
     static inline V V##_fma(V a, V b, V c) { return _mm256_fmadd_##PX(a, b, c); }              \
     static inline V V##_fnma(V a, V b, V c) { return _mm256_fnmadd_##PX(a, b, c); }
 
 FD_VEC_AVX2(f64v, double, __m256d, 4, pd, fd_first64, _mm256_castsi256_pd)
 FD_VEC_AVX2(f32v, float, __m256, 8, ps, fd_first32, _mm256_castsi256_ps)
+
+/* Of neighbours in pairs, then of pairs, then of halves. */
+static inline void f64v_transpose(f64v v[4])
+{
+    const f64v a = _mm256_unpacklo_pd(v[0], v[1]), b = _mm256_unpackhi_pd(v[0], v[1]);
+    const f64v c = _mm256_unpacklo_pd(v[2], v[3]), d = _mm256_unpackhi_pd(v[2], v[3]);
+    v[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    v[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    v[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    v[3] = _mm256_permute2f128_pd(b, d, 0x31);
+}
+static inline void f32v_transpose(f32v v[8])
+{
+    f32v a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+        a[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            b[i + 2 * j] = _mm256_shuffle_ps(a[i + j], a[i + j + 2], 0x44);
+            b[i + 2 * j + 1] = _mm256_shuffle_ps(a[i + j], a[i + j + 2], 0xee);
+        }
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+}
+
+static inline f64v f64v_splat(int d, int k, f64v v)
+{
+    if (d == 2)
+        return k ? _mm256_permute_pd(v, 15) : _mm256_movedup_pd(v);
+    return k == 0   ? _mm256_permute4x64_pd(v, 0x00)
+           : k == 1 ? _mm256_permute4x64_pd(v, 0x55)
+           : k == 2 ? _mm256_permute4x64_pd(v, 0xaa)
+                    : _mm256_permute4x64_pd(v, 0xff);
+}
+static inline f32v f32v_splat(int d, int k, f32v v)
+{
+    if (d == 2)
+        return k ? _mm256_movehdup_ps(v) : _mm256_moveldup_ps(v);
+    return k == 0   ? _mm256_permute_ps(v, 0x00)
+           : k == 1 ? _mm256_permute_ps(v, 0x55)
+           : k == 2 ? _mm256_permute_ps(v, 0xaa)
+                    : _mm256_permute_ps(v, 0xff);
+}
+static inline f64v f64v_even_pairs(f64v a, f64v b) { return _mm256_permute2f128_pd(a, b, 0x20); }
+static inline f64v f64v_odd_pairs(f64v a, f64v b) { return _mm256_permute2f128_pd(a, b, 0x31); }
+static inline f32v f32v_even_pairs(f32v a, f32v b)
+{
+    const f64v even = _mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(even, 0xd8));
+}
+static inline f32v f32v_odd_pairs(f32v a, f32v b)
+{
+    const f64v odd = _mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(odd, 0xd8));
+}
 
 typedef __m256i u64v;
 enum { u64v_lanes = 4, u64v_group = 2 };
@@ -64,11 +129,6 @@ static inline u64v u64v_rotl24(u64v a) /* whole bytes: one shuffle */
 #define u64v_sll(a, k) _mm256_slli_epi64(a, k)
 static inline u64v u64v_bits(f64v a) { return _mm256_castpd_si256(a); }
 static inline f64v f64v_from_bits(u64v a) { return _mm256_castsi256_pd(a); }
-static inline unsigned f64v_abs_below(f64v a, f64v b)
-{
-    const __m256d magnitude = _mm256_andnot_pd(_mm256_set1_pd(-0.0), a);
-    return (unsigned)_mm256_movemask_pd(_mm256_cmp_pd(magnitude, b, _CMP_LT_OQ));
-}
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {
     const __m256i bit = _mm256_setr_epi64x(1, 2, 4, 8);

@@ -8,7 +8,7 @@
 
 #define FD_VEC_AVX512(V, REAL, VECTOR, LANES, PX, MASK)                                        \
     typedef VECTOR V;                                                                          \
-    enum { V##_lanes = LANES };                                                                \
+    enum { V##_lanes = LANES, V##_rows = 8, V##_block = 8 };                                                              \
     static inline MASK V##_first(intptr_t n) { return (MASK)((1u << n) - 1); }                 \
     static inline V V##_set1(REAL a) { return _mm512_set1_##PX(a); }                           \
     static inline V V##_load(const REAL *p) { return _mm512_loadu_##PX(p); }                   \
@@ -25,11 +25,89 @@
     static inline V V##_sub(V a, V b) { return _mm512_sub_##PX(a, b); }                        \
     static inline V V##_mul(V a, V b) { return _mm512_mul_##PX(a, b); }                        \
     static inline V V##_div(V a, V b) { return _mm512_div_##PX(a, b); }                        \
+    static inline V V##_sqrt(V a) { return _mm512_sqrt_##PX(a); }                              \
+    static inline V V##_abs(V a) { return _mm512_abs_##PX(a); }                                \
+    static inline unsigned V##_below(V a, V b)                                                 \
+    {                                                                                          \
+        return _mm512_cmp_##PX##_mask(a, b, _CMP_LT_OQ);                                       \
+    }                                                                                          \
     static inline V V##_fma(V a, V b, V c) { return _mm512_fmadd_##PX(a, b, c); }              \
     static inline V V##_fnma(V a, V b, V c) { return _mm512_fnmadd_##PX(a, b, c); }
 
 FD_VEC_AVX512(f64v, double, __m512d, 8, pd, __mmask8)
 FD_VEC_AVX512(f32v, float, __m512, 16, ps, __mmask16)
+
+/* Of neighbours in pairs, then of pairs, then of quarters, then of halves. */
+static inline void f64v_transpose(f64v v[8])
+{
+    f64v a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm512_unpacklo_pd(v[i], v[i + 1]);
+        a[i + 1] = _mm512_unpackhi_pd(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            b[i + j] = _mm512_shuffle_f64x2(a[i + j], a[i + j + 2], 0x88);
+            b[i + j + 2] = _mm512_shuffle_f64x2(a[i + j], a[i + j + 2], 0xdd);
+        }
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm512_shuffle_f64x2(b[i], b[i + 4], 0x88);
+        v[i + 4] = _mm512_shuffle_f64x2(b[i], b[i + 4], 0xdd);
+    }
+}
+static inline void f32v_transpose(f32v v[16])
+{
+    f32v a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            b[i + 2 * j] = _mm512_shuffle_ps(a[i + j], a[i + j + 2], 0x44);
+            b[i + 2 * j + 1] = _mm512_shuffle_ps(a[i + j], a[i + j + 2], 0xee);
+        }
+    for (int i = 0; i < 16; i += 8)
+        for (int j = 0; j < 4; j++) {
+            a[i + j] = _mm512_shuffle_f32x4(b[i + j], b[i + j + 4], 0x88);
+            a[i + j + 4] = _mm512_shuffle_f32x4(b[i + j], b[i + j + 4], 0xdd);
+        }
+    for (int i = 0; i < 8; i++) {
+        v[i] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
+        v[i + 8] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
+    }
+}
+
+static inline f64v f64v_splat(int d, int k, f64v v)
+{
+    if (d == 2)
+        return k ? _mm512_permute_pd(v, 0xff) : _mm512_movedup_pd(v);
+    return k == 0   ? _mm512_permutex_pd(v, 0x00)
+           : k == 1 ? _mm512_permutex_pd(v, 0x55)
+           : k == 2 ? _mm512_permutex_pd(v, 0xaa)
+                    : _mm512_permutex_pd(v, 0xff);
+}
+static inline f32v f32v_splat(int d, int k, f32v v)
+{
+    if (d == 2)
+        return k ? _mm512_movehdup_ps(v) : _mm512_moveldup_ps(v);
+    return k == 0   ? _mm512_permute_ps(v, 0x00)
+           : k == 1 ? _mm512_permute_ps(v, 0x55)
+           : k == 2 ? _mm512_permute_ps(v, 0xaa)
+                    : _mm512_permute_ps(v, 0xff);
+}
+static inline f64v f64v_even_pairs(f64v a, f64v b) { return _mm512_shuffle_f64x2(a, b, 0x88); }
+static inline f64v f64v_odd_pairs(f64v a, f64v b) { return _mm512_shuffle_f64x2(a, b, 0xdd); }
+static inline f32v f32v_even_pairs(f32v a, f32v b)
+{
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+    return _mm512_castpd_ps(_mm512_permutex2var_pd(_mm512_castps_pd(a), even, _mm512_castps_pd(b)));
+}
+static inline f32v f32v_odd_pairs(f32v a, f32v b)
+{
+    const __m512i odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+    return _mm512_castpd_ps(_mm512_permutex2var_pd(_mm512_castps_pd(a), odd, _mm512_castps_pd(b)));
+}
 
 typedef __m512i u64v;
 enum { u64v_lanes = 8, u64v_group = 1 };
@@ -46,10 +124,6 @@ static inline u64v u64v_rotl24(u64v a) { return _mm512_rol_epi64(a, 24); }
 #define u64v_sll(a, k) _mm512_slli_epi64(a, k)
 static inline u64v u64v_bits(f64v a) { return _mm512_castpd_si512(a); }
 static inline f64v f64v_from_bits(u64v a) { return _mm512_castsi512_pd(a); }
-static inline unsigned f64v_abs_below(f64v a, f64v b)
-{
-    return _mm512_cmp_pd_mask(_mm512_abs_pd(a), b, _CMP_LT_OQ);
-}
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {
     return _mm512_mask_mov_pd(b, (__mmask8)mask, a);

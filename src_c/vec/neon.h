@@ -9,7 +9,7 @@
 /* NEON's accumulator is the first operand: vfma(c, a, b) = c + a b, vfms(c, a, b) = c - a b. */
 #define FD_VEC_NEON(V, REAL, VECTOR, LANES, PX)                                                \
     typedef VECTOR V;                                                                          \
-    enum { V##_lanes = LANES };                                                                \
+    enum { V##_lanes = LANES, V##_rows = 8, V##_block = 8 };                                                              \
     static inline V V##_set1(REAL a) { return vdupq_n_##PX(a); }                               \
     static inline V V##_load(const REAL *p) { return vld1q_##PX(p); }                          \
     static inline void V##_store(REAL *p, V v) { vst1q_##PX(p, v); }                           \
@@ -17,11 +17,58 @@
     static inline V V##_sub(V a, V b) { return vsubq_##PX(a, b); }                             \
     static inline V V##_mul(V a, V b) { return vmulq_##PX(a, b); }                             \
     static inline V V##_div(V a, V b) { return vdivq_##PX(a, b); }                             \
+    static inline V V##_sqrt(V a) { return vsqrtq_##PX(a); }                                   \
+    static inline V V##_abs(V a) { return vabsq_##PX(a); }                                     \
     static inline V V##_fma(V a, V b, V c) { return vfmaq_##PX(c, a, b); }                     \
     static inline V V##_fnma(V a, V b, V c) { return vfmsq_##PX(c, a, b); }
 
 FD_VEC_NEON(f64v, double, float64x2_t, 2, f64)
 FD_VEC_NEON(f32v, float, float32x4_t, 4, f32)
+
+static inline void f64v_transpose(f64v v[2])
+{
+    const f64v a = vzip1q_f64(v[0], v[1]), b = vzip2q_f64(v[0], v[1]);
+    v[0] = a;
+    v[1] = b;
+}
+static inline void f32v_transpose(f32v v[4])
+{
+    f64v pair[4]; /* of floats */
+    for (int i = 0; i < 4; i += 2) {
+        pair[i] = vreinterpretq_f64_f32(vzip1q_f32(v[i], v[i + 1]));
+        pair[i + 1] = vreinterpretq_f64_f32(vzip2q_f32(v[i], v[i + 1]));
+    }
+    for (int j = 0; j < 2; j++) {
+        v[2 * j] = vreinterpretq_f32_f64(vzip1q_f64(pair[j], pair[j + 2]));
+        v[2 * j + 1] = vreinterpretq_f32_f64(vzip2q_f64(pair[j], pair[j + 2]));
+    }
+}
+
+/* Two lanes are one pair: there are no even and odd ones. */
+static inline f64v f64v_splat(int d, int k, f64v v)
+{
+    (void)d;
+    return k ? vdupq_laneq_f64(v, 1) : vdupq_laneq_f64(v, 0);
+}
+static inline f32v f32v_splat(int d, int k, f32v v)
+{
+    if (d == 2)
+        return k ? vtrn2q_f32(v, v) : vtrn1q_f32(v, v);
+    return k == 0   ? vdupq_laneq_f32(v, 0)
+           : k == 1 ? vdupq_laneq_f32(v, 1)
+           : k == 2 ? vdupq_laneq_f32(v, 2)
+                    : vdupq_laneq_f32(v, 3);
+}
+static inline f64v f64v_even_pairs(f64v a, f64v b) { return (void)b, a; }
+static inline f64v f64v_odd_pairs(f64v a, f64v b) { return (void)a, b; }
+static inline f32v f32v_even_pairs(f32v a, f32v b)
+{
+    return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
+static inline f32v f32v_odd_pairs(f32v a, f32v b)
+{
+    return vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
 
 /* Fewer than two lanes are one. */
 static inline f64v f64v_load_first(const double *p, intptr_t n)
@@ -71,9 +118,14 @@ static inline f64v f64v_from_bits(u64v a) { return vreinterpretq_f64_u64(a); }
 
 /* Each lane's bit in a mask. */
 static inline u64v fd_lane_bit(void) { return vcombine_u64(vcreate_u64(1), vcreate_u64(2)); }
-static inline unsigned f64v_abs_below(f64v a, f64v b)
+static inline unsigned f64v_below(f64v a, f64v b)
 {
-    return (unsigned)vaddvq_u64(vandq_u64(vcltq_f64(vabsq_f64(a), b), fd_lane_bit()));
+    return (unsigned)vaddvq_u64(vandq_u64(vcltq_f64(a, b), fd_lane_bit()));
+}
+static inline unsigned f32v_below(f32v a, f32v b)
+{
+    static const uint32_t lane_bit[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcltq_f32(a, b), vld1q_u32(lane_bit)));
 }
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {

@@ -2,13 +2,21 @@
  *
  * The words, for f64v (double) and f32v (float) alike:
  *   lanes                   elements in a vector
+ *   rows, block             how many vectors of sums there are registers for, with operands beside
+ *                           them: of pairs of vectors, in multiply_block and in whiten_block
  *   set1(a)                 a in every lane
  *   load(p), store(p, v)    `lanes` elements at any address
  *   load_first(p, n)        0 < n < lanes elements, zero in the lanes beyond
  *   store_first(p, v, n)    the same for writing; nothing beyond is touched
- *   add sub mul div         each rounded once
+ *   add sub mul div sqrt    each rounded once
+ *   abs(a)                  without its sign
+ *   below(a, b)             mask of the lanes where a < b, lane 0 in bit 0
  *   fma(a, b, c)            a * b + c, rounded once
  *   fnma(a, b, c)           c - a * b, rounded once
+ *   transpose(v)            `lanes` vectors in place: lane j of v[i] and lane i of v[j] change places
+ *   splat(d, k, v)          lane k of each d lanes in all of them; 0 <= k < d <= lanes, d = 2 or 4, literals
+ *   even_pairs(a, b), odd_pairs(a, b)   of the pairs of lanes of a, then of b: the first of each two, the
+ *                           second of each two (where lanes >= 4)
  *
  * and for u64v (uint64_t), as many lanes as f64v:
  *   group                   vectors to keep in registers at a time, for enough independent work
@@ -16,7 +24,6 @@
  *   srl(a, k) sll(a, k)     shifts by a literal; rotl24 rotates left by 24
  *   mul32(a, b)             product of the low 32 bits of each
  *   bits, f64v_from_bits    the same bits as another type
- *   f64v_abs_below(a, b)    mask of the lanes where |a| < b, lane 0 in bit 0
  *   f64v_select(m, a, b)    a in the lanes of mask m, b in the others
  *   f64v_store_f32(p, v)    rounded to float
  *   f64v_lookup(table, index, &at, &after)   table[i] and table[i + 1] for `lanes` indices,
@@ -28,9 +35,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define FD_VEC_SCALAR(V, REAL, FMA)                                                        \
+#define FD_VEC_SCALAR(V, REAL, FMA, SQRT, ABS)                                                        \
     typedef REAL V;                                                                        \
-    enum { V##_lanes = 1 };                                                                \
+    enum { V##_lanes = 1, V##_rows = 4, V##_block = 4 };                                   \
     static inline V V##_set1(REAL a) { return a; }                                         \
     static inline V V##_load(const REAL *p) { return *p; }                                 \
     static inline void V##_store(REAL *p, V v) { *p = v; }                                 \
@@ -44,11 +51,18 @@
     static inline V V##_sub(V a, V b) { return a - b; }                                    \
     static inline V V##_mul(V a, V b) { return a * b; }                                    \
     static inline V V##_div(V a, V b) { return a / b; }                                    \
+    static inline V V##_sqrt(V a) { return SQRT(a); }                                      \
+    static inline V V##_abs(V a) { return ABS(a); }                                        \
+    static inline unsigned V##_below(V a, V b) { return a < b; }                           \
     static inline V V##_fma(V a, V b, V c) { return FMA(a, b, c); }                        \
-    static inline V V##_fnma(V a, V b, V c) { return FMA(-a, b, c); }
+    static inline V V##_fnma(V a, V b, V c) { return FMA(-a, b, c); }                      \
+    static inline void V##_transpose(V v[1]) { (void)v; }                                  \
+    static inline V V##_splat(int d, int k, V v) { return (void)d, (void)k, v; }           \
+    static inline V V##_even_pairs(V a, V b) { return (void)b, a; }                        \
+    static inline V V##_odd_pairs(V a, V b) { return (void)a, b; }
 
-FD_VEC_SCALAR(f64v, double, fma)
-FD_VEC_SCALAR(f32v, float, fmaf)
+FD_VEC_SCALAR(f64v, double, fma, sqrt, fabs)
+FD_VEC_SCALAR(f32v, float, fmaf, sqrtf, fabsf)
 
 typedef uint64_t u64v;
 enum { u64v_lanes = 1, u64v_group = 2 };
@@ -75,7 +89,6 @@ static inline f64v f64v_from_bits(u64v a)
     memcpy(&value, &a, sizeof value);
     return value;
 }
-static inline unsigned f64v_abs_below(f64v a, f64v b) { return fabs(a) < b; }
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b) { return mask ? a : b; }
 static inline void f64v_store_f32(float *p, f64v v) { *p = (float)v; }
 static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)

@@ -224,9 +224,9 @@ enum layout { ELEMENTS = 1, EVENT_SUMS, EVENTS, MATRICES, CHECK_ELEMENTS, CHECK_
 /* A letter an operand:
  *   x   changed in place           v   any value, l a loc     s   positive        p   in [0, 1]
  *   e   the same, finite           g   as s, with its strides c   in (0, 1]
- *   o   written, F a factor
- *   +   added to, a number an item n   found                  S   scratch
- *   L   lower factor by columns    M   positive definite, lower triangle
+ *   +   added to, a number an item n   found, a asymmetric    S   scratch, D of a matrix
+ *   o   written, F a factor, P its panels                     k   a number an item
+ *   L   panels of a lower factor   C   the factor by columns  M   positive definite, lower triangle
  *   Y   symmetric                  T   lower triangular, by rows
  * exact: no libm, so that every build has the same bits. */
 static const struct {
@@ -236,23 +236,26 @@ static const struct {
 } specs[FD_N_VERB] = {
     [FD_colorize_diag] = {ELEMENTS, 1, "xls"},
     [FD_multiply_tril] = {EVENTS, 1, "elL"},
-    [FD_solve_tril] = {EVENTS, 1, "xlL"},
+    [FD_solve_tril] = {EVENTS, 1, "xlLS"},
     [FD_normal_log_prob] = {ELEMENTS, 1, "ovlsg"},
     [FD_mahalanobis_diag] = {EVENT_SUMS, 1, "+vls"},
     [FD_sum_events] = {EVENT_SUMS, 1, "+v"},
     [FD_mahalanobis_solve] = {EVENTS, 1, "+vlLS"},
     [FD_mahalanobis_multiply] = {EVENTS, 1, "+vlLS"},
+    [FD_mvn_log_prob_solve] = {EVENTS, 1, "ovlLSk"},
+    [FD_mvn_log_prob_multiply] = {EVENTS, 1, "ovlLSk"},
     [FD_normal_cdf] = {ELEMENTS, 0, "ovls"},
     [FD_normal_log_cdf] = {ELEMENTS, 0, "ovls"},
     [FD_normal_survival] = {ELEMENTS, 0, "ovls"},
     [FD_normal_log_survival] = {ELEMENTS, 0, "ovls"},
     [FD_normal_icdf] = {ELEMENTS, 0, "opls"},
-    [FD_cholesky] = {MATRICES, 1, "FMn"},
-    [FD_pack_tril] = {MATRICES, 1, "FMn"},
+    [FD_cholesky] = {MATRICES, 1, "FYnDa"},
+    [FD_reverse_cholesky] = {MATRICES, 1, "FYnDa"},
+    [FD_pack_tril] = {MATRICES, 1, "FM"},
+    [FD_pack_panels] = {MATRICES, 1, "PC"},
     [FD_check_finite] = {CHECK_ELEMENTS, 1, "cn"},
     [FD_check_positive] = {CHECK_ELEMENTS, 1, "cn"},
     [FD_check_probability] = {CHECK_ELEMENTS, 1, "cn"},
-    [FD_check_symmetric] = {CHECK_MATRICES, 1, "Yn"},
     [FD_check_tril] = {CHECK_MATRICES, 1, "Tn"},
 };
 
@@ -304,11 +307,27 @@ static void put_lower(fd_dtype dtype, void *p, intptr_t dim, int wild, intptr_t 
         }
 }
 
+/* The same by columns, in panels. */
+static void put_panels(fd_dtype dtype, void *p, intptr_t dim, int wild)
+{
+    static double columns[128 * 128];
+    const intptr_t rows = FD_PANEL_BYTES / (intptr_t)itemsize[dtype];
+    put_lower(dtype, columns, dim, wild, 1, dim);
+    for (intptr_t i = 0; i < dim; i++) {
+        const intptr_t first = i / rows * rows, height = dim - first < rows ? dim - first : rows;
+        for (intptr_t k = 0; k < first + height; k++)
+            put(dtype, p, first * (first + rows) / 2 + k * height + i - first, get(dtype, columns, k * dim + i));
+    }
+}
+
 /* One item of an operand. */
 static void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_t core, int wild)
 {
     switch (letter) {
     case 'L':
+        put_panels(dtype, p, dim, wild);
+        break;
+    case 'C':
         put_lower(dtype, p, dim, wild, 1, dim);
         break;
     case 'T':
@@ -338,18 +357,20 @@ static void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_
 }
 
 /* Elements of one item. */
-static intptr_t core_of(char letter, enum layout layout, intptr_t dim)
+static intptr_t core_of(char letter, enum layout layout, fd_dtype dtype, intptr_t dim)
 {
-    if (strchr("LMFYT", letter))
+    if (strchr("LP", letter))
+        return fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]);
+    if (strchr("CMFYT", letter))
         return dim * dim;
-    return layout == EVENTS && letter != '+' ? dim : 1;
+    return layout == EVENTS && !strchr("+ok", letter) ? dim : 1;
 }
 
 /* ---- cases ------------------------------------------------------------------------------- */
 
 static unsigned char initial[ROOM], wanted[ROOM];
 static unsigned char is_written[ROOM / sizeof(float)]; /* by element of operand 0, gaps included */
-static intptr_t found[3];                              /* between two guards of its own */
+static intptr_t found[5];                              /* `n` and `a`, between guards of their own */
 
 static uint64_t kernels_hash;
 
@@ -408,18 +429,27 @@ static void run_in_pieces(fd_kernel *kernel, const fd_job *job, intptr_t n_item,
 /* One by one, from the last to the first. */
 static void run_backwards(fd_kernel *kernel, const fd_job *job, intptr_t n_item, intptr_t grain)
 {
-    const intptr_t preset = found[1];
-    intptr_t first = preset;
+    const intptr_t preset[2] = {found[1], found[3]};
+    intptr_t first[2] = {preset[0], preset[1]};
     for (intptr_t i = n_item - grain; i >= 0; i -= grain) {
-        found[1] = -1;
+        found[1] = found[3] = -1;
         kernel(job, i, i + grain);
-        if (preset < 0 && found[1] >= 0)
-            first = found[1];
+        for (int k = 0; k < 2; k++)
+            if (preset[k] < 0 && found[1 + 2 * k] >= 0)
+                first[k] = found[1 + 2 * k];
     }
-    found[1] = first;
+    found[1] = first[0];
+    found[3] = first[1];
 }
 
-static void compare(fd_dtype dtype, intptr_t n_element, const region *scratch, const intptr_t found_wanted[3])
+static char now_scratch; /* its letter */
+
+static size_t scratch_size(intptr_t dim)
+{
+    return now_scratch == 'D' ? FD_MATRIX_BYTES * (size_t)(dim * dim) : FD_SCRATCH_BYTES * (size_t)dim;
+}
+
+static void compare(fd_dtype dtype, intptr_t n_element, const region *scratch, const intptr_t found_wanted[5])
 {
     const region *out = &arena[0];
     const size_t before = (size_t)(out->p - out->lower), size = (size_t)(out->upper - out->lower);
@@ -440,9 +470,10 @@ static void compare(fd_dtype dtype, intptr_t n_element, const region *scratch, c
             fail("written beyond the operand");
     }
     if (memcmp(found, found_wanted, sizeof found) != 0)
-        fail("found %jd, not %jd", (intmax_t)found[1], (intmax_t)found_wanted[1]);
+        fail("found %jd and %jd, not %jd and %jd", (intmax_t)found[1], (intmax_t)found[3],
+             (intmax_t)found_wanted[1], (intmax_t)found_wanted[3]);
     if (scratch) {
-        const size_t n = FD_SCRATCH_ROWS * (size_t)now.job->dim * itemsize[dtype];
+        const size_t n = scratch_size(now.job->dim);
         for (const unsigned char *p = scratch->lower; p < scratch->upper; p++)
             if ((p < scratch->p || p >= scratch->p + n) && *p != GUARD_WRITTEN) {
                 fail("written outside of scratch");
@@ -465,17 +496,18 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
     for (int d = 0; d < job->ndim; d++)
         n_item *= job->shape[d];
     for (int k = 0; k < n_letter; k++) {
-        if (letters[k] == 'n') {
-            job->operand[k] = &found[1];
+        if (letters[k] == 'n' || letters[k] == 'a') {
+            job->operand[k] = letters[k] == 'n' ? &found[1] : one_in(4) ? NULL : &found[3];
             continue;
         }
-        if (letters[k] == 'S') {
-            place(&arena[k], FD_SCRATCH_ROWS * (size_t)job->dim * itemsize[dtype], itemsize[dtype], GUARD_WRITTEN);
+        if (letters[k] == 'S' || letters[k] == 'D') {
+            now_scratch = letters[k];
+            place(&arena[k], scratch_size(job->dim), 64, GUARD_WRITTEN);
             job->operand[k] = arena[k].p;
             scratch = &arena[k];
             continue;
         }
-        const intptr_t core = core_of(letters[k], layout, job->dim);
+        const intptr_t core = core_of(letters[k], layout, dtype, job->dim);
         intptr_t low = 0, high = core;
         n_view = k + 1;
         for (int d = 0; d < job->ndim; d++) {
@@ -492,7 +524,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
         }
         for (intptr_t i = 0; i < n_distinct(job, k); i++) {
             const intptr_t at = offset_of(job, k, i);
-            if (letters[k] != 'o' && letters[k] != 'F')
+            if (!strchr("oFP", letters[k]))
                 put_item(letters[k], dtype, (char *)job->operand[k] + at * (intptr_t)itemsize[dtype], job->dim, core,
                          wild);
             if (k == 0 && !checks_only)
@@ -505,8 +537,8 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
 
     const size_t size = (size_t)(arena[0].upper - arena[0].lower);
     const size_t before = (size_t)(arena[0].p - arena[0].lower);
-    const intptr_t found_initial[3] = {-77, one_in(8) ? below(n_item) : -1, -77};
-    intptr_t found_wanted[3];
+    const intptr_t found_initial[5] = {-77, one_in(8) ? below(n_item) : -1, -77, one_in(8) ? below(n_item) : -1, -77};
+    intptr_t found_wanted[5];
     memcpy(initial, arena[0].lower, size);
     memcpy(found, found_initial, sizeof found);
 
@@ -528,6 +560,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
                    itemsize[dtype]);
     memcpy(found_wanted, found_initial, sizeof found);
     found_wanted[1] = found[1];
+    found_wanted[3] = found[3];
     compare(dtype, n_element, scratch, found_wanted);
 
     if (specs[verb].exact) {
@@ -538,7 +571,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
                 memcpy(&bits, &value, sizeof bits);
                 kernels_hash = hash_word(kernels_hash, isnan(value) ? 1 : bits);
             }
-        kernels_hash = hash_word(kernels_hash, (uint64_t)found[1]);
+        kernels_hash = hash_word(hash_word(kernels_hash, (uint64_t)found[1]), (uint64_t)found[3]);
     }
 
     static const char *const ways[] = {"whole", "coalesced", "in pieces", "one by one"};
@@ -606,7 +639,7 @@ static void check_job(fd_verb verb, fd_dtype dtype, intptr_t dim, intptr_t n, un
     if (layout == EVENTS && letters[0] == '+') /* these may sum over dims */
         n_event_dim = (int)below(job.ndim + 1);
     for (int k = 0; letters[k]; k++) {
-        if (letters[k] == 'n' || letters[k] == 'S')
+        if (strchr("naSD", letters[k]))
             continue;
         if (letters[k] == 'g') {
             memcpy(job.stride[k], job.stride[k - 1], sizeof job.stride[k]);
@@ -621,7 +654,7 @@ static void check_job(fd_verb verb, fd_dtype dtype, intptr_t dim, intptr_t n, un
         if (letters[k] == '+')
             for (int d = 0; d < n_event_dim; d++)
                 repeat |= 1u << (last - d);
-        set_strides(&job, k, core_of(letters[k], layout, dim), repeat, one_in(2) && letters[k] != 'F' && layout < CHECK_ELEMENTS);
+        set_strides(&job, k, core_of(letters[k], layout, dtype, dim), repeat, one_in(2) && !strchr("FP", letters[k]) && layout < CHECK_ELEMENTS);
     }
     check_case(verb, dtype, &job, wild);
 }
@@ -646,7 +679,7 @@ static void check_kernels(void)
         const char *letters = specs[verb].operands;
         unsigned n_pattern = 1;
         for (int k = 1; letters[k]; k++)
-            if (!strchr("nSg", letters[k]))
+            if (!strchr("naSDg", letters[k]))
                 n_pattern *= 2;
         if (!strchr("vlp", letters[1])) /* matrices, found: no steps to choose */
             n_pattern = 1;
@@ -774,7 +807,7 @@ static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_s
     fd_job job = {.ndim = 2, .dim = dim, .shape = {n_sample, n_batch}};
     set_strides(&job, 0, events ? dim : 1, 0, 0);
     for (int k = 1; k < 3; k++) {
-        const intptr_t core = core_of(letters[k], specs[verb].layout, dim);
+        const intptr_t core = core_of(letters[k], specs[verb].layout, dtype, dim);
         const unsigned repeat = 1u | (one_in(2) ? 2u : 0u);
         set_strides(&job, k, core, repeat, 0);
         place(&arena[k], (size_t)(core * n_batch) * itemsize[dtype], itemsize[dtype], GUARD_READ);
@@ -791,6 +824,8 @@ static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_s
     fd_stream_start(&stream, key);
     job.operand[0] = wanted;
     noise.fill[dtype](&stream, n, wanted);
+    place(&arena[3], FD_SCRATCH_BYTES * (size_t)dim, 64, GUARD_WRITTEN);
+    job.operand[3] = arena[3].p;
     if (!noise_only)
         fd_lookup(verb, dtype)(&job, 0, n_event);
 
@@ -809,8 +844,8 @@ static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_s
             }
             const intptr_t cut = pieces ? below(n_event + 1) : n_event;
             fd_stream_start(&stream, key);
-            fill(&drawing, &noise, 0, cut);
-            fill(&drawing, &noise, cut, n_event);
+            fill(&drawing, &noise, arena[3].p, 0, cut);
+            fill(&drawing, &noise, arena[3].p, cut, n_event);
             if (memcmp(arena[0].p, wanted, size) != 0)
                 fail("a draw is not noise, then colour");
             for (const unsigned char *p = arena[0].lower; p < arena[0].upper; p++)
