@@ -31,7 +31,7 @@ static inline intptr_t fd_panels_size(intptr_t dim, intptr_t rows)
 }
 
 /* Bytes of scratch that the kernels which say so need for each element of an event. */
-enum { FD_SCRATCH_BYTES = 128 };
+enum { FD_SCRATCH_BYTES = 256 };
 /* And for each element of a matrix: a vector, the widest there is. */
 enum { FD_MATRIX_BYTES = 64 };
 

@@ -241,7 +241,9 @@ cdef int run_events(Call *call, core.fd_verb verb, intptr_t cost, int factor) ex
     for d in range(job.ndim):
         repeats &= job.stride[factor][d] == 0
     n = job.shape[0]
-    if job.stride[factor][0] != 0 or repeats or call.n_item == 0:
+    # Events of up to 4 elements need not share a factor to be done together.
+    if (job.stride[factor][0] != 0 or repeats or call.n_item == 0
+            or (job.dim <= 4 and job.shape[job.ndim - 1] >= TOGETHER)):
         return run(call, verb, cost)
     kernel = core.fd_lookup(verb, call.dtype)
     rest = call.n_item // n

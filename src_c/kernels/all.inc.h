@@ -3,6 +3,7 @@
 #include "diag.inc.h"
 #include "tril.inc.h"
 #include "whiten.inc.h"
+#include "mahalanobis.inc.h"
 #include "factor.inc.h"
 #include "cholesky.inc.h"
 #include "normal_cdf.inc.h"

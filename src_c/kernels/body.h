@@ -25,6 +25,14 @@
 #define AT(k) ((REAL *)job->operand[k] + run.offset[k])
 #define STEP(k) (job->stride[k][job->ndim - 1])
 
+/* Before a loop whose number of turns is a literal: its arrays of vectors are then registers. Clang
+ * does it unasked. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define FD_UNROLL _Pragma("GCC unroll 16")
+#else
+#define FD_UNROLL
+#endif
+
 #if defined(__GNUC__)
 #define FD_INLINE static inline __attribute__((always_inline))
 /* A function of its own, so that its loop has all registers to itself. */

@@ -1,15 +1,18 @@
-/* kernels/whiten.inc.h - L^-1 x and W x for events that share a factor, and what is made of them:
- * draws loc + L^-1 x, Mahalanobis distances |L^-1 (x - loc)|^2 and |W (x - loc)|^2, log densities.
+/* kernels/whiten.inc.h - L^-1 x and W x for events that share a factor, their norms, and the draws
+ * loc + L^-1 x.
  *
  * Up to two vectors of events are transposed into a tile, so that a lane is an event: row k of the
  * tile is element k of each. V(block) elements are then whitened at a time, their sums in
  * registers: each row above is two loads, V(block) splats of the factor and twice as many fma;
  * the triangle on the diagonal is solved in registers. No lane is wasted on zeros, whatever `dim`.
+ * Where they are small, two tiles take turns, as a triangle is a long chain of operations that leaves
+ * room for another one's.
  *
  * Every element is reduced in ascending k and then multiplied by the reciprocal of the diagonal,
  * alone (solve_row) as in a tile; a division would cost as much as all else. */
 
 enum { FD_LOCAL(tile_width) = 2 * V(lanes), FD_LOCAL(block) = V(block), FD_LOCAL(norm_chunk) = 16 };
+enum { FD_LOCAL(n_tile) = 2, FD_LOCAL(small_tile) = 128 /* elements of an event, at most */ };
 
 /* Diagonals whose reciprocal is exact to half an ulp, as it is neither subnormal nor infinite. */
 #define FD_RECIPROCAL_LIMIT (REAL_MAX / 4)
@@ -20,29 +23,61 @@ FD_INLINE int FD_LOCAL(has_reciprocal)(REAL diagonal)
     return size < FD_RECIPROCAL_LIMIT && size > 1 / FD_RECIPROCAL_LIMIT;
 }
 
-/* n events x += ld, less their loc if there is one, to a tile; the lanes beyond hold zeros. */
-FD_INLINE void FD_LOCAL(load_tile)(intptr_t n, intptr_t dim, REAL *tile, const REAL *x, intptr_t ld,
-                                   const REAL *loc, intptr_t loc_ld)
+/* m elements of n events x += ld to as many rows of a tile, less their loc: none, one for all (loc_ld 0)
+ * or each its own, which is a literal as is whether vectors are full. */
+enum { FD_LOCAL(no_loc), FD_LOCAL(one_loc), FD_LOCAL(own_loc) };
+
+FD_INLINE void FD_LOCAL(load_square)(int which, intptr_t n, intptr_t m, REAL *tile, const REAL *x, intptr_t ld,
+                                     const REAL *loc, intptr_t loc_ld)
 {
-    enum { WIDTH = FD_LOCAL(tile_width) };
-    for (intptr_t r = 0; r < n; r += V(lanes))
-        for (intptr_t i = 0; i < dim; i += V(lanes)) {
-            const intptr_t m = fd_min(dim - i, V(lanes));
-            VEC v[V(lanes)];
-            for (int j = 0; j < V(lanes); j++) {
-                if (r + j >= n)
-                    v[j] = V(set1)(0);
-                else if (loc)
-                    v[j] = V(sub)(FD_LOCAL(load_to)(x + (r + j) * ld + i, m),
-                                  FD_LOCAL(load_to)(loc + (r + j) * loc_ld + i, m));
-                else
-                    v[j] = FD_LOCAL(load_to)(x + (r + j) * ld + i, m);
-            }
-            V(transpose)(v);
-            for (int j = 0; j < m; j++)
-                V(store)(tile + (i + j) * WIDTH + r, v[j]);
-        }
+    VEC v[V(lanes)];
+    FD_UNROLL
+    for (int j = 0; j < V(lanes); j++) {
+        v[j] = j < n ? FD_LOCAL(load_to)(x + j * ld, m) : V(set1)(0);
+        if (which == FD_LOCAL(own_loc) && j < n)
+            v[j] = V(sub)(v[j], FD_LOCAL(load_to)(loc + j * loc_ld, m));
+    }
+    V(transpose)(v);
+    FD_UNROLL
+    for (int j = 0; j < V(lanes); j++)
+        if (j < m)
+            V(store)(tile + j * FD_LOCAL(tile_width),
+                     which == FD_LOCAL(one_loc) ? V(sub)(v[j], V(set1)(loc[j])) : v[j]);
 }
+
+/* Full squares of a vector of events; returns the number of elements done. */
+#define FD_LOAD_SQUARES(which)                                                                 \
+    FD_ALONE intptr_t FD_LOCAL(load_##which)(intptr_t dim, REAL *tile, const REAL *x, intptr_t ld, const REAL *loc, \
+                                             intptr_t loc_ld)                                  \
+    {                                                                                          \
+        enum { LANES = V(lanes), WIDTH = FD_LOCAL(tile_width) };                               \
+        intptr_t i = 0;                                                                        \
+        for (; i + LANES <= dim; i += LANES)                                                   \
+            FD_LOCAL(load_square)(FD_LOCAL(which), LANES, LANES, tile + i * WIDTH, x + i, ld, loc + i, loc_ld); \
+        return i;                                                                              \
+    }                                                                                          \
+    FD_ALONE void FD_LOCAL(load_part_##which)(intptr_t n, intptr_t m, REAL *tile, const REAL *x, intptr_t ld, \
+                                              const REAL *loc, intptr_t loc_ld)                \
+    {                                                                                          \
+        FD_LOCAL(load_square)(FD_LOCAL(which), n, m, tile, x, ld, loc, loc_ld);                \
+    }                                                                                          \
+    /* n events to a tile; the lanes beyond hold zeros. */                                     \
+    static void FD_LOCAL(load_tile_##which)(intptr_t n, intptr_t dim, REAL *tile, const REAL *x, intptr_t ld, \
+                                            const REAL *loc, intptr_t loc_ld)                  \
+    {                                                                                          \
+        enum { LANES = V(lanes), WIDTH = FD_LOCAL(tile_width) };                               \
+        for (intptr_t r = 0; r < n; r += LANES, tile += LANES, x += LANES * ld, loc += LANES * loc_ld) { \
+            intptr_t i = n - r >= LANES ? FD_LOCAL(load_##which)(dim, tile, x, ld, loc, loc_ld) : 0; \
+            for (; i < dim; i += LANES)                                                        \
+                FD_LOCAL(load_part_##which)(n - r, fd_min(dim - i, LANES), tile + i * WIDTH, x + i, ld, loc + i, \
+                                            loc_ld);                                           \
+        }                                                                                      \
+    }
+
+FD_LOAD_SQUARES(no_loc)
+FD_LOAD_SQUARES(one_loc)
+FD_LOAD_SQUARES(own_loc)
+#undef FD_LOAD_SQUARES
 
 /* The other way, loc added. */
 FD_INLINE void FD_LOCAL(store_tile)(intptr_t n, intptr_t dim, const REAL *tile, REAL *x, intptr_t ld,
@@ -76,16 +111,21 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
     VEC sum[FD_LOCAL(block)][2];
+    FD_UNROLL
     for (int j = 0; j < n; j++)
+        FD_UNROLL
         for (int v = 0; v < n_vec; v++)
             sum[j][v] = inverse ? V(set1)(0) : V(load)(tile + (i + j) * WIDTH + v * V(lanes));
     const REAL *row = tile;
     for (intptr_t k = 0; k < i; k++, row += WIDTH, column += height) {
         VEC x_k[2];
+        FD_UNROLL
         for (int v = 0; v < n_vec; v++)
             x_k[v] = V(load)(row + v * V(lanes));
+        FD_UNROLL
         for (int j = 0; j < n; j++) {
             const VEC l = V(set1)(column[j]);
+            FD_UNROLL
             for (int v = 0; v < n_vec; v++)
                 sum[j][v] = inverse ? V(fma)(l, x_k[v], sum[j][v]) : V(fnma)(l, x_k[v], sum[j][v]);
         }
@@ -95,6 +135,7 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
         const REAL diagonal = column[k];
         const int multiply = !inverse && FD_LOCAL(has_reciprocal)(diagonal);
         const VEC by = V(set1)(multiply ? 1 / diagonal : diagonal);
+        FD_UNROLL
         for (int v = 0; v < n_vec; v++) {
             REAL *x = tile + (i + k) * WIDTH + v * V(lanes);
             if (inverse) {
@@ -105,13 +146,17 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
                 V(store)(x, x_k[v]);
             }
         }
+        FD_UNROLL
         for (int j = k + 1; j < n; j++) {
             const VEC l = V(set1)(column[j]);
+            FD_UNROLL
             for (int v = 0; v < n_vec; v++)
                 sum[j][v] = inverse ? V(fma)(l, x_k[v], sum[j][v]) : V(fnma)(l, x_k[v], sum[j][v]);
         }
     }
+    FD_UNROLL
     for (int v = 0; v < n_vec; v++) {
+        FD_UNROLL
         for (int j = 0; j < n; j++)
             norm->chunk[v] = V(fma)(sum[j][v], sum[j][v], norm->chunk[v]);
         if ((i + n) % FD_LOCAL(norm_chunk) == 0) {
@@ -127,26 +172,30 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
     FD_WHITEN_BLOCK(name##_4, inverse, n_vec, 4)                                               \
     FD_WHITEN_BLOCK(name##_2, inverse, n_vec, 2)                                               \
     FD_WHITEN_BLOCK(name##_1, inverse, n_vec, 1)                                               \
-    /* All elements of n_vec vectors of events, and the squares of the results. */             \
-    static void FD_LOCAL(name)(intptr_t dim, REAL *tile, const REAL *factor, FD_LOCAL(norm) *norm) \
+    /* All elements of n_tile times n_vec vectors of events, and the squares of the results. */ \
+    static void FD_LOCAL(name)(int n_tile, intptr_t dim, REAL *tile, const REAL *factor, FD_LOCAL(norm) *norm) \
     {                                                                                          \
+        const intptr_t size = dim * FD_LOCAL(tile_width);                                      \
         enum { H = FD_PANEL(REAL), BLOCK = FD_LOCAL(block) };                                  \
         for (intptr_t first = 0; first < dim; first += H) {                                    \
             const REAL *panel = factor + first * (first + H) / 2;                              \
             const intptr_t height = fd_min(dim - first, H);                                    \
             intptr_t at = 0;                                                                   \
             for (; at + BLOCK <= height; at += BLOCK)                                          \
-                FD_LOCAL(name##_block)(tile, panel + at, height, first + at, norm);            \
+                for (int t = 0; t < n_tile; t++)                                               \
+                    FD_LOCAL(name##_block)(tile + t * size, panel + at, height, first + at, norm + t); \
             if (BLOCK > 4 && at + 4 <= height) {                                               \
-                FD_LOCAL(name##_4)(tile, panel + at, height, first + at, norm);                \
+                for (int t = 0; t < n_tile; t++)                                               \
+                    FD_LOCAL(name##_4)(tile + t * size, panel + at, height, first + at, norm + t); \
                 at += 4;                                                                       \
             }                                                                                  \
             if (at + 2 <= height) {                                                            \
-                FD_LOCAL(name##_2)(tile, panel + at, height, first + at, norm);                \
+                for (int t = 0; t < n_tile; t++)                                               \
+                    FD_LOCAL(name##_2)(tile + t * size, panel + at, height, first + at, norm + t); \
                 at += 2;                                                                       \
             }                                                                                  \
-            if (at < height)                                                                   \
-                FD_LOCAL(name##_1)(tile, panel + at, height, first + at, norm);                \
+            for (int t = 0; t < n_tile && at < height; t++)                                    \
+                FD_LOCAL(name##_1)(tile + t * size, panel + at, height, first + at, norm + t); \
         }                                                                                      \
     }
 
@@ -164,19 +213,47 @@ FD_WHITEN(times_two, 1, 2)
 #undef FD_WHITEN
 #undef FD_WHITEN_BLOCK
 
-/* The tile of n events, and their |white|^2. */
-FD_INLINE void FD_LOCAL(whiten_tile)(int inverse, intptr_t n, intptr_t dim, REAL *tile, const REAL *factor,
-                                     REAL *distance)
+/* n events, in as many tiles as they need, and their |white|^2, for which there is room for all lanes. */
+FD_INLINE void FD_LOCAL(whiten_tiles)(int inverse, intptr_t n, intptr_t dim, REAL *tile, const REAL *factor,
+                                      REAL *distance)
 {
-    FD_LOCAL(norm) norm;
-    for (int v = 0; v < 2; v++)
-        norm.chunk[v] = norm.total[v] = V(set1)(0);
+    enum { WIDTH = FD_LOCAL(tile_width) };
+    FD_LOCAL(norm) norm[FD_LOCAL(n_tile)];
+    const int n_tile = (int)((n + WIDTH - 1) / WIDTH);
+    for (int t = 0; t < n_tile; t++)
+        for (int v = 0; v < 2; v++)
+            norm[t].chunk[v] = norm[t].total[v] = V(set1)(0);
     if (n > V(lanes))
-        (inverse ? FD_LOCAL(times_two) : FD_LOCAL(solve_two))(dim, tile, factor, &norm);
+        (inverse ? FD_LOCAL(times_two) : FD_LOCAL(solve_two))(n_tile, dim, tile, factor, norm);
     else
-        (inverse ? FD_LOCAL(times_one) : FD_LOCAL(solve_one))(dim, tile, factor, &norm);
-    for (int v = 0; v < 2; v++)
-        V(store)(distance + v * V(lanes), V(add)(norm.total[v], norm.chunk[v]));
+        (inverse ? FD_LOCAL(times_one) : FD_LOCAL(solve_one))(1, dim, tile, factor, norm);
+    for (int t = 0; t < n_tile; t++)
+        for (int v = 0; v < 2; v++)
+            V(store)(distance + t * WIDTH + v * V(lanes), V(add)(norm[t].total[v], norm[t].chunk[v]));
+}
+
+/* How many events of a run are whitened together, and that for all tiles they fill. */
+FD_INLINE intptr_t FD_LOCAL(events_at_once)(intptr_t dim, intptr_t factor_step)
+{
+    if (factor_step != 0)
+        return 1;
+    return dim <= FD_LOCAL(small_tile) ? FD_LOCAL(n_tile) * FD_LOCAL(tile_width) : FD_LOCAL(tile_width);
+}
+
+/* n events x += ld to as many tiles as they need, less their loc unless it is NULL. */
+FD_INLINE void FD_LOCAL(load_tiles)(intptr_t n, intptr_t dim, REAL *tile, const REAL *x, intptr_t ld,
+                                    const REAL *loc, intptr_t loc_ld)
+{
+    enum { WIDTH = FD_LOCAL(tile_width) };
+    for (intptr_t r = 0; r < n; r += WIDTH) {
+        const intptr_t part = fd_min(n - r, WIDTH);
+        if (!loc) /* x stands for it, unread */
+            FD_LOCAL(load_tile_no_loc)(part, dim, tile + r * dim, x + r * ld, ld, x, 0);
+        else if (loc_ld == 0)
+            FD_LOCAL(load_tile_one_loc)(part, dim, tile + r * dim, x + r * ld, ld, loc, 0);
+        else
+            FD_LOCAL(load_tile_own_loc)(part, dim, tile + r * dim, x + r * ld, ld, loc + r * loc_ld, loc_ld);
+    }
 }
 
 /* One event x in place: L^-1 x. The rows of a vector, and then the triangle on the diagonal. */
@@ -214,9 +291,9 @@ static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
     const intptr_t dim = job->dim;
-    REAL *tile = job->operand[3], distance[WIDTH];
+    REAL *tile = job->operand[3], distance[FD_LOCAL(n_tile) * WIDTH];
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        const intptr_t step = STEP(2) == 0 ? WIDTH : 1;
+        const intptr_t step = FD_LOCAL(events_at_once)(dim, STEP(2));
         for (intptr_t r = 0; r < run.n; r += step) {
             const intptr_t n = fd_min(step, run.n - r);
             REAL *x = AT(0) + r * STEP(0);
@@ -224,90 +301,13 @@ static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
             if (n == 1) {
                 FD_LOCAL(solve_row)(dim, x, factor);
                 FD_LOCAL(add_row)(dim, x, loc);
-            } else {
-                FD_LOCAL(load_tile)(n, dim, tile, x, STEP(0), NULL, 0);
-                FD_LOCAL(whiten_tile)(0, n, dim, tile, factor, distance);
-                FD_LOCAL(store_tile)(n, dim, tile, x, STEP(0), loc, STEP(1));
+                continue;
             }
+            FD_LOCAL(load_tiles)(n, dim, tile, x, STEP(0), NULL, 0);
+            FD_LOCAL(whiten_tiles)(0, n, dim, tile, factor, distance);
+            for (intptr_t e = 0; e < n; e += WIDTH)
+                FD_LOCAL(store_tile)(fd_min(n - e, WIDTH), dim, tile + e * dim, x + e * STEP(0), STEP(0),
+                                     loc + e * STEP(1), STEP(1));
         }
     }
 }
-
-/* |white|^2 of one event, in the order of whiten_block. */
-FD_INLINE REAL FD_LOCAL(norm_of_row)(intptr_t dim, const REAL *white)
-{
-    REAL total = 0, chunk = 0;
-    for (intptr_t i = 0; i < dim; i++) {
-        chunk = REAL_FMA(white[i], white[i], chunk);
-        if ((i + 1) % FD_LOCAL(norm_chunk) == 0) {
-            total += chunk;
-            chunk = 0;
-        }
-    }
-    return total + chunk;
-}
-
-/* A NaN that comes of no NaN is the inf - inf or 0 inf of an infinite value, or of one so far out
- * that it overflowed: infinity. */
-static REAL FD_LOCAL(settle_nan)(intptr_t dim, const REAL *value, const REAL *loc, const REAL *factor)
-{
-    const intptr_t size = fd_panels_size(dim, FD_PANEL(REAL));
-    int has_nan = 0;
-    for (intptr_t i = 0; i < dim; i++)
-        has_nan |= isnan(value[i]) | isnan(loc[i]);
-    for (intptr_t i = 0; i < size && !has_nan; i++)
-        has_nan |= isnan(factor[i]);
-    return has_nan ? (REAL)NAN : (REAL)INFINITY;
-}
-
-/* What becomes of a distance: added to out, or a log density, which takes operand 5. */
-enum { FD_LOCAL(add_distance), FD_LOCAL(log_density) };
-
-FD_INLINE void FD_LOCAL(mahalanobis_tril)(int what, int inverse, const fd_job *job, intptr_t begin, intptr_t end)
-{
-    enum { WIDTH = FD_LOCAL(tile_width) };
-    const intptr_t dim = job->dim;
-    REAL *tile = job->operand[4];
-    REAL distance[WIDTH];
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        const intptr_t step = STEP(3) == 0 ? WIDTH : 1;
-        for (intptr_t r = 0; r < run.n; r += step) {
-            const intptr_t n = fd_min(step, run.n - r);
-            const REAL *value = AT(1) + r * STEP(1), *loc = AT(2) + r * STEP(2), *factor = AT(3) + r * STEP(3);
-            if (n == 1) {
-                for (intptr_t i = 0; i < dim; i++)
-                    tile[i] = value[i] - loc[i];
-                if (inverse)
-                    FD_LOCAL(multiply_rows)(1, dim, tile, 0, NULL, 0, factor);
-                else
-                    FD_LOCAL(solve_row)(dim, tile, factor);
-                distance[0] = FD_LOCAL(norm_of_row)(dim, tile);
-            } else {
-                FD_LOCAL(load_tile)(n, dim, tile, value, STEP(1), loc, STEP(2));
-                FD_LOCAL(whiten_tile)(inverse, n, dim, tile, factor, distance);
-            }
-            for (intptr_t e = 0; e < n; e++) {
-                REAL *out = AT(0) + (r + e) * STEP(0);
-                REAL d = distance[e];
-                if (FD_UNLIKELY(isnan(d)))
-                    d = FD_LOCAL(settle_nan)(dim, value + e * STEP(1), loc + e * STEP(2), factor);
-                if (what == FD_LOCAL(log_density))
-                    *out = (REAL)-0.5 * d - AT(5)[(r + e) * STEP(5)];
-                else
-                    *out += d;
-            }
-        }
-    }
-}
-
-#define FD_MAHALANOBIS(verb, what, inverse)                                                    \
-    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
-    {                                                                                          \
-        FD_LOCAL(mahalanobis_tril)(FD_LOCAL(what), inverse, job, begin, end);                  \
-    }
-
-FD_MAHALANOBIS(mahalanobis_solve, add_distance, 0)
-FD_MAHALANOBIS(mahalanobis_multiply, add_distance, 1)
-FD_MAHALANOBIS(mvn_log_prob_solve, log_density, 0)
-FD_MAHALANOBIS(mvn_log_prob_multiply, log_density, 1)
-#undef FD_MAHALANOBIS

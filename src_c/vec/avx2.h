@@ -50,6 +50,24 @@ static inline __m256i fd_first64(intptr_t n)
 FD_VEC_AVX2(f64v, double, __m256d, 4, pd, fd_first64, _mm256_castsi256_pd)
 FD_VEC_AVX2(f32v, float, __m256, 8, ps, fd_first32, _mm256_castsi256_ps)
 
+/* Loads of single elements take no longer than the gather instructions. */
+static inline f64v f64v_gather(const double *p, intptr_t step, intptr_t n)
+{
+    if (n == 4)
+        return _mm256_setr_pd(p[0], p[step], p[2 * step], p[3 * step]);
+    return _mm256_setr_pd(p[0], n > 1 ? p[step] : 0, n > 2 ? p[2 * step] : 0, 0);
+}
+static inline f32v f32v_gather(const float *p, intptr_t step, intptr_t n)
+{
+    if (n == 8)
+        return _mm256_setr_ps(p[0], p[step], p[2 * step], p[3 * step], p[4 * step], p[5 * step], p[6 * step],
+                              p[7 * step]);
+    float all[8] = {0};
+    for (intptr_t i = 0; i < n; i++)
+        all[i] = p[i * step];
+    return f32v_load(all);
+}
+
 /* Of neighbours in pairs, then of pairs, then of halves. */
 static inline void f64v_transpose(f64v v[4])
 {

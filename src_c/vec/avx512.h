@@ -37,6 +37,25 @@
 FD_VEC_AVX512(f64v, double, __m512d, 8, pd, __mmask8)
 FD_VEC_AVX512(f32v, float, __m512, 16, ps, __mmask16)
 
+static inline __m512i fd_steps(intptr_t step, intptr_t from) /* from * step, (from + 1) * step, ... */
+{
+    const __m512i count = _mm512_add_epi64(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), _mm512_set1_epi64(from));
+    return _mm512_mullo_epi64(count, _mm512_set1_epi64(step));
+}
+static inline f64v f64v_gather(const double *p, intptr_t step, intptr_t n)
+{
+    const __mmask8 first = (__mmask8)((1u << n) - 1);
+    return _mm512_mask_i64gather_pd(_mm512_setzero_pd(), first, fd_steps(step, 0), p, 8);
+}
+static inline f32v f32v_gather(const float *p, intptr_t step, intptr_t n)
+{
+    const __mmask16 first = (__mmask16)((1u << n) - 1);
+    const __m256 zero = _mm256_setzero_ps();
+    const __m256 low = _mm512_mask_i64gather_ps(zero, (__mmask8)first, fd_steps(step, 0), p, 4);
+    const __m256 high = _mm512_mask_i64gather_ps(zero, (__mmask8)(first >> 8), fd_steps(step, 8), p, 4);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+
 /* Of neighbours in pairs, then of pairs, then of quarters, then of halves. */
 static inline void f64v_transpose(f64v v[8])
 {

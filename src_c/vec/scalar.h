@@ -8,6 +8,7 @@
  *   load(p), store(p, v)    `lanes` elements at any address
  *   load_first(p, n)        0 < n < lanes elements, zero in the lanes beyond
  *   store_first(p, v, n)    the same for writing; nothing beyond is touched
+ *   gather(p, step, n)      p[0], p[step], ...: 0 < n <= lanes elements, zero in the lanes beyond
  *   add sub mul div sqrt    each rounded once
  *   abs(a)                  without its sign
  *   below(a, b)             mask of the lanes where a < b, lane 0 in bit 0
@@ -47,6 +48,7 @@
         if (n > 0)                                                                         \
             *p = v;                                                                        \
     }                                                                                      \
+    static inline V V##_gather(const REAL *p, intptr_t step, intptr_t n) { return (void)step, (void)n, *p; } \
     static inline V V##_add(V a, V b) { return a + b; }                                    \
     static inline V V##_sub(V a, V b) { return a - b; }                                    \
     static inline V V##_mul(V a, V b) { return a * b; }                                    \

@@ -1,0 +1,192 @@
+/* kernels/mahalanobis.inc.h - |L^-1 (x - loc)|^2 and |W (x - loc)|^2, and log densities.
+ *
+ * Events that share a factor are whitened in tiles (whiten.inc.h), others one by one; but events of up
+ * to 4 elements have all they need in registers, a lane each, whether they share a factor or not. */
+
+enum { FD_LOCAL(small_event) = 4 };
+
+/* |white|^2 of one event, in the order of whiten_block. */
+FD_INLINE REAL FD_LOCAL(norm_of_row)(intptr_t dim, const REAL *white)
+{
+    REAL total = 0, chunk = 0;
+    for (intptr_t i = 0; i < dim; i++) {
+        chunk = REAL_FMA(white[i], white[i], chunk);
+        if ((i + 1) % FD_LOCAL(norm_chunk) == 0) {
+            total += chunk;
+            chunk = 0;
+        }
+    }
+    return total + chunk;
+}
+
+/* A NaN that comes of no NaN is the inf - inf or 0 inf of an infinite value, or of one so far out
+ * that it overflowed: infinity. */
+static REAL FD_LOCAL(settle_nan)(intptr_t dim, const REAL *value, const REAL *loc, const REAL *factor)
+{
+    const intptr_t size = fd_panels_size(dim, FD_PANEL(REAL));
+    int has_nan = 0;
+    for (intptr_t i = 0; i < dim; i++)
+        has_nan |= isnan(value[i]) | isnan(loc[i]);
+    for (intptr_t i = 0; i < size && !has_nan; i++)
+        has_nan |= isnan(factor[i]);
+    return has_nan ? (REAL)NAN : (REAL)INFINITY;
+}
+
+/* What becomes of a distance: added to out, or a log density, which takes operand 5. */
+enum { FD_LOCAL(add_distance), FD_LOCAL(log_density) };
+
+/* The distances of n events from the r-th of a run on, which may be changed. */
+FD_INLINE void FD_LOCAL(deliver)(int what, const fd_job *job, const fd_run *at, intptr_t r, intptr_t n, REAL *distance)
+{
+    const fd_run run = *at;
+    const VEC infinity = V(set1)((REAL)INFINITY);
+    for (intptr_t e = 0; e < n; e += V(lanes)) {
+        const intptr_t m = fd_min(n - e, V(lanes));
+        const unsigned all = (1u << m) - 1;
+        REAL *d = distance + e, *out = AT(0) + (r + e) * STEP(0);
+        if (FD_UNLIKELY(~V(below)(V(load)(d), infinity) & all))
+            for (intptr_t j = 0; j < m; j++)
+                if (isnan(d[j]))
+                    d[j] = FD_LOCAL(settle_nan)(job->dim, AT(1) + (r + e + j) * STEP(1), AT(2) + (r + e + j) * STEP(2),
+                                                AT(3) + (r + e + j) * STEP(3));
+        if (what == FD_LOCAL(log_density)) {
+            const REAL *constant = AT(5) + (r + e) * STEP(5);
+            const VEC c = STEP(5) ? V(gather)(constant, STEP(5), m) : V(set1)(*constant);
+            const VEC y = V(sub)(V(mul)(V(set1)((REAL)-0.5), V(load)(d)), c);
+            if (STEP(0) == 1) {
+                FD_LOCAL(store_to)(out, y, m);
+                continue;
+            }
+            V(store)(d, y);
+            for (intptr_t j = 0; j < m; j++)
+                out[j * STEP(0)] = d[j];
+        } else
+            for (intptr_t j = 0; j < m; j++)
+                out[j * STEP(0)] += d[j];
+    }
+}
+
+/* ---- small events ------------------------------------------------------------------------ */
+
+/* The lower triangle of a factor of `dim` elements by columns: element (i, k) at [k * 4 + i], and the
+ * reciprocals of its diagonal. */
+typedef struct FD_LOCAL(triangle) {
+    VEC l[16], reciprocal[4];
+} FD_LOCAL(triangle);
+
+/* Of n events' factors, or of one for all if factor_ld is 0. Returns the mask of the lanes whose
+ * diagonals have reciprocals. */
+FD_INLINE unsigned FD_LOCAL(load_triangle)(int inverse, int dim, intptr_t n, const REAL *factor, intptr_t factor_ld,
+                                           FD_LOCAL(triangle) *t)
+{
+    const VEC limit = V(set1)(FD_RECIPROCAL_LIMIT), least = V(set1)(1 / FD_RECIPROCAL_LIMIT);
+    unsigned good = ~0u;
+    for (int k = 0; k < dim; k++)
+        for (int i = k; i < dim; i++) {
+            const REAL *l = factor + k * dim + i;
+            const VEC v = t->l[k * 4 + i] = factor_ld ? V(gather)(l, factor_ld, n) : V(set1)(*l);
+            if (i > k)
+                continue;
+            t->reciprocal[k] = inverse ? v : V(div)(V(set1)(1), v);
+            if (!inverse)
+                good &= V(below)(V(abs)(v), limit) & V(below)(least, V(abs)(v));
+        }
+    return good;
+}
+
+/* |white|^2 of n events. */
+FD_INLINE VEC FD_LOCAL(norm_small)(int inverse, int dim, intptr_t n, const REAL *value, intptr_t ld, const REAL *loc,
+                                   intptr_t loc_ld, const FD_LOCAL(triangle) *t)
+{
+    VEC x[4], white[4], norm = V(set1)(0);
+    for (int k = 0; k < dim; k++)
+        x[k] = V(sub)(V(gather)(value + k, ld, n), loc_ld ? V(gather)(loc + k, loc_ld, n) : V(set1)(loc[k]));
+    for (int i = 0; i < dim; i++) {
+        VEC sum = inverse ? V(set1)(0) : x[i];
+        for (int k = 0; k < i + inverse; k++)
+            sum = inverse ? V(fma)(t->l[k * 4 + i], x[k], sum) : V(fnma)(t->l[k * 4 + i], white[k], sum);
+        white[i] = inverse ? sum : V(mul)(sum, t->reciprocal[i]);
+        norm = V(fma)(white[i], white[i], norm);
+    }
+    return norm;
+}
+
+/* ---- any events ------------------------------------------------------------------------------ */
+
+FD_INLINE void FD_LOCAL(mahalanobis_events)(int what, int inverse, const fd_job *job, const fd_run *at, intptr_t r,
+                                            intptr_t n)
+{
+    const fd_run run = *at;
+    const intptr_t dim = job->dim;
+    REAL *tile = job->operand[4], distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
+    const REAL *value = AT(1) + r * STEP(1), *loc = AT(2) + r * STEP(2), *factor = AT(3) + r * STEP(3);
+    if (n > 1) {
+        FD_LOCAL(load_tiles)(n, dim, tile, value, STEP(1), loc, STEP(2));
+        FD_LOCAL(whiten_tiles)(inverse, n, dim, tile, factor, distance);
+    } else {
+        for (intptr_t i = 0; i < dim; i++)
+            tile[i] = value[i] - loc[i];
+        if (inverse)
+            FD_LOCAL(multiply_rows)(1, dim, tile, 0, NULL, 0, factor);
+        else
+            FD_LOCAL(solve_row)(dim, tile, factor);
+        for (int j = 0; j < V(lanes); j++)
+            distance[j] = FD_LOCAL(norm_of_row)(dim, tile);
+    }
+    FD_LOCAL(deliver)(what, job, at, r, n, distance);
+}
+
+/* A vector of small events at a time; dim is a literal. */
+FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const fd_job *job, const fd_run *at)
+{
+    const fd_run run = *at;
+    const int one_factor = STEP(3) == 0;
+    FD_LOCAL(triangle) triangle;
+    unsigned good = FD_LOCAL(load_triangle)(inverse, dim, 1, AT(3), 0, &triangle);
+    for (intptr_t r = 0; r < run.n; r += V(lanes)) {
+        const intptr_t n = fd_min(run.n - r, V(lanes));
+        if (!one_factor)
+            good = FD_LOCAL(load_triangle)(inverse, dim, n, AT(3) + r * STEP(3), STEP(3), &triangle);
+        if (FD_UNLIKELY(~good & ((1u << n) - 1))) {
+            for (intptr_t e = 0; e < n; e++)
+                FD_LOCAL(mahalanobis_events)(what, inverse, job, at, r + e, 1);
+            continue;
+        }
+        REAL distance[V(lanes)];
+        V(store)(distance, FD_LOCAL(norm_small)(inverse, dim, n, AT(1) + r * STEP(1), STEP(1), AT(2) + r * STEP(2),
+                                                STEP(2), &triangle));
+        FD_LOCAL(deliver)(what, job, at, r, n, distance);
+    }
+}
+
+#define FD_MAHALANOBIS_SMALL(verb, what, inverse, dim)                                         \
+    FD_ALONE void FD_LOCAL(verb##_##dim)(const fd_job *job, const fd_run *run)                 \
+    {                                                                                          \
+        FD_LOCAL(mahalanobis_small)(FD_LOCAL(what), inverse, dim, job, run);                   \
+    }
+
+#define FD_MAHALANOBIS(verb, what, inverse)                                                    \
+    FD_MAHALANOBIS_SMALL(verb, what, inverse, 1)                                               \
+    FD_MAHALANOBIS_SMALL(verb, what, inverse, 2)                                               \
+    FD_MAHALANOBIS_SMALL(verb, what, inverse, 3)                                               \
+    FD_MAHALANOBIS_SMALL(verb, what, inverse, 4)                                               \
+    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        static void (*const small[])(const fd_job *, const fd_run *) = {                       \
+            NULL, FD_LOCAL(verb##_1), FD_LOCAL(verb##_2), FD_LOCAL(verb##_3), FD_LOCAL(verb##_4)}; \
+        for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {     \
+            const intptr_t step = FD_LOCAL(events_at_once)(job->dim, STEP(3));                 \
+            if (0 < job->dim && job->dim <= FD_LOCAL(small_event))                             \
+                small[job->dim](job, &run);                                                    \
+            else                                                                               \
+                for (intptr_t r = 0; r < run.n; r += step)                                     \
+                    FD_LOCAL(mahalanobis_events)(FD_LOCAL(what), inverse, job, &run, r, fd_min(step, run.n - r)); \
+        }                                                                                      \
+    }
+
+FD_MAHALANOBIS(mahalanobis_solve, add_distance, 0)
+FD_MAHALANOBIS(mahalanobis_multiply, add_distance, 1)
+FD_MAHALANOBIS(mvn_log_prob_solve, log_density, 0)
+FD_MAHALANOBIS(mvn_log_prob_multiply, log_density, 1)
+#undef FD_MAHALANOBIS
+#undef FD_MAHALANOBIS_SMALL
