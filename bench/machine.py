@@ -42,8 +42,8 @@ def _cpu() -> str:
 def _caches() -> list[str]:
     """As Linux tells them, of the first CPU."""
     found = []
-    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((cache / item).read_text().strip() for item in ("level", "type", "size"))
+    for path in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")):
+        level, kind, size = (path.with_name(item).read_text().strip() for item in ("level", "type", "size"))
         if kind != "Instruction":
             found.append(f"L{level} {size.removesuffix('K')} kB")
     return found
