@@ -20,7 +20,7 @@ SOURCES := setup.py pyproject.toml fastdist/_version.py \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-c test-peers lint battery bench dist clean
+.PHONY: help demo test test-c test-peers lint battery bench bench-times dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -44,6 +44,7 @@ lint: .venv/package.stamp .venv/lint.stamp ## style, types, import directions, c
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest $(STUBBED)
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python bench/report.py --check
 	set -e; for cc in $(COMPILERS); do \
 	    CC=$$cc CFLAGS=-Werror $(BIN)/python setup.py --quiet build_ext --force \
 	        --build-temp build/lint/$$cc --build-lib build/lint/$$cc; \
@@ -53,8 +54,11 @@ lint: .venv/package.stamp .venv/lint.stamp ## style, types, import directions, c
 battery: .venv/package.stamp .venv/test.stamp ## statistical tests of the stream, at length, to docs/statistics.md
 	$(BIN)/python tests/statistics/battery.py $(ARGS)
 
-bench: .venv/package.stamp .venv/bench.stamp ## speed relative to NumPy, torch, scipy and MKL
+bench: .venv/package.stamp .venv/bench.stamp ## speed relative to NumPy, torch, scipy and more, to bench/results
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-times: .venv/package.stamp .venv/bench.stamp ## times of kernels and calls, to compare with earlier ones
+	$(BIN)/python -m pytest bench $(ARGS)
 
 dist: .venv/dist.stamp ## sdist and wheel in dist/, and a check of what is in them
 	rm -rf dist
@@ -62,7 +66,7 @@ dist: .venv/dist.stamp ## sdist and wheel in dist/, and a check of what is in th
 	$(BIN)/python tools/check_dist.py dist
 
 clean: ## back to a fresh clone
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .benchmarks
 	rm -f demo.png fastdist/*/*.so
 	find . '(' -name __pycache__ -o -name .hypothesis ')' -type d -prune -exec rm -rf {} +
 

@@ -1,57 +1,89 @@
-"""Timing that a noisy machine cannot spoil: contenders take turns, and only ratios come out.
+"""Timing that a noisy machine cannot spoil: contenders take turns, ratios are taken round by round, and
+what is measured is CPU time, so that a neighbour on the same core does not count.
 
-compare       {name: function} -> {name: how many times as long as the first one takes}
+Statement     code as its user writes it, to be timed or run
+measure       {key: statement} -> {key: seconds a call, an array with one entry a round}
+quartiles     of a time, or of the ratio of two
 import_extra  how much longer one module takes to import than another, in ms
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+import timeit
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
-Function = Callable[[], object]
+import numpy as np
+
+Key = TypeVar("Key", bound=Hashable)
+Clock = Callable[[], float]
 
 
-def compare(contenders: Mapping[str, Function], rounds: int = 15, seconds: float = 0.01) -> dict[str, float]:
-    """Median over rounds of each contender's time, divided by that of the first in the same round.
+class Statement:
+    """One line of code and the names in it, timed without the cost of calling a function."""
 
-    A round times every contender once, each by as many calls as fill about `seconds`.
+    def __init__(self, code: str, **names: object) -> None:
+        self.code = code
+        self._timer = timeit.Timer(code, globals=names)
+        *steps, last = code.split("; ")
+        exec(f"def run():\n    {'; '.join([*steps, f'return {last}'])}", names)
+        self.run = names["run"]  # returns what the last step does
+
+    def time(self, calls: int, clock: Clock = time.process_time) -> float:
+        """Seconds a call."""
+        self._timer.timer = clock
+        return self._timer.timeit(calls) / calls
+
+
+def measure(
+    statements: Mapping[Key, Statement],
+    rounds: int,
+    *,
+    seconds: float = 0.01,
+    patience: float = 2.0,
+    clock: Clock = time.process_time,
+) -> dict[Key, np.ndarray]:
+    """Seconds a call of each statement, round by round.
+
+    A round times every statement once, by as many calls as fill about `seconds`. Statements that
+    have used up their `patience` in seconds take part in the first three rounds only; then there is
+    NaN. What runs on several threads needs a `clock` on the wall.
     """
-    calls = {name: _calls(function, seconds) for name, function in contenders.items()}
-    names = list(contenders)
-    ratios: dict[str, list[float]] = {name: [] for name in names}
+    calls = {key: _calls(statement, seconds, clock) for key, statement in statements.items()}
+    keys = list(statements)
+    times = {key: np.full(rounds, math.nan) for key in keys}
+    spent = dict.fromkeys(keys, 0.0)
     gc.collect()
-    gc.disable()
-    try:
-        for i in range(rounds):
-            # Whoever comes next to whom changes, so that nobody always inherits the same cache.
-            order = names[i % len(names) :] + names[: i % len(names)]
-            times = {name: _time(contenders[name], calls[name]) for name in order}
-            for name in names:
-                ratios[name].append(times[name] / times[names[0]])
-    finally:
-        gc.enable()
-    return {name: statistics.median(values) for name, values in ratios.items()}
+    for i in range(rounds):
+        # Whoever comes next to whom changes, so that nobody always inherits the same cache.
+        first = i % len(keys)
+        for key in keys[first:] + keys[:first]:
+            if i < 3 or spent[key] < patience:
+                times[key][i] = statements[key].time(calls[key], clock)
+                spent[key] += times[key][i] * calls[key]
+    return times
 
 
-def _time(function: Function, calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return (time.perf_counter() - start) / calls
-
-
-def _calls(function: Function, seconds: float) -> int:
-    function()  # the first call pays for imports, caches and pages
+def _calls(statement: Statement, seconds: float, clock: Clock) -> int:
+    # The first call may pay for imports, which take no second; what does is slow itself.
+    if statement.time(1, clock) > 1:
+        return 1
     calls = 1
-    while (one := _time(function, calls)) * calls < seconds / 4:
+    while (one := statement.time(calls, clock)) * calls < seconds / 4:
         calls *= 4
     return max(1, round(seconds / one))
+
+
+def quartiles(samples: np.ndarray) -> list[float]:
+    """First quartile, median and third, to four digits."""
+    return [float(f"{q:.4g}") for q in np.nanpercentile(samples, (25, 50, 75))]
 
 
 def import_extra(module: str, reference: str, rounds: int = 25) -> float:

@@ -1,14 +1,16 @@
 """Who is compared: one class a peer, one method a verb.
 
-A method prepares all that a user would prepare once and returns the function to time, or None
-where the peer has nothing of the kind; a verb may be missing altogether. Verbs:
+A method prepares all that a user would prepare once and returns statements to time, by kind (see
+cases.py); verbs, kinds and dtypes may be missing. Verbs:
 
-    noise_sample
-    normal_construct  normal_sample  normal_log_prob
-    mvn_construct     mvn_sample     mvn_log_prob
+    noise_sample        noise_workers
+    normal_construct    normal_expand       normal_sample   normal_log_prob
+    independent_sample  independent_log_prob
+    mvn_construct       mvn_sample          mvn_log_prob    cholesky
 
 Everybody gets the same parameters and values, and the fastest way there is in their own terms:
-no argument checks where they can be switched off, factors made beforehand, one thread.
+factors made beforehand, the layout that suits them, no argument checks where they can be switched
+off, one thread. Constructors check, as they do unless told otherwise.
 """
 
 from __future__ import annotations
@@ -16,48 +18,20 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from harness import Function
+from cases import COLOUR, DTYPES, FRESH, OUT, Problem
+from harness import Statement
 
 import fastdist as fd
+from fastdist._kernels import bridge
 
+Statements = dict[str, Statement]
 
-@dataclass(frozen=True)
-class Problem:
-    """A batch of Gaussians and how many samples of it: `dim` is None for scalars."""
-
-    batch: tuple[int, ...]
-    dim: int | None = None
-    samples: tuple[int, ...] = ()
-    dtype: type = np.float64
-    out: bool = False  # whether results go to memory that is there already
-    isa: str | None = None  # the instruction set that fastdist is to use, the best one if None
-
-    loc: np.ndarray = field(init=False, repr=False)
-    scale: np.ndarray = field(init=False, repr=False)  # standard deviations, or covariance matrices
-    value: np.ndarray = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        g = np.random.default_rng(0)
-        event = () if self.dim is None else (self.dim,)
-        scale = g.uniform(0.5, 2, self.batch)
-        if self.dim is not None:
-            a = g.standard_normal((*self.batch, self.dim, 2 * self.dim))
-            scale = a @ a.swapaxes(-1, -2) / self.dim
-        arrays = {
-            "loc": g.standard_normal(self.batch + event),
-            "scale": scale,
-            "value": g.standard_normal(self.samples + self.batch + event),
-        }
-        for name, array in arrays.items():
-            object.__setattr__(self, name, array.astype(self.dtype))
-
-    @property
-    def tril(self) -> np.ndarray:
-        return np.linalg.cholesky(self.scale)
+NOISE = "noise alone"  # fastdist's, to tell its colour by the difference
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class Fastdist:
@@ -65,153 +39,215 @@ class Fastdist:
 
     name = "fastdist"
 
-    def noise_sample(self, p: Problem) -> Function:
-        g, shape = fd.default_rng(0), p.value.shape
-        if not p.out:
-            return partial(fd.standard_normal, shape)
-        out = np.zeros_like(p.value)
-        return lambda: fd.standard_normal(out=out, dtype=p.dtype, rng=g)
+    def noise_sample(self, p: Problem) -> Statements:
+        names = {"fd": fd, "shape": p.shape, "dtype": p.dtype, "g": fd.default_rng(0), "out": _empty(p)}
+        return {
+            OUT: Statement("fd.standard_normal(dtype=dtype, rng=g, out=out)", **names),
+            FRESH: Statement(
+                "fd.standard_normal(shape" + (", dtype=dtype" if p.dtype == "float32" else "") + ")", **names
+            ),
+        }
 
-    def normal_construct(self, p: Problem) -> Function:
-        return lambda: fd.Normal(p.loc, p.scale)
+    def noise_workers(self, p: Problem) -> Statements:
+        return _on_workers(p, 2)
 
-    def mvn_construct(self, p: Problem) -> Function:
-        return lambda: fd.MultivariateNormal(p.loc, p.scale)
+    def normal_construct(self, p: Problem) -> Statements:
+        return {FRESH: Statement("fd.Normal(loc, scale)", fd=fd, loc=p.loc, scale=p.scale)}
 
-    def normal_sample(self, p: Problem) -> Function:
+    def normal_expand(self, p: Problem) -> Statements:
+        return {FRESH: Statement("d.expand(shape)", d=fd.Normal(p.loc, p.scale), shape=(5, *p.batch))}
+
+    def mvn_construct(self, p: Problem) -> Statements:
+        code = "fd.MultivariateNormal(loc, covariance)"
+        return {FRESH: Statement(code, fd=fd, loc=p.loc, covariance=p.scale)}
+
+    def normal_sample(self, p: Problem) -> Statements:
         return self._sample(fd.Normal(p.loc, p.scale), p)
 
-    def mvn_sample(self, p: Problem) -> Function:
+    def independent_sample(self, p: Problem) -> Statements:
+        return self._sample(self._independent(p), p)
+
+    def mvn_sample(self, p: Problem) -> Statements:
         return self._sample(fd.MultivariateNormal(p.loc, p.scale), p)
 
-    def normal_log_prob(self, p: Problem) -> Function:
+    def normal_log_prob(self, p: Problem) -> Statements:
         return self._log_prob(fd.Normal(p.loc, p.scale), p)
 
-    def mvn_log_prob(self, p: Problem) -> Function:
+    def independent_log_prob(self, p: Problem) -> Statements:
+        return self._log_prob(self._independent(p), p)
+
+    def mvn_log_prob(self, p: Problem) -> Statements:
         return self._log_prob(fd.MultivariateNormal(p.loc, p.scale), p)
 
-    def _sample(self, d: fd.Distribution, p: Problem) -> Function:
-        g, out = fd.default_rng(0), np.zeros_like(p.value) if p.out else None
-        return lambda: d.sample(p.samples, rng=g, out=out)
+    def cholesky(self, p: Problem) -> Statements:
+        names = {"bridge": bridge, "matrix": p.scale, "out": np.zeros_like(p.scale)}
+        return {OUT: Statement("bridge.cholesky(out, matrix); out", **names)}
 
-    def _log_prob(self, d: fd.Distribution, p: Problem) -> Function:
-        out = np.zeros(p.samples + p.batch, p.dtype) if p.out else None
-        return lambda: d.log_prob(p.value, out=out)
+    def _independent(self, p: Problem) -> fd.Independent:
+        return fd.Independent(fd.Normal(p.loc, p.scale).expand(p.batch), 1)
+
+    def _sample(self, d: fd.Distribution, p: Problem) -> Statements:
+        names = {"fd": fd, "d": d, "samples": p.samples, "g": fd.default_rng(0), "out": _empty(p)}
+        call = "d.sample(samples, rng=g" if p.samples else "d.sample(rng=g"
+        return {
+            OUT: Statement(f"{call}, out=out)", **names),
+            FRESH: Statement(f"{call})", **names),
+            NOISE: Statement(f"fd.standard_normal(dtype='{p.dtype}', rng=g, out=out)", **names),
+        }
+
+    def _log_prob(self, d: fd.Distribution, p: Problem) -> Statements:
+        names = {"d": d, "value": p.value, "out": d.log_prob(p.value)}
+        return {
+            OUT: Statement("d.log_prob(value, out=out)", **names),
+            FRESH: Statement("d.log_prob(value)", **names),
+        }
+
+
+class OneWorker:
+    """fastdist itself, for what it shares out."""
+
+    name = "1 worker"
+
+    def noise_workers(self, p: Problem) -> Statements:
+        return _on_workers(p, 1)
 
 
 class NumPy:
-    """The recipes that people write. Noise is laid out as suits matmul: batch first."""
+    """The recipes that people write. Vectors are laid out as suits matmul: batch, samples, event."""
 
     name = "numpy"
 
-    def noise_sample(self, p: Problem) -> Function:
-        g, shape = np.random.default_rng(0), p.value.shape
-        if not p.out:
-            return partial(g.standard_normal, shape)
-        out = np.zeros_like(p.value)
-        return lambda: g.standard_normal(out=out, dtype=p.dtype)
+    def noise_sample(self, p: Problem) -> Statements:
+        names = self._generator(p)
+        return {
+            OUT: Statement("g.standard_normal(dtype=dtype, out=out)", **names),
+            FRESH: Statement(
+                "g.standard_normal(shape" + (", dtype)" if p.dtype == "float32" else ")"), **names
+            ),
+        }
 
-    def mvn_construct(self, p: Problem) -> Function:
-        return lambda: np.linalg.cholesky(p.scale)
+    def mvn_construct(self, p: Problem) -> Statements:
+        return {FRESH: Statement("np.linalg.cholesky(covariance)", np=np, covariance=p.scale)}
 
-    def normal_sample(self, p: Problem) -> Function:
-        g = np.random.default_rng(0)
-        if not p.out:
-            return lambda: p.loc + p.scale * g.standard_normal(p.value.shape, p.dtype)
-        out = np.zeros_like(p.value)
+    def cholesky(self, p: Problem) -> Statements:
+        return {FRESH: Statement("np.linalg.cholesky(matrix)", np=np, matrix=p.scale)}
 
-        def sample() -> None:
-            g.standard_normal(out=out, dtype=p.dtype)
-            np.multiply(out, p.scale, out=out)
-            np.add(out, p.loc, out=out)
+    def normal_sample(self, p: Problem) -> Statements:
+        names = self._generator(p) | {"loc": p.loc, "scale": p.scale}
+        colour = "np.multiply(out, scale, out=out); np.add(out, loc, out=out)"
+        return {
+            OUT: Statement(f"g.standard_normal(dtype=dtype, out=out); {colour}", **names),
+            FRESH: Statement("loc + scale * g.standard_normal(shape, dtype)", **names),
+            # Into other memory: done again in place, the numbers would grow beyond all bounds.
+            COLOUR: Statement(
+                "np.multiply(eps, scale, out=out); np.add(out, loc, out=out)", eps=p.value, **names
+            ),
+        }
 
-        return sample
+    independent_sample = normal_sample
 
-    def mvn_sample(self, p: Problem) -> Function:
-        g = np.random.default_rng(0)
-        n = math.prod(p.samples)
-        loc, tril_t = p.loc[..., None, :], np.ascontiguousarray(p.tril.swapaxes(-1, -2))
-        shape = (*p.batch, n, p.dim)
-        if not p.out:
-            return lambda: loc + g.standard_normal(shape, p.dtype) @ tril_t
-        eps, out = np.zeros(shape, p.dtype), np.zeros(shape, p.dtype)
+    def mvn_sample(self, p: Problem) -> Statements:
+        shape = (*p.batch, p.n_sample, p.dim)
+        names = self._generator(p) | {
+            "loc": p.loc[..., None, :],
+            "tril_t": _transposed(p.tril),
+            "shape": shape,
+            "eps": p.value.reshape(shape),
+            "out": np.zeros(shape, p.dtype),
+        }
+        colour = "np.matmul(eps, tril_t, out=out); np.add(out, loc, out=out)"
+        return {
+            OUT: Statement(f"g.standard_normal(dtype=dtype, out=eps); {colour}", **names),
+            FRESH: Statement("loc + g.standard_normal(shape, dtype) @ tril_t", **names),
+            COLOUR: Statement(colour, **names),
+        }
 
-        def sample() -> None:
-            g.standard_normal(out=eps, dtype=p.dtype)
-            np.matmul(eps, tril_t, out=out)
-            np.add(out, loc, out=out)
+    def normal_log_prob(self, p: Problem) -> Statements:
+        constant = (np.log(p.scale) + HALF_LOG_2PI).astype(p.dtype)
+        names = {"value": p.value, "loc": p.loc, "scale": p.scale, "constant": constant}
+        return {FRESH: Statement("-0.5 * ((value - loc) / scale) ** 2 - constant", **names)}
 
-        return sample
+    def independent_log_prob(self, p: Problem) -> Statements:
+        constant = np.broadcast_to(np.log(p.scale) + HALF_LOG_2PI, p.batch).sum(-1).astype(p.dtype)
+        names = {"np": np, "value": p.value, "loc": p.loc, "scale": p.scale, "constant": constant}
+        return {FRESH: Statement("z = (value - loc) / scale; -0.5 * np.vecdot(z, z) - constant", **names)}
 
-    def normal_log_prob(self, p: Problem) -> Function:
-        constant = np.log(p.scale) + p.dtype(0.5 * math.log(2 * math.pi))
-        half = p.dtype(-0.5)
-        if not p.out:
-            return lambda: half * ((p.value - p.loc) / p.scale) ** 2 - constant
-        out = np.zeros_like(p.value)
-
-        def log_prob() -> None:
-            np.subtract(p.value, p.loc, out=out)
-            np.divide(out, p.scale, out=out)
-            np.multiply(out, out, out=out)
-            np.multiply(out, half, out=out)
-            np.subtract(out, constant, out=out)
-
-        return log_prob
-
-    def mvn_log_prob(self, p: Problem) -> Function | None:
-        if p.out:
-            return None
-        whitener = np.ascontiguousarray(np.linalg.inv(p.tril).swapaxes(-1, -2))
+    def mvn_log_prob(self, p: Problem) -> Statements:
+        whitener = _transposed(np.linalg.inv(p.tril))
         half_log_det = np.log(np.diagonal(p.tril, axis1=-2, axis2=-1)).sum(-1)
-        constant = half_log_det + p.dtype(0.5 * p.dim * math.log(2 * math.pi))
-        half = p.dtype(-0.5)
+        names = {
+            "np": np,
+            "value": _batch_first(p),
+            "loc": p.loc[..., None, :],
+            "whitener": whitener,
+            "constant": (half_log_det + p.dim * HALF_LOG_2PI).astype(p.dtype)[..., None],
+        }
+        buffers = {name: np.zeros_like(names["value"]) for name in ("gap", "white")}
+        out = np.zeros((*p.batch, p.n_sample), p.dtype)
+        steps = (
+            "np.subtract(value, loc, out=gap)",
+            "np.matmul(gap, whitener, out=white)",
+            "np.vecdot(white, white, out=out)",
+            "np.multiply(out, -0.5, out=out)",
+            "np.subtract(out, constant, out=out)",
+        )
+        fresh = "white = (value - loc) @ whitener; -0.5 * np.vecdot(white, white) - constant"
+        return {
+            OUT: Statement("; ".join(steps), out=out, **buffers, **names),
+            FRESH: Statement(fresh, **names),
+        }
 
-        def log_prob() -> np.ndarray:
-            gap = p.value - p.loc
-            if not p.samples:
-                white = (gap[:, None] @ whitener)[:, 0]
-                return half * np.einsum("bi,bi->b", white, white) - constant
-            white = gap.swapaxes(0, 1) @ whitener
-            return half * np.einsum("bsi,bsi->sb", white, white) - constant
+    def _generator(self, p: Problem) -> dict[str, Any]:
+        return {"np": np, "g": np.random.default_rng(0), "shape": p.shape, "dtype": p.dtype, "out": _empty(p)}
 
-        return log_prob
+
+class NumPyNoise:
+    """What no recipe of NumPy's can go below: a draw without its colour."""
+
+    name = "numpy's bare noise"
+
+    def normal_sample(self, p: Problem) -> Statements:
+        return NumPy().noise_sample(p)
+
+    independent_sample = mvn_sample = normal_sample
 
 
 class SciPy:
     """scipy.stats has no batches of vectors: a list of frozen distributions stands for one."""
 
     name = "scipy"
+    dtypes = ("float64",)
 
     def __init__(self) -> None:
         self.stats = importlib.import_module("scipy.stats")
 
+    def normal_construct(self, p: Problem) -> Statements:
+        return {FRESH: Statement("stats.norm(loc, scale)", stats=self.stats, loc=p.loc, scale=p.scale)}
+
+    def mvn_construct(self, p: Problem) -> Statements:
+        code = "[stats.multivariate_normal(m, c) for m, c in zip(loc, covariance)]"
+        return {FRESH: Statement(code, stats=self.stats, loc=p.loc, covariance=p.scale)}
+
+    def normal_sample(self, p: Problem) -> Statements:
+        names = {"d": self.stats.norm(p.loc, p.scale), "g": np.random.default_rng(0), "shape": p.shape}
+        return {FRESH: Statement("d.rvs(shape, random_state=g)", **names)}
+
+    def mvn_sample(self, p: Problem) -> Statements:
+        code = "[d.rvs(n, random_state=g) for d in frozen]"
+        names = {"frozen": self._frozen(p), "n": p.n_sample, "g": np.random.default_rng(0)}
+        return {FRESH: Statement(code, **names)}
+
+    def normal_log_prob(self, p: Problem) -> Statements:
+        return {FRESH: Statement("d.logpdf(value)", d=self.stats.norm(p.loc, p.scale), value=p.value)}
+
+    def mvn_log_prob(self, p: Problem) -> Statements:
+        code = "[d.logpdf(x) for d, x in zip(frozen, value)]"
+        return {FRESH: Statement(code, frozen=self._frozen(p), value=_batch_first(p))}
+
     def _frozen(self, p: Problem) -> list:
-        items = zip(p.loc.reshape(-1, p.dim), p.scale.reshape(-1, p.dim, p.dim), strict=True)
-        return [self.stats.multivariate_normal(loc, scale) for loc, scale in items]
-
-    def normal_construct(self, p: Problem) -> Function:
-        return lambda: self.stats.norm(p.loc, p.scale)
-
-    def mvn_construct(self, p: Problem) -> Function:
-        return lambda: self._frozen(p)
-
-    def normal_sample(self, p: Problem) -> Function | None:
-        g, frozen = np.random.default_rng(0), self.stats.norm(p.loc, p.scale)
-        return None if p.out else lambda: frozen.rvs(p.value.shape, random_state=g)
-
-    def mvn_sample(self, p: Problem) -> Function | None:
-        g, frozen, n = np.random.default_rng(0), self._frozen(p), math.prod(p.samples)
-        return None if p.out else lambda: [d.rvs(n, random_state=g) for d in frozen]
-
-    def normal_log_prob(self, p: Problem) -> Function | None:
-        frozen = self.stats.norm(p.loc, p.scale)
-        return None if p.out else lambda: frozen.logpdf(p.value)
-
-    def mvn_log_prob(self, p: Problem) -> Function | None:
-        frozen = self._frozen(p)
-        values = np.moveaxis(p.value.reshape(-1, len(frozen), p.dim), 1, 0)
-        return None if p.out else lambda: [d.logpdf(x) for d, x in zip(frozen, values, strict=True)]
+        from_cholesky = self.stats.Covariance.from_cholesky
+        pairs = zip(p.loc, p.tril, strict=True)
+        return [self.stats.multivariate_normal(m, from_cholesky(tril)) for m, tril in pairs]
 
 
 class Torch:
@@ -220,60 +256,149 @@ class Torch:
     def __init__(self) -> None:
         self.torch = importlib.import_module("torch")
         self.torch.set_num_threads(1)
+        self.distributions = self.torch.distributions
 
-    def noise_sample(self, p: Problem) -> Function:
-        shape, out = p.value.shape, self.torch.from_numpy(np.zeros_like(p.value))
-        return out.normal_ if p.out else partial(self.torch.randn, shape, dtype=self.torch.float64)
+    def noise_sample(self, p: Problem) -> Statements:
+        names = {"torch": self.torch, "shape": p.shape, "dtype": getattr(self.torch, p.dtype)}
+        return {
+            OUT: Statement("out.normal_()", out=self.torch.from_numpy(_empty(p))),
+            FRESH: Statement("torch.randn(shape, dtype=dtype)", **names),
+        }
 
-    def _normal(self, p: Problem, validate_args: bool = False) -> Function:
-        loc, scale = map(self.torch.from_numpy, (p.loc, p.scale))
-        return lambda: self.torch.distributions.Normal(loc, scale, validate_args=validate_args)
+    def cholesky(self, p: Problem) -> Statements:
+        names = {"torch": self.torch, "matrix": self._tensor(p.scale)}
+        return {FRESH: Statement("torch.linalg.cholesky(matrix)", **names)}
 
-    def _mvn(self, p: Problem, validate_args: bool = False) -> Function:
-        loc, scale = map(self.torch.from_numpy, (p.loc, p.scale))
-        cls = self.torch.distributions.MultivariateNormal
-        return lambda: cls(loc, scale, validate_args=validate_args)
+    def normal_construct(self, p: Problem) -> Statements:
+        return self._construct("Normal", p)
 
-    def normal_construct(self, p: Problem) -> Function:
-        return self._normal(p, validate_args=True)
+    def mvn_construct(self, p: Problem) -> Statements:
+        return self._construct("MultivariateNormal", p)
 
-    def mvn_construct(self, p: Problem) -> Function:
-        return self._mvn(p, validate_args=True)
+    def normal_expand(self, p: Problem) -> Statements:
+        return {FRESH: Statement("d.expand(shape)", d=self._distribution("Normal", p), shape=(5, *p.batch))}
 
-    def normal_sample(self, p: Problem) -> Function | None:
-        d = self._normal(p)()
-        return None if p.out else lambda: d.sample(p.samples)
+    def normal_sample(self, p: Problem) -> Statements:
+        return self._sample(self._distribution("Normal", p), p)
 
-    def mvn_sample(self, p: Problem) -> Function | None:
-        d = self._mvn(p)()
-        return None if p.out else lambda: d.sample(p.samples)
+    def independent_sample(self, p: Problem) -> Statements:
+        return self._sample(self._independent(p), p)
 
-    def normal_log_prob(self, p: Problem) -> Function | None:
-        d, value = self._normal(p)(), self.torch.from_numpy(p.value)
-        return None if p.out else lambda: d.log_prob(value)
+    def mvn_sample(self, p: Problem) -> Statements:
+        return self._sample(self._distribution("MultivariateNormal", p), p)
 
-    def mvn_log_prob(self, p: Problem) -> Function | None:
-        d, value = self._mvn(p)(), self.torch.from_numpy(p.value)
-        return None if p.out else lambda: d.log_prob(value)
+    def normal_log_prob(self, p: Problem) -> Statements:
+        return self._log_prob(self._distribution("Normal", p), p)
+
+    def independent_log_prob(self, p: Problem) -> Statements:
+        return self._log_prob(self._independent(p), p)
+
+    def mvn_log_prob(self, p: Problem) -> Statements:
+        return self._log_prob(self._distribution("MultivariateNormal", p), p)
+
+    def _tensor(self, array: np.ndarray) -> Any:
+        return self.torch.from_numpy(np.asarray(array))
+
+    def _distribution(self, name: str, p: Problem) -> Any:
+        params = self._tensor(p.loc), self._tensor(p.scale)
+        return getattr(self.distributions, name)(*params, validate_args=False)
+
+    def _independent(self, p: Problem) -> Any:
+        base = self._distribution("Normal", p).expand(p.batch)
+        return self.distributions.Independent(base, 1, validate_args=False)
+
+    def _construct(self, name: str, p: Problem) -> Statements:
+        second = "scale" if p.dim is None else "covariance"
+        names = {name: getattr(self.distributions, name), "loc": self._tensor(p.loc)}
+        return {FRESH: Statement(f"{name}(loc, {second})", **{second: self._tensor(p.scale)}, **names)}
+
+    def _sample(self, d: Any, p: Problem) -> Statements:
+        return {FRESH: Statement("d.sample(samples)" if p.samples else "d.sample()", d=d, samples=p.samples)}
+
+    def _log_prob(self, d: Any, p: Problem) -> Statements:
+        return {FRESH: Statement("d.log_prob(value)", d=d, value=self._tensor(p.value))}
+
+
+class RandomGen:
+    """Its normals are NumPy's; it takes batches of factors."""
+
+    name = "randomgen"
+    dtypes = ("float64",)
+
+    def __init__(self) -> None:
+        self.generator = importlib.import_module("randomgen").ExtendedGenerator
+
+    def mvn_sample(self, p: Problem) -> Statements:
+        # Its manual asks for a factor A with A A' = cov, its code multiplies by the transpose of one.
+        names = {"loc": p.loc, "tril_t": _transposed(p.tril), "shape": p.samples + p.batch}
+        code = "g.multivariate_normal(loc, tril_t, shape, method='factor', check_valid='ignore')"
+        return {FRESH: Statement(code, g=self.generator(np.random.PCG64(0)), **names)}
 
 
 class MKL:
-    """Its fastest pair of generator and method. It has no out= and no float32."""
+    """Its fastest pair of generator and method."""
 
-    name = "mkl"
+    name = "mkl_random"
+    dtypes = ("float64",)
 
     def __init__(self) -> None:
-        self.mkl_random = importlib.import_module("mkl_random")
+        self.state = importlib.import_module("mkl_random").MKLRandomState
 
-    def noise_sample(self, p: Problem) -> Function | None:
-        g, shape = self.mkl_random.MKLRandomState(0, brng="SFMT19937"), p.value.shape
-        return None if p.dtype is np.float32 else partial(g.standard_normal, shape, method="ICDF")
+    def noise_sample(self, p: Problem) -> Statements:
+        return self._statements(p, "g.standard_normal(shape, method='ICDF')")
+
+    def normal_sample(self, p: Problem) -> Statements:
+        return self._statements(p, "loc + scale * g.standard_normal(shape, method='ICDF')")
+
+    independent_sample = normal_sample
+
+    def mvn_sample(self, p: Problem) -> Statements:
+        code = "[g.multinormal_cholesky(m, t, n, method='ICDF') for m, t in zip(loc, tril)]"
+        return self._statements(p, code)
+
+    def _statements(self, p: Problem, code: str) -> Statements:
+        names = {"loc": p.loc, "scale": p.scale, "shape": p.shape, "n": p.n_sample}
+        if p.dim is not None:
+            names["tril"] = p.tril
+        return {FRESH: Statement(code, g=self.state(0, brng="SFMT19937"), **names)}
+
+
+def _on_workers(p: Problem, n: int) -> Statements:
+    code = f"fd.standard_normal(rng=g, out=out, workers={n})"
+    return {OUT: Statement(code, fd=fd, g=fd.default_rng(0), out=_empty(p))}
+
+
+def _empty(p: Problem) -> np.ndarray:
+    """Memory of a result, touched: its pages are there."""
+    out = np.empty(p.shape, p.dtype)
+    out.fill(0)
+    return out
+
+
+def _transposed(matrices: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(matrices.swapaxes(-1, -2))
+
+
+def _batch_first(p: Problem) -> np.ndarray:
+    """The value as recipes like it: batch, samples, event."""
+    return np.ascontiguousarray(np.moveaxis(p.value.reshape(p.n_sample, *p.batch, p.dim), 0, -2))
 
 
 def installed() -> list:
     """fastdist, then the peers that can be imported."""
     peers = []
-    for peer in (Fastdist, NumPy, SciPy, Torch, MKL):
+    for peer in (Fastdist, OneWorker, NumPy, NumPyNoise, Torch, SciPy, RandomGen, MKL):
         with contextlib.suppress(ModuleNotFoundError):
             peers.append(peer())
     return peers
+
+
+def statements(verb: str, problem: Problem, peers: list) -> dict[tuple[str, str], Statement]:
+    """All that can be timed of a verb on a problem, by peer and kind."""
+    problem = replace(problem)  # a copy, whose arrays go when nobody uses them any more
+    return {
+        (peer.name, kind): statement
+        for peer in peers
+        if hasattr(peer, verb) and problem.dtype in getattr(peer, "dtypes", DTYPES)
+        for kind, statement in getattr(peer, verb)(problem).items()
+    }

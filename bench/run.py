@@ -1,94 +1,65 @@
-"""How many times as long the peers take: `python bench/run.py [--only WORD] [--rounds N]`.
+"""How many times as long as fastdist its peers take: `python bench/run.py [--only WORDS] [--quick]`.
 
-Ratios of times in one process on one thread, medians over alternating rounds; absolute times say
-more about the machine than about the code, and are not shown. 2.0 means: takes twice as long as
-fastdist. "out=" rows write to memory that is there already, the others to fresh memory. Sizes are
-sample_shape x batch_shape, d the size of an event. The process is pinned to one CPU, but for what
-compares workers.
+    one_core.py   the environment: one thread, one core
+    cases.py      what is compared, what must and shall be reached
+    peers.py      what each contender runs
+    harness.py    the timing: contenders take turns
+    agreement.py  whether the contenders do the same work, `--check`
+    suite.py      from cases to results
+    machine.py    what the results depend on
+    roofs.py, .c  what no kernel can beat
+    report.py     results as tables, in Markdown and in the README; `--check` compares
+    plots.py      results as plots
+    results/      of a whole run on each machine: .json, and made of it .md and .png
+
+    bench_*.py    absolute times of kernels and calls by pytest-benchmark (`make bench-times`): how
+                  does a change compare with an earlier state of the code, on a quiet machine
+
+Ratios are of CPU times, taken round by round between contenders that alternate in one process on one
+core; their medians are shown. So neither a neighbour on the core counts, nor one who takes half the
+memory's bandwidth: he slows all of a round alike. pytest-benchmark times one contender to the end
+before it begins the next, and cannot do this; what it can is keep times and compare them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import json
+from pathlib import Path
 
-# Before NumPy and torch load: one thread each, and BLAS with the kernels it picks itself.
-os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-    os.environ.pop(name, None)
+import one_core
 
-import numpy as np  # noqa: E402
-from harness import compare, import_extra  # noqa: E402
-from peers import Problem, installed  # noqa: E402
-
-import fastdist as fd  # noqa: E402
-
-IMPORT_BUDGET = 10  # ms more than numpy.random
-
-
-def problems() -> dict[str, tuple[str, Problem]]:
-    """What is timed: title -> verb and problem."""
-    cases = {}
-
-    def add(verb: str, problem: Problem) -> None:
-        family, _, method = verb.partition("_")
-        samples = "" if method == "construct" else f"{problem.samples} x "
-        shape = f"{samples}{problem.batch}" + (f" d={problem.dim}" if problem.dim else "")
-        kind = " ".join([np.dtype(problem.dtype).name, *["out="] * problem.out, *filter(None, [problem.isa])])
-        cases[f"{family:6} {method:9}  {shape:22} {kind}"] = verb, problem
-
-    for isa in (None, *fd.isas()[:-1]):
-        for dtype in (np.float64, np.float32):
-            add("noise_sample", Problem((), None, (10**6,), dtype, out=True, isa=isa))
-    add("noise_sample", Problem((), None, (3, 2)))
-    for batch, dim in (((3, 2), None), ((3,), 2)):
-        family = "mvn" if dim else "normal"
-        for method in ("construct", "sample", "log_prob"):
-            add(f"{family}_{method}", Problem(batch, dim))
-    for out in (False, True):
-        for dtype in (np.float64, np.float32):
-            for method in ("sample", "log_prob"):
-                add(f"normal_{method}", Problem((1000,), None, (1000,), dtype, out))
-    for batch, dim, samples in ((1, 2, 100_000), (256, 8, 1000), (64, 32, 1000), (16, 128, 1000)):
-        add("mvn_construct", Problem((batch,), dim))
-        for method in ("sample", "log_prob"):
-            for out in (False, True)[: 2 if method == "sample" else 1]:
-                add(f"mvn_{method}", Problem((batch,), dim, (samples,), np.float64, out))
-    return cases
+RESULTS = Path(__file__).with_name("results")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--only", default="", help="cases whose title has this in it")
+    parser.add_argument("--only", default="", help="what has these words in its title: `mvn float32`")
+    parser.add_argument("--quick", action="store_true", help="3 rounds; nothing is written")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--check", action="store_true", help="time nothing: do all contenders do the same?")
+    parser.add_argument("--isa", choices=one_core.ONLY, help="keep everybody to this instruction set")
+    parser.add_argument(
+        "--output", type=Path, help="folder to write to, even a part (the whole goes to bench/results)"
+    )
     options = parser.parse_args()
+    output = options.output or (None if options.only or options.quick else RESULTS)
 
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if cpus:
-        os.sched_setaffinity(0, {max(cpus)})
+    cpus = one_core.settle(options.isa)
+    import agreement  # now that the environment is settled: NumPy and torch load here
+    import report
+    import suite
 
-    cases = {title: case for title, case in problems().items() if options.only in title}
-    peers = installed()
-    width = max(map(len, cases), default=0)
-    print("How many times as long as fastdist:\n")
-    print(" " * width + "".join(f"{peer.name:>10}" for peer in peers[1:]))
-    for title, (verb, problem) in cases.items():
-        fd.set_isa(problem.isa or fd.isas()[-1])
-        contenders = {peer.name: getattr(peer, verb, lambda p: None)(problem) for peer in peers}
-        ratios = compare({k: v for k, v in contenders.items() if v is not None}, options.rounds)
-        cells = (f"{ratios[p.name]:10.2f}" if p.name in ratios else f"{'-':>10}" for p in peers[1:])
-        print(f"{title:{width}}" + "".join(cells), flush=True)
-
-    if options.only in "workers" and len(cpus) > 1:
-        os.sched_setaffinity(0, cpus)
-        out, g = np.zeros(10**6), fd.default_rng(0)
-        one, two = (lambda n=n: fd.standard_normal(out=out, rng=g, workers=n) for n in (1, 2))
-        ratio = 1 / compare({"one": one, "two": two}, options.rounds)["two"]
-        print(f"\nnoise  (1000000,) float64 out=: 2 workers are {ratio:.2f} times as fast as 1")
-
-    if options.only in "import":
-        extra = import_extra("fastdist", "numpy.random")
-        print(f"\nimport fastdist: {extra:+.1f} ms over numpy.random (at most {IMPORT_BUDGET} promised)")
+    if options.check:
+        agreement.check(options.only)
+        return
+    rounds = 3 if options.quick else options.rounds
+    result = suite.run(options.only, rounds, output is not None, cpus)
+    if output is not None:
+        output.mkdir(exist_ok=True)
+        path = output / f"{result['machine']}.json"
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        report.write(path)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,130 @@
+"""Times of the kernels on memory that is ready, for every ISA and both dtypes, by pytest-benchmark.
+
+The bridge is called as fastdist's classes call it, below all shapes and checks. What a draw costs
+beyond its noise is the difference of `draw_*` and `standard_normal`.
+"""
+
+import numpy as np
+import pytest
+from cases import DTYPES, Problem
+
+import fastdist as fd
+from fastdist._kernels import bridge
+
+N = 2**16  # elements, or about as many: 512 kB in float64, and no cache but the first is too small
+DIMS = (2, 4, 8, 16, 32, 128, 512)
+NOISES = {"BlockSFC64": fd.BlockSFC64, "PCG64": np.random.PCG64}
+PATTERNS = {"scalar": (), "row": (256,), "column": (256, 1), "full": (256, 256)}
+
+
+@pytest.fixture(params=fd.isas(), autouse=True)
+def isa(request):
+    before = fd.isa()
+    fd.set_isa(request.param)
+    yield
+    fd.set_isa(before)
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def noise():
+    return fd.BlockSFC64(0)._noise
+
+
+@pytest.fixture
+def time(benchmark, request):
+    """Of a call of a function, grouped by the name of the benchmark."""
+    benchmark.group = request.node.originalname.removeprefix("bench_")
+    return benchmark
+
+
+def gaussian(dim, dtype, batch=1):
+    """Values (samples, batch, dim), loc, covariance, and the factor as kernels take it."""
+    p = Problem((batch,), dim, (max(N // dim // batch, 1),), dtype)
+    factor = fd.MultivariateNormal(p.loc, p.scale)._arrays["_factor"]
+    return p.value, p.loc, p.scale, factor
+
+
+# ---- draws -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", NOISES)
+def bench_standard_normal(time, dtype, source):
+    generator = NOISES[source](0)
+    noise = generator._noise if source == "BlockSFC64" else bridge.Noise(generator)
+    time(bridge.standard_normal, noise, np.zeros(N, dtype), 1)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def bench_draw_diag(time, noise, dtype, pattern):
+    p = Problem((256, 256), None, (), dtype, PATTERNS[pattern])
+    time(bridge.draw_diag, noise, np.zeros(p.shape, dtype), p.loc, p.scale)
+
+
+@pytest.mark.parametrize("inverse", [False, True], ids=["multiply", "solve"])
+@pytest.mark.parametrize("dim", DIMS)
+def bench_draw_tril(time, noise, dtype, dim, inverse):
+    out, loc, _, factor = gaussian(dim, dtype)
+    time(bridge.draw_tril, noise, out, (1,), loc, factor, inverse)
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def bench_solve_tril(time, dtype, dim):
+    value, _, _, factor = gaussian(dim, dtype)
+    # In place, again and again: by the identity, or the numbers would grow beyond all bounds.
+    identity = np.broadcast_to(np.eye(dim, dtype=dtype), factor.shape).copy()
+    time(bridge.solve_tril, value, np.zeros(dim, dtype), identity)
+
+
+# ---- densities -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def bench_normal_log_prob(time, dtype, pattern):
+    p = Problem((256, 256), None, (), dtype, PATTERNS[pattern])
+    time(bridge.normal_log_prob, np.zeros(p.shape, dtype), p.value, p.loc, p.scale, np.log(p.scale))
+
+
+def bench_mahalanobis_diag(time, dtype):
+    p = Problem((256, 256), None, (), dtype, PATTERNS["row"])
+    time(bridge.mahalanobis_diag, np.zeros(256, dtype), (256,), p.value, p.loc, p.scale)
+
+
+@pytest.mark.parametrize("inverse", [False, True], ids=["solve", "multiply"])
+@pytest.mark.parametrize("dim", DIMS)
+def bench_mahalanobis_tril(time, dtype, dim, inverse):
+    value, loc, _, factor = gaussian(dim, dtype)
+    time(bridge.mahalanobis_tril, np.zeros(value.shape[:-1], dtype), value, loc, factor, inverse)
+
+
+@pytest.mark.parametrize("verb", ["cdf", "log_cdf", "survival_function", "log_survival_function", "icdf"])
+def bench_normal_cdf(time, dtype, verb):
+    value = Problem((N,), None, (), dtype).value
+    if verb == "icdf":
+        value = np.abs(np.modf(value)[0])
+    zero, one = np.zeros((), dtype), np.ones((), dtype)
+    time(bridge.normal_cdf, verb, np.empty_like(value), value, zero, one)
+
+
+# ---- construction --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def bench_cholesky(time, dtype, dim):
+    _, _, covariance, factor = gaussian(dim, dtype, batch=max(N // dim**2, 1))
+    time(bridge.cholesky, factor.copy(), covariance)
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def bench_first_asymmetric(time, dtype, dim):
+    _, _, covariance, _ = gaussian(dim, dtype, batch=max(N // dim**2, 1))
+    time(bridge.first_asymmetric, covariance)
+
+
+@pytest.mark.parametrize("check", ["finite", "positive", "probability"])
+def bench_first_not(time, dtype, check):
+    time(getattr(bridge, f"first_not_{check}"), np.full(N, 0.5, dtype))
