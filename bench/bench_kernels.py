@@ -43,10 +43,10 @@ def time(benchmark, request):
 
 
 def gaussian(dim, dtype, batch=1):
-    """Values (samples, batch, dim), loc, covariance, and the factor as kernels take it."""
+    """Values (samples, batch, dim), loc, covariance, and the factor in panels as kernels take it."""
     p = Problem((batch,), dim, (max(N // dim // batch, 1),), dtype)
-    factor = fd.MultivariateNormal(p.loc, p.scale)._arrays["_factor"]
-    return p.value, p.loc, p.scale, factor
+    panels = fd.MultivariateNormal(p.loc, p.scale)._arrays["_panels"]
+    return p.value, p.loc, p.scale, panels
 
 
 # ---- draws -------------------------------------------------------------------------------
@@ -68,16 +68,16 @@ def bench_draw_diag(time, noise, dtype, pattern):
 @pytest.mark.parametrize("inverse", [False, True], ids=["multiply", "solve"])
 @pytest.mark.parametrize("dim", DIMS)
 def bench_draw_tril(time, noise, dtype, dim, inverse):
-    out, loc, _, factor = gaussian(dim, dtype)
-    time(bridge.draw_tril, noise, out, (1,), loc, factor, inverse)
+    out, loc, _, panels = gaussian(dim, dtype)
+    time(bridge.draw_tril, noise, out, (1,), loc, panels, inverse)
 
 
 @pytest.mark.parametrize("dim", DIMS)
 def bench_solve_tril(time, dtype, dim):
-    value, _, _, factor = gaussian(dim, dtype)
+    value, *_ = gaussian(dim, dtype)
     # In place, again and again: by the identity, or the numbers would grow beyond all bounds.
-    identity = np.broadcast_to(np.eye(dim, dtype=dtype), factor.shape).copy()
-    time(bridge.solve_tril, value, np.zeros(dim, dtype), identity)
+    identity = fd.MultivariateNormal(np.zeros(dim, dtype), scale_tril=np.eye(dim, dtype=dtype))
+    time(bridge.solve_tril, value, np.zeros(dim, dtype), identity._arrays["_panels"])
 
 
 # ---- densities -----------------------------------------------------------------------------
@@ -97,8 +97,16 @@ def bench_mahalanobis_diag(time, dtype):
 @pytest.mark.parametrize("inverse", [False, True], ids=["solve", "multiply"])
 @pytest.mark.parametrize("dim", DIMS)
 def bench_mahalanobis_tril(time, dtype, dim, inverse):
-    value, loc, _, factor = gaussian(dim, dtype)
-    time(bridge.mahalanobis_tril, np.zeros(value.shape[:-1], dtype), value, loc, factor, inverse)
+    value, loc, _, panels = gaussian(dim, dtype)
+    time(bridge.mahalanobis_tril, np.zeros(value.shape[:-1], dtype), value, loc, panels, inverse)
+
+
+@pytest.mark.parametrize("inverse", [False, True], ids=["solve", "multiply"])
+@pytest.mark.parametrize("dim", DIMS)
+def bench_mvn_log_prob(time, dtype, dim, inverse):
+    value, loc, _, panels = gaussian(dim, dtype)
+    out = np.zeros(value.shape[:-1], dtype)
+    time(bridge.mvn_log_prob, out, value, loc, panels, np.zeros((), dtype), inverse)
 
 
 @pytest.mark.parametrize("verb", ["cdf", "log_cdf", "survival_function", "log_survival_function", "icdf"])
@@ -113,16 +121,18 @@ def bench_normal_cdf(time, dtype, verb):
 # ---- construction --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("check_symmetry", [True, False], ids=["checked", "unchecked"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["covariance", "precision"])
 @pytest.mark.parametrize("dim", DIMS)
-def bench_cholesky(time, dtype, dim):
-    _, _, covariance, factor = gaussian(dim, dtype, batch=max(N // dim**2, 1))
-    time(bridge.cholesky, factor.copy(), covariance)
-
-
-@pytest.mark.parametrize("dim", DIMS)
-def bench_first_asymmetric(time, dtype, dim):
+def bench_cholesky(time, dtype, dim, reverse, check_symmetry):
     _, _, covariance, _ = gaussian(dim, dtype, batch=max(N // dim**2, 1))
-    time(bridge.first_asymmetric, covariance)
+    time(bridge.cholesky, np.empty_like(covariance), covariance, reverse, check_symmetry)
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def bench_pack_panels(time, dtype, dim):
+    _, _, covariance, panels = gaussian(dim, dtype, batch=max(N // dim**2, 1))
+    time(bridge.pack_panels, panels, covariance)
 
 
 @pytest.mark.parametrize("check", ["finite", "positive", "probability"])

@@ -81,7 +81,7 @@ class Fastdist:
 
     def cholesky(self, p: Problem) -> Statements:
         names = {"bridge": bridge, "matrix": p.scale, "out": np.zeros_like(p.scale)}
-        return {OUT: Statement("bridge.cholesky(out, matrix); out", **names)}
+        return {OUT: Statement("bridge.cholesky(out, matrix, False, False); out", **names)}
 
     def _independent(self, p: Problem) -> fd.Independent:
         return fd.Independent(fd.Normal(p.loc, p.scale).expand(p.batch), 1)

@@ -26,6 +26,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+#endif
+
 #include "../../src_c/fastdist.h"
 #include "../../src_c/stream.h"
 
@@ -482,6 +486,32 @@ static void compare(fd_dtype dtype, intptr_t n_element, const region *scratch, c
     }
 }
 
+/* Whether the upper halves of vector registers are in use: a kernel that leaves them so slows down all
+ * the SSE code of the process, NumPy's and libm's. XGETBV with ECX = 1: Intel SDM vol. 1, 13.8. */
+static int upper_halves_in_use(void)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    static int supported = -1;
+    if (supported < 0) {
+        unsigned eax = 0, ebx, ecx, edx;
+        supported = __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & 1u << 27) &&
+                    __get_cpuid_count(0xd, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 2);
+    }
+    if (supported) {
+        uint32_t low, high;
+        __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+        return low >> 2 & 1;
+    }
+#endif
+    return 0;
+}
+
+static void check_upper_halves(void)
+{
+    if (upper_halves_in_use())
+        fail("the upper halves of vector registers are left in use");
+}
+
 /* Runs a job, whose strides and shape are given, on all rows and in all ways. */
 static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
 {
@@ -593,6 +623,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
                 run_backwards(kernel, job, n_item, grain);
             else
                 kernel(way == 1 ? &coalesced : job, 0, n_item);
+            check_upper_halves();
             compare(dtype, n_element, scratch, found_wanted);
         }
     }
@@ -749,6 +780,7 @@ static void check_block(fd_key key, uint64_t block, intptr_t n_step)
                 now.way = pieces ? "in pieces" : "whole";
                 const intptr_t cut = pieces ? below(n_step + 1) : n_step;
                 make(ops, what, &lanes, key, first, cut, out->p);
+                check_upper_halves();
                 if (cut < n_step)
                     make(ops, what, &lanes, key, first + (uint64_t)(cut * FD_LANES), n_step - cut,
                          out->p + (size_t)cut * FD_LANES * item);
