@@ -76,15 +76,15 @@ bridge = Extension(
 # A subclass of NumPy's class, and arrays made in no time, need NumPy's headers.
 drawing = [
     Extension(
-        f"fastdist.random.{name}",
-        sources=[f"fastdist/random/{name}.pyx"],
+        f"fastdist.{name}",
+        sources=[f"fastdist/{name.replace('.', '/')}.pyx"],
         include_dirs=["src_c", np.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=CFLAGS + CYTHON_CFLAGS,
         extra_link_args=LINK.get(sys.platform, []),
         depends=["setup.py", *HEADERS],
     )
-    for name in ("_block_sfc64", "_standard_normal")
+    for name in ("random._block_sfc64", "random._standard_normal", "distributions._prepared")
 ]
 
 # build_dir keeps the generated C out of the package, and so out of the wheel.

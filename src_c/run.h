@@ -36,6 +36,14 @@ static inline fd_run fd_run_at(const fd_job *job, intptr_t begin, intptr_t end)
     run.n = 0;
     if (run.left <= 0)
         return run;
+    if (begin == 0) { /* small calls begin here, and have no time for divisions */
+        for (int d = 0; d < job->ndim; d++)
+            run.index[d] = 0;
+        for (int k = 0; k < FD_MAX_OPERAND; k++)
+            run.offset[k] = 0;
+        run.n = fd_min(job->shape[job->ndim - 1], run.left);
+        return run;
+    }
     for (int d = job->ndim - 1; d >= 0; d--) {
         run.index[d] = begin % job->shape[d];
         begin /= job->shape[d];

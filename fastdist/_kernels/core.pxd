@@ -31,8 +31,9 @@ cdef extern from "fastdist.h" nogil:
         FD_colorize_diag
         FD_multiply_tril
         FD_solve_tril
+        FD_log
         FD_normal_log_prob
-        FD_mahalanobis_diag
+        FD_normal_log_prob_events
         FD_sum_events
         FD_mahalanobis_solve
         FD_mahalanobis_multiply
@@ -91,6 +92,18 @@ cdef extern from "fastdist.h" nogil:
     intptr_t fd_claim(fd_claims *claims, intptr_t n) noexcept
 
     void fd_noise_from_numpy(fd_noise *noise, void *bitgen) noexcept
+
+cdef extern from "mutex.h" nogil:
+    int FD_FREE
+    int FD_WAITED_FOR
+
+    ctypedef struct fd_mutex:
+        pass
+
+    bint fd_mutex_take(fd_mutex *mutex) noexcept
+    bint fd_mutex_take_or_wait(fd_mutex *mutex) noexcept
+    int fd_mutex_give(fd_mutex *mutex) noexcept
+    bint fd_mutex_taken(const fd_mutex *mutex) noexcept
 
 cdef extern from "stream.h" nogil:
     int FD_BLOCK

@@ -11,7 +11,6 @@ _entropy(event_ndim)                   entropy, likewise; unbroadcast
 
 from __future__ import annotations
 
-import copy
 import math
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
@@ -22,16 +21,20 @@ from fastdist import _params, _shapes
 from fastdist._kernels.bridge import Noise
 from fastdist._params import Destination, Real, RealDType
 from fastdist._shapes import Shape, ShapeLike
+from fastdist.distributions._prepared import Plan, Prepared
 from fastdist.distributions.constraints import Constraint
 from fastdist.random import RNGLike, as_noise, parse_workers
 
 if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
     from numpy.typing import ArrayLike
 
+# What Prepared keeps.
+_PREPARED = ("_arrays", "_batch_shape", "_event_shape", "_dtype", "_validate_args")
+
 Index = int | slice | EllipsisType | None
 
 
-class Distribution:
+class Distribution(Prepared):
     """Base of all distributions: a batch of independent distributions over events of one shape.
 
     Attributes
@@ -53,12 +56,6 @@ class Distribution:
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
     has_rsample: bool = False
     _core_ndim: ClassVar[dict[str, int]] = {}
-
-    _arrays: dict[str, Real]
-    _batch_shape: Shape
-    _event_shape: Shape
-    _dtype: RealDType
-    _validate_args: bool
 
     def _set_up(
         self,
@@ -108,98 +105,27 @@ class Distribution:
 
     # ---- draws -------------------------------------------------------------------------
 
-    def sample(
-        self,
-        sample_shape: ShapeLike = (),
-        *,
-        rng: RNGLike = None,
-        out: Real | None = None,
-        workers: SupportsIndex | None = None,
+    def _make_plan(self) -> Plan | None:
+        """What small calls go by, if they can be made by a plan."""
+        return None
+
+    def _sample(
+        self, sample_shape: ShapeLike, rng: RNGLike, out: Real | None, workers: SupportsIndex | None
     ) -> Real:
-        """Draw samples.
-
-        Parameters
-        ----------
-        sample_shape : int or iterable of int
-            Leading dims of the result.
-        rng : None, int, SeedSequence, BitGenerator or Generator
-            Where the noise comes from. A seed starts a new stream of BlockSFC64; a generator
-            moves on; None uses this thread's own generator, seeded from the operating system.
-        out : numpy.ndarray, optional
-            Array of the result's shape and dtype to write to, and to return. It may overlap a
-            parameter.
-        workers : int, optional
-            How many threads may share a large draw, -1 for all CPUs; see `set_workers`. It leaves
-            the bits alone. Generators other than BlockSFC64 are sequential and use one.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape ``sample_shape + batch_shape + event_shape``, of the distribution's dtype.
-
-        Raises
-        ------
-        TypeError
-            For an unusable `rng`, a shape entry that is no integer, an `out` of another dtype.
-        ValueError
-            For a negative shape entry, or an `out` of another shape or read-only. `out` is
-            untouched and the generator has not moved.
-        """
+        """`sample` with any arguments."""
         shape = _shapes.parse_shape("sample_shape", sample_shape) + self._batch_shape + self._event_shape
         noise, n_worker = as_noise(rng), parse_workers(workers)
         destination = Destination(out, shape, self._dtype, self._inputs())
         self._draw(noise, destination.array, n_worker)
         return destination.deliver()
 
-    def rsample(
-        self,
-        sample_shape: ShapeLike = (),
-        *,
-        rng: RNGLike = None,
-        out: Real | None = None,
-        workers: SupportsIndex | None = None,
-    ) -> Real:
-        """Draw reparameterised samples: the same draw as `sample`'s, bit for bit, under the same rng.
-
-        See `sample` for parameters, result and errors.
-
-        Raises
-        ------
-        NotImplementedError
-            If `has_rsample` is False.
-        """
-        if not self.has_rsample:
-            raise NotImplementedError(f"{type(self).__name__} has no reparameterised draws")
-        return self.sample(sample_shape, rng=rng, out=out, workers=workers)
-
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         raise NotImplementedError
 
     # ---- densities ---------------------------------------------------------------------
 
-    def log_prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Logarithm of the probability density at `value`.
-
-        Parameters
-        ----------
-        value : array_like
-            Its last dims must be `event_shape` exactly; those before broadcast with `batch_shape`.
-        out : numpy.ndarray, optional
-            Array of the result's shape and dtype to write to, and to return. It may overlap
-            `value` or a parameter.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape: the dims of `value` before the event, broadcast with `batch_shape`; float64 if
-            `value` is (a Python number counts as the distribution's own dtype). NaN where
-            `value` has a NaN, otherwise -inf where it has an infinity.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For a `value` of unsuitable dtype or shape, or an unsuitable `out`.
-        """
+    def _log_prob_of(self, value: ArrayLike, out: Real | None) -> Real:
+        """`log_prob` with any arguments."""
         array, value_batch, dtype = _params.values(value, self._dtype, self._event_shape)
         shape = _shapes.broadcast_shapes(value=value_batch, distribution=self._batch_shape)
         destination = Destination(out, shape, dtype, [array, *self._inputs()])
@@ -246,10 +172,17 @@ class Distribution:
 
     def _with_arrays(self, arrays: dict[str, Real], batch_shape: Shape) -> Self:
         """This distribution over other arrays: nothing is checked again, nothing cached is kept."""
-        new = copy.copy(self)
-        new._arrays = arrays
-        new._batch_shape = batch_shape
+        new = self.__class__.__new__(self.__class__)
+        new.__dict__.update(self.__dict__)
+        new._set_up(arrays, batch_shape, self._event_shape, self._dtype, self._validate_args)
         return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {name: getattr(self, name) for name in _PREPARED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
 
     def expand(self, batch_shape: ShapeLike) -> Self:
         """The same distribution broadcast to another batch shape; no memory is used.

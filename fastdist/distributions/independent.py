@@ -9,6 +9,7 @@ from fastdist._kernels.bridge import Noise
 from fastdist._params import Real
 from fastdist._shapes import Shape, ShapeLike
 from fastdist.distributions import constraints
+from fastdist.distributions._prepared import Plan
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, Index
 
@@ -119,6 +120,10 @@ class Independent(Distribution):
 
     def _inputs(self) -> list[Real]:
         return self._base._inputs()
+
+    def _make_plan(self) -> Plan | None:
+        # A sum over a batch of vectors is no small call.
+        return self._base._make_plan() if not self._base.event_shape else None
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         self._base._draw(noise, out, workers)

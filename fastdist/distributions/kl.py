@@ -170,7 +170,7 @@ def _kl_mvn_mvn(p: MultivariateNormal, q: MultivariateNormal) -> Real:
         result,
         _params.pack(columns, dtype),
         np.zeros(dim, dtype),
-        _params.pack(q._arrays["_panels"], dtype)[..., None, :],
+        q._panels(dtype)[..., None, :],
         q._inverse,
         sum_shape=(dim,),
     )

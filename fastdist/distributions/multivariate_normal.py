@@ -23,7 +23,14 @@ from fastdist._kernels.bridge import Noise
 from fastdist._params import Real, RealDType
 from fastdist._shapes import Shape
 from fastdist.distributions import _factors, constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, finish_log_prob, sum_events
+from fastdist.distributions._gaussian import (
+    HALF_LOG_2PI,
+    HALF_LOG_2PI_E,
+    finish_log_prob,
+    log,
+    sum_events,
+)
+from fastdist.distributions._prepared import Plan, plan, take_mvn
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution
 
@@ -118,6 +125,9 @@ class MultivariateNormal(Distribution):
                 f"got {' and '.join(given) or 'none'}"
             )
         (name,) = given
+        self._given = name
+        if take_mvn(self, loc, name, given[name], validate_args):
+            return
         arrays, shapes = _params.parameters(self._core_ndim, (name,), loc=loc, **given)
         matrix, loc_shape, matrix_shape = arrays[name], shapes["loc"], shapes[name]
         if not loc_shape:
@@ -128,7 +138,6 @@ class MultivariateNormal(Distribution):
             raise ValueError(f"loc {loc_shape} and {name} {matrix_shape} differ in event size")
         batch_shape = _shapes.broadcast_shapes(**{"loc": loc_shape[:-1], name: matrix_shape[:-2]})
         self._set_up(arrays, batch_shape, loc_shape[-1:], matrix.dtype, validate_args)
-        self._given = name
         if self._validate_args:
             _params.check_finite("loc", arrays["loc"], loc_shape)
         if name == "scale_tril":
@@ -139,7 +148,6 @@ class MultivariateNormal(Distribution):
             arrays["_factor"] = _factors.cholesky(
                 name, matrix, matrix_shape, reverse=self._inverse, check_symmetry=self._validate_args
             )
-        arrays["_panels"] = _factors.panels(arrays["_factor"])
 
     # ---- parameters --------------------------------------------------------------------
 
@@ -234,7 +242,7 @@ class MultivariateNormal(Distribution):
         if dtype == self._dtype and "_half_log_det" in self._arrays:
             return self._arrays["_half_log_det"]
         diagonal = np.diagonal(self._arrays["_factor"], axis1=-2, axis2=-1)
-        log_det = np.asarray(np.log(diagonal, dtype=dtype).sum(-1))
+        log_det = sum_events(log(np.ascontiguousarray(diagonal, dtype)), self._event_shape)
         half_log_det = -log_det if self._inverse else log_det
         if dtype == self._dtype:
             self._keep("_half_log_det", half_log_det)
@@ -242,11 +250,25 @@ class MultivariateNormal(Distribution):
 
     # ---- draws and densities -------------------------------------------------------------
 
+    def _make_plan(self) -> Plan | None:
+        cls = MultivariateNormal
+        if type(self)._draw is not cls._draw or type(self)._log_prob is not cls._log_prob:
+            return None
+        shape, factor = self._batch_shape + self._event_shape, self._arrays["_factor"]
+        return plan(shape, self._arrays["loc"], factor, vectors=True, inverse=self._inverse)
+
+    def _panels(self, dtype: RealDType) -> Real:
+        """The factor as kernels take it, in `dtype`."""
+        if "_panels" not in self._arrays:
+            self._keep("_panels", _factors.panels(self._arrays["_factor"]))
+        panels = self._arrays["_panels"]
+        if dtype == self._dtype:
+            return panels
+        return _factors.panels(self._arrays["_factor"].astype(dtype))
+
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
-        arrays = self._arrays
-        bridge.draw_tril(
-            noise, out, self._batch_shape, arrays["loc"], arrays["_panels"], self._inverse, workers
-        )
+        panels = self._panels(self._dtype)
+        bridge.draw_tril(noise, out, self._batch_shape, self._arrays["loc"], panels, self._inverse, workers)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         summed = self._summed_shape(event_ndim)
@@ -257,9 +279,13 @@ class MultivariateNormal(Distribution):
             self._add_mahalanobis(value, out, summed)
             finish_log_prob(out, dim, sum_events(half_log_det, summed))
             return
-        loc, panels = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "_panels"))
-        constant = np.asarray(half_log_det + out.dtype.type(dim * HALF_LOG_2PI))
-        bridge.mvn_log_prob(out, value, loc, panels, constant, self._inverse)
+        loc, panels = _params.pack(self._arrays["loc"], out.dtype), self._panels(out.dtype)
+        bridge.mvn_log_prob(out, value, loc, panels, self._log_prob_constant(out.dtype), self._inverse)
+
+    def _log_prob_constant(self, dtype: RealDType) -> Real:
+        """What a log density ends with; shape: the matrix's batch."""
+        half_log_det = self._half_log_det(dtype)
+        return np.asarray(half_log_det + dtype.type(self._event_shape[0] * HALF_LOG_2PI))
 
     def _summed_shape(self, event_ndim: int) -> Shape:
         """The batch dims among the last `event_ndim` dims of a value."""
@@ -267,7 +293,7 @@ class MultivariateNormal(Distribution):
 
     def _add_mahalanobis(self, value: Real, out: Real, summed: Shape = ()) -> None:
         """``out += |L^-1 (value - loc)|^2``, summed over the batch dims `summed`."""
-        loc, panels = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "_panels"))
+        loc, panels = _params.pack(self._arrays["loc"], out.dtype), self._panels(out.dtype)
         bridge.mahalanobis_tril(out, value, loc, panels, self._inverse, summed)
 
     def entropy(self) -> Real:
@@ -284,7 +310,7 @@ class MultivariateNormal(Distribution):
         return "loc", self._given
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        keep = ("loc", "_factor", "_panels", self._given)
+        state = super().__getstate__()
+        keep = ("loc", "_factor", self._given)
         state["_arrays"] = {name: array for name, array in self._arrays.items() if name in keep}
         return state

@@ -12,7 +12,8 @@ from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise
 from fastdist._params import Destination, Real
 from fastdist.distributions import constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI_E, finish_log_prob, sum_events
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log, sum_events
+from fastdist.distributions._prepared import Plan, plan, take_normal
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution
 
@@ -62,6 +63,8 @@ class Normal(Distribution):
     _core_ndim: ClassVar[dict[str, int]] = {"loc": 0, "scale": 0}
 
     def __init__(self, loc: ArrayLike, scale: ArrayLike, *, validate_args: bool | None = None) -> None:
+        if take_normal(self, loc, scale, validate_args):
+            return
         arrays, shapes = _params.parameters(self._core_ndim, loc=loc, scale=scale)
         batch_shape = _shapes.broadcast_shapes(**shapes)
         self._set_up(arrays, batch_shape, (), arrays["loc"].dtype, validate_args)
@@ -104,6 +107,11 @@ class Normal(Distribution):
         """Square of `scale`; shape `batch_shape`, read-only."""
         return _params.view(np.asarray(np.square(self._arrays["scale"])), self._batch_shape)
 
+    def _make_plan(self) -> Plan | None:
+        if type(self)._draw is not Normal._draw or type(self)._log_prob is not Normal._log_prob:
+            return None
+        return plan(self._batch_shape, self._arrays["loc"], self._arrays["scale"], vectors=False)
+
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         bridge.draw_diag(noise, out, self._arrays["loc"], self._arrays["scale"], workers)
 
@@ -111,13 +119,14 @@ class Normal(Distribution):
         loc, scale = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "scale"))
         if event_ndim == 0:
             # Where the logarithms are as large as the result they are made in it.
-            log_scale = np.asarray(np.log(scale, out=out if scale.shape == out.shape else None))
+            log_scale = out if scale.shape == out.shape else np.empty_like(scale)
+            bridge.log(log_scale, scale)
             bridge.normal_log_prob(out, value, loc, scale, log_scale)
             return
         event_shape = self._batch_shape[len(self._batch_shape) - event_ndim :]
-        out.fill(0)
-        bridge.mahalanobis_diag(out, event_shape, value, loc, scale)
-        finish_log_prob(out, math.prod(event_shape), sum_events(np.log(scale), event_shape))
+        constant = sum_events(log(scale), event_shape)
+        constant += out.dtype.type(math.prod(event_shape) * HALF_LOG_2PI)
+        bridge.normal_log_prob_events(out, event_shape, value, loc, scale, constant)
 
     def entropy(self) -> Real:
         r"""Differential entropy :math:`\log(\sigma \sqrt{2 \pi e})` in nats; shape `batch_shape`."""
@@ -125,7 +134,7 @@ class Normal(Distribution):
 
     def _entropy(self, event_ndim: int) -> Real:
         event_shape = self._batch_shape[len(self._batch_shape) - event_ndim :]
-        log_scale = np.asarray(np.log(self._arrays["scale"]))
+        log_scale = log(self._arrays["scale"])
         total = sum_events(log_scale, event_shape) if event_ndim else log_scale
         total += math.prod(event_shape) * HALF_LOG_2PI_E
         return total

@@ -10,3 +10,5 @@ cdef class BlockSFC64(BitGenerator):
 
 
 cdef Noise thread_noise()
+
+cdef Noise own_noise(object rng)

@@ -8,13 +8,14 @@ from libc.stdint cimport uint32_t
 from numpy.random.bit_generator cimport BitGenerator
 
 from fastdist._kernels cimport core
-from fastdist._kernels.bridge cimport Noise, stream_functions, stream_noise
+from fastdist._kernels.bridge cimport Mutex, Noise, stream_functions, stream_noise
 
 import operator
 import os
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.random import Generator
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
@@ -40,8 +41,8 @@ cdef class BlockSFC64(BitGenerator):
 
     Attributes
     ----------
-    lock : threading.Lock
-        Held during each draw.
+    lock : object
+        With the methods of a `threading.Lock`; held during each draw.
     state : dict
         Key and positions; may be set.
 
@@ -75,8 +76,7 @@ cdef class BlockSFC64(BitGenerator):
         cdef core.fd_key key
         cdef const core.fd_stream_api *functions = stream_functions()
         BitGenerator.__init__(self, seed)
-        self._noise.acquire = self.lock.acquire
-        self._noise.release = self.lock.release
+        self._noise.mutex = self.lock = Mutex()
         words = self._seed_seq.generate_state(2, np.uint64)
         key.word[0] = words[0]
         key.word[1] = words[1]
@@ -199,9 +199,18 @@ cdef Noise thread_noise():
     if found is not NULL:
         return <Noise>found
     cdef Noise noise = BlockSFC64()._noise
-    noise.acquire = noise.release = None
+    noise.mutex = None
     state[THREAD_KEY] = noise
     return noise
+
+
+cdef Noise own_noise(object rng):
+    """The noise of a BlockSFC64 or this thread's own; None for what `as_noise` has to look at."""
+    if rng is None:
+        return thread_noise()
+    if type(rng) is Generator:
+        rng = rng.bit_generator
+    return (<BlockSFC64>rng)._noise if isinstance(rng, BlockSFC64) else None
 
 
 def unshared_noise():

@@ -14,14 +14,13 @@ from fastdist._kernels cimport core
 from fastdist._kernels.bridge cimport Noise
 
 import numpy as np
-from numpy.random import Generator
 
 from fastdist import _params
 from fastdist._kernels import bridge
 from fastdist._kernels._workers import parse_workers
 from fastdist._shapes import parse_shape
 from fastdist.random import _rng
-from fastdist.random._block_sfc64 cimport BlockSFC64, thread_noise
+from fastdist.random._block_sfc64 cimport own_noise
 
 np.import_array()
 
@@ -102,15 +101,6 @@ cdef int small_shape(object size, np.npy_intp *shape) except -2:
         if total > SMALL:
             return -1
     return <int>ndim
-
-
-cdef Noise own_noise(object rng):
-    """The noise of a BlockSFC64 or this thread's own; None for what `as_noise` has to look at."""
-    if rng is None:
-        return thread_noise()
-    if type(rng) is Generator:
-        rng = rng.bit_generator
-    return (<BlockSFC64>rng)._noise if isinstance(rng, BlockSFC64) else None
 
 
 cdef object small_draw(Noise noise, int ndim, np.npy_intp *shape):

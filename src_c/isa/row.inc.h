@@ -8,6 +8,7 @@
 #include "../ziggurat_tables.h"
 
 #include "../kernels/stream.inc.h"
+#include "../kernels/log.inc.h"
 
 #define FD_DTYPE f32
 #define REAL float

@@ -1,4 +1,4 @@
-/* kernels/diag.inc.h - diagonal scale: colour, log density, Mahalanobis distance. Memory bound
+/* kernels/diag.inc.h - diagonal scale: colour, logarithms, log densities. Memory bound
  * but for the division; the four patterns of broadcast (loc and scale each a row or one
  * number) are one body each, specialised by the constant steps. */
 
@@ -48,6 +48,15 @@ static void FD_NAME(colorize_diag)(const fd_job *job, intptr_t begin, intptr_t e
         FD_BY_STEPS(FD_LOCAL(colorize_diag_run), run.n, AT(0), AT(1), AT(2));
 }
 
+static void FD_NAME(log)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
+        FD_STREAM(FD_LOCAL(log))(STEP(1) ? run.n : 1, AT(0), AT(1));
+        for (intptr_t i = 1; i < run.n && STEP(1) == 0; i++)
+            AT(0)[i] = AT(0)[0];
+    }
+}
+
 /* log(2 pi) / 2 */
 #define FD_HALF_LOG_2PI 0.91893853320467274178
 
@@ -93,7 +102,7 @@ static void FD_NAME(normal_log_prob)(const fd_job *job, intptr_t begin, intptr_t
  * sum of any length is thus right to some 64 roundings. */
 enum { FD_LOCAL(sum_lanes) = FD_SUM_BYTES / sizeof(REAL), FD_LOCAL(sum_chunk) = 1024 };
 
-/* What is summed: the elements or their squares (literals). */
+/* What is summed: the elements, or the squares of the standardized ones, for a log density (literals). */
 enum { FD_LOCAL(plain), FD_LOCAL(squared) };
 
 FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
@@ -117,14 +126,6 @@ FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
         for (int j = 0; j < half; j++)
             lane[j] += lane[j + half];
     return (double)lane[0];
-}
-
-FD_INLINE double FD_LOCAL(sum_squares)(intptr_t n, const REAL *x)
-{
-    double total = 0;
-    for (intptr_t i = 0; i < n; i += FD_LOCAL(sum_chunk))
-        total += FD_LOCAL(sum_of_chunk)(FD_LOCAL(squared), fd_min(FD_LOCAL(sum_chunk), n - i), x + i);
-    return total;
 }
 
 FD_INLINE void FD_LOCAL(standardize_run)(intptr_t n, REAL *z, const REAL *x, intptr_t x_step,
@@ -169,7 +170,11 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, i
                 filled = 0;
             }
             if (left == 0) {
-                AT(0)[i * STEP(0)] += (REAL)total;
+                REAL *out = AT(0) + i * STEP(0);
+                if (what == FD_LOCAL(squared))
+                    *out = (REAL)-0.5 * (REAL)total - AT(4)[i * STEP(4)];
+                else
+                    *out += (REAL)total;
                 total = 0;
                 left = job->dim;
             }
@@ -177,7 +182,7 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, i
     }
 }
 
-static void FD_NAME(mahalanobis_diag)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(normal_log_prob_events)(const fd_job *job, intptr_t begin, intptr_t end)
 {
     FD_LOCAL(sum_runs)(FD_LOCAL(squared), job, begin, end);
 }

@@ -241,8 +241,9 @@ static const struct {
     [FD_colorize_diag] = {ELEMENTS, 1, "xls"},
     [FD_multiply_tril] = {EVENTS, 1, "elL"},
     [FD_solve_tril] = {EVENTS, 1, "xlLS"},
+    [FD_log] = {ELEMENTS, 1, "os"},
     [FD_normal_log_prob] = {ELEMENTS, 1, "ovlsg"},
-    [FD_mahalanobis_diag] = {EVENT_SUMS, 1, "+vls"},
+    [FD_normal_log_prob_events] = {EVENT_SUMS, 1, "ovlsk"},
     [FD_sum_events] = {EVENT_SUMS, 1, "+v"},
     [FD_mahalanobis_solve] = {EVENTS, 1, "+vlLS"},
     [FD_mahalanobis_multiply] = {EVENTS, 1, "+vlLS"},
@@ -682,7 +683,7 @@ static void check_job(fd_verb verb, fd_dtype dtype, intptr_t dim, intptr_t n, un
         if (k > 0)
             for (int d = 0; d < last; d++)
                 repeat |= (unsigned)one_in(4) << d;
-        if (letters[k] == '+')
+        if (letters[k] == '+' || (layout == EVENT_SUMS && strchr("ok", letters[k])))
             for (int d = 0; d < n_event_dim; d++)
                 repeat |= 1u << (last - d);
         set_strides(&job, k, core_of(letters[k], layout, dtype, dim), repeat, one_in(2) && !strchr("FP", letters[k]) && layout < CHECK_ELEMENTS);

@@ -1,0 +1,609 @@
+# cython: cdivision=True
+# cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
+"""Prepared: a distribution's arrays and shapes, and the calls of little data that go straight to kernels.
+
+    Prepared        what `Distribution` keeps, and sample, rsample, log_prob; others go on to its
+                    `_sample`, `_log_prob_of`
+    Plan            operands and loops of a distribution's kernels, made at its first small call
+    take_normal, take_mvn   constructors' arguments as they mostly come: arrays that fit as they are
+
+A small call takes less time than Python needs to look at its arguments one by one, so it goes past
+everything that only other calls need. What it computes is the others' to the last bit.
+"""
+
+cimport numpy as np
+from cpython.long cimport PyLong_CheckExact
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport intptr_t, uintptr_t
+
+from fastdist._kernels cimport core
+from fastdist._kernels.bridge cimport Noise, coalesce, lookup
+from fastdist.random._block_sfc64 cimport own_noise
+
+import numpy as np
+
+from fastdist import _params
+from fastdist.distributions import _gaussian
+from fastdist.random import _rng
+
+np.import_array()
+
+if SCRATCH < core.FD_SCRATCH_BYTES * MAX_EVENT or MATRICES < core.FD_MATRIX_BYTES * (MAX_EVENT**2 + 1):
+    raise ImportError("stack memory for small calls is smaller than kernels want")
+
+cdef object FLOAT32 = _params.FLOAT32
+cdef object FLOAT64 = _params.FLOAT64
+
+# SMALL elements take a microsecond or two: short enough to keep the GIL. Scales and batches of
+# densities, and events of vectors, are limited by the room on the stack.
+cdef enum:
+    SMALL = 1024
+    MAX_NDIM = 8
+    MAX_SCALES = 128
+    MAX_EVENT = 16
+    SCRATCH = 256 * 16      # FD_SCRATCH_BYTES * MAX_EVENT, which Cython cannot work out
+    MATRICES = 64 * 257     # FD_MATRIX_BYTES * MAX_EVENT**2, and as much to align it
+
+cdef double HALF_LOG_2PI = _gaussian.HALF_LOG_2PI
+
+
+# ---- plans -------------------------------------------------------------------------------
+
+
+cdef class Plan:
+    """A distribution's operands, loops and kernels: scalars (Normal) or vectors (MultivariateNormal).
+
+    There is none for more dims than MAX_NDIM, or for large events.
+    """
+
+    cdef bint vectors, inverse
+    cdef core.fd_dtype dtype
+    cdef int typenum, ndim, n_loop
+    cdef intptr_t dim, n_item, size     # elements of an item; items, and elements, of one sample
+    cdef np.npy_intp shape[MAX_NDIM]    # of one sample
+    cdef intptr_t full[2][MAX_NDIM]     # strides of loc and of scale or factor along the dims of items
+    cdef intptr_t loop[MAX_NDIM]        # those dims, merged where both go on alike ...
+    cdef intptr_t stride[2][MAX_NDIM]   # ... and the strides
+    cdef np.ndarray loc, scale          # scale is the factor of vectors
+    cdef np.ndarray constant            # that log densities of vectors end with; None until it is asked for
+
+
+cdef Plan make_plan(tuple shape, np.ndarray loc, np.ndarray scale, int core_ndim, bint inverse):
+    """A plan for samples of `shape`; `core_ndim` of their dims are vectors (1 or 0)."""
+    cdef Plan plan = Plan.__new__(Plan)
+    cdef core.fd_job job
+    cdef int d, k, axis, ndim
+    cdef np.ndarray array
+    plan.ndim = <int>PyTuple_GET_SIZE(shape)
+    if plan.ndim > MAX_NDIM:
+        return None
+    plan.vectors = core_ndim
+    plan.inverse = inverse
+    plan.typenum = np.PyArray_TYPE(loc)
+    plan.dtype = core.FD_F32 if plan.typenum == np.NPY_FLOAT32 else core.FD_F64
+    plan.loc = loc
+    plan.scale = scale
+    plan.dim = shape[plan.ndim - 1] if core_ndim else 1
+    if plan.dim > MAX_EVENT:
+        return None
+    plan.n_item = 1
+    job.ndim = plan.ndim - core_ndim
+    for d in range(plan.ndim):
+        plan.shape[d] = shape[d]
+        if d < job.ndim:
+            job.shape[d] = shape[d]
+            plan.n_item *= job.shape[d]
+    plan.size = plan.n_item * plan.dim
+    for k in range(2):
+        array = scale if k else loc
+        ndim = np.PyArray_NDIM(array) - (core_ndim * (2 if k else 1))
+        for d in range(job.ndim):
+            axis = d - (job.ndim - ndim)
+            job.stride[k][d] = 0
+            if axis >= 0 and np.PyArray_DIM(array, axis) != 1:
+                job.stride[k][d] = np.PyArray_STRIDE(array, axis) // np.PyArray_ITEMSIZE(array)
+            plan.full[k][d] = job.stride[k][d]
+    coalesce(&job, 2)
+    plan.n_loop = job.ndim
+    for d in range(job.ndim):
+        plan.loop[d] = job.shape[d]
+        plan.stride[0][d] = job.stride[0][d]
+        plan.stride[1][d] = job.stride[1][d]
+    return plan
+
+
+cdef inline void loops(Plan plan, core.fd_job *job, intptr_t n_sample) noexcept:
+    """The dims of a job over the items of so many samples; strides are 0 but for a contiguous operand 0."""
+    cdef int d, k
+    cdef intptr_t extent = plan.dim
+    job.dim = plan.dim
+    job.ndim = plan.n_loop + 1
+    job.shape[0] = n_sample
+    for d in range(plan.n_loop):
+        job.shape[d + 1] = plan.loop[d]
+    if plan.n_loop == 1 and plan.stride[0][0] == 0 and plan.stride[1][0] == 0:
+        job.ndim = 1
+        job.shape[0] = n_sample * plan.loop[0]
+    elif n_sample == 1:
+        job.ndim = plan.n_loop
+        for d in range(plan.n_loop):
+            job.shape[d] = plan.loop[d]
+    for k in range(1, core.FD_MAX_OPERAND):
+        for d in range(job.ndim):
+            job.stride[k][d] = 0
+    for d in range(job.ndim - 1, -1, -1):
+        job.stride[0][d] = extent
+        extent *= job.shape[d]
+
+
+cdef inline void operand(Plan plan, core.fd_job *job, int k, int which, void *data) noexcept:
+    """Makes operand k walk as loc (0) or scale (1) does."""
+    cdef int d, lead = job.ndim - plan.n_loop
+    job.operand[k] = data
+    for d in range(plan.n_loop):
+        job.stride[k][lead + d] = plan.stride[which][d]
+
+
+# ---- the small calls -----------------------------------------------------------------------
+
+
+cdef int leading(object shape, np.npy_intp *dims, intptr_t *total) except -2:
+    """Parse a sample shape, an int or a tuple of ints, into `dims`; their number, or -1 for any other."""
+    cdef Py_ssize_t ndim, i
+    cdef intptr_t entry
+    total[0] = 1
+    if PyTuple_CheckExact(shape):
+        ndim = PyTuple_GET_SIZE(shape)
+        if ndim > MAX_NDIM:
+            return -1
+        for i in range(ndim):
+            item = <object>PyTuple_GET_ITEM(shape, i)
+            if not PyLong_CheckExact(item) or not 0 <= item <= SMALL:
+                return -1
+            entry = item
+            dims[i] = entry
+            total[0] *= entry
+            if total[0] > SMALL:
+                return -1
+        return <int>ndim
+    if not PyLong_CheckExact(shape) or not 0 <= shape <= SMALL:
+        return -1
+    dims[0] = total[0] = shape
+    return 1
+
+
+cdef np.ndarray small_draw(Plan plan, object sample_shape, object rng):
+    """A draw, or None if it is none of the small ones."""
+    cdef np.npy_intp dims[2 * MAX_NDIM]
+    cdef core.fd_job job
+    cdef intptr_t n_sample, n_element
+    cdef int lead = leading(sample_shape, dims, &n_sample), d
+    cdef char scratch[SCRATCH]
+    cdef core.fd_verb verb
+    if lead < 0:
+        return None
+    n_element = n_sample * plan.size
+    if n_element > SMALL:
+        return None
+    cdef Noise noise = own_noise(rng)
+    if noise is None:
+        noise = _rng.as_noise(rng)
+    for d in range(plan.ndim):
+        dims[lead + d] = plan.shape[d]
+    cdef np.ndarray result = np.PyArray_SimpleNew(lead + plan.ndim, dims, plan.typenum)
+    if n_element == 0:
+        return result
+    cdef void *x = np.PyArray_DATA(result)
+    noise.lock()
+    noise.source.fill[<int>plan.dtype](noise.source.state, n_element, x)
+    noise.unlock()
+    loops(plan, &job, n_sample)
+    job.operand[0] = x
+    operand(plan, &job, 1, 0, np.PyArray_DATA(plan.loc))
+    operand(plan, &job, 2, 1, np.PyArray_DATA(plan.scale))
+    if not plan.vectors:
+        verb = core.FD_colorize_diag
+    elif plan.inverse:
+        verb = core.FD_solve_tril
+        job.operand[3] = scratch
+    else:
+        verb = core.FD_multiply_tril
+    lookup(verb, plan.dtype)(&job, 0, n_sample * plan.n_item)
+    return result
+
+
+cdef np.ndarray small_log_prob(Prepared d, Plan plan, object given, int event_ndim):
+    """Log densities, or None if they are none of the small ones."""
+    if type(given) is not np.ndarray:
+        return None
+    cdef np.ndarray value = given
+    cdef int ndim = np.PyArray_NDIM(value), lead = ndim - plan.ndim, k
+    if (np.PyArray_TYPE(value) != plan.typenum or lead < 0 or not np.PyArray_ISCARRAY_RO(value)
+            or np.PyArray_SIZE(value) > SMALL or plan.size == 0):
+        return None
+    for k in range(plan.ndim):
+        if np.PyArray_DIM(value, lead + k) != plan.shape[k]:
+            return None
+    cdef np.ndarray result = np.PyArray_SimpleNew(ndim - event_ndim, np.PyArray_DIMS(value), plan.typenum)
+    cdef intptr_t n_sample = np.PyArray_SIZE(value) // plan.size
+    if n_sample == 0:
+        return result
+    cdef bint done
+    if plan.vectors:
+        done = vectors_log_prob(d, plan, value, result, n_sample)
+    elif event_ndim == 0:
+        done = scalars_log_prob(plan, value, result, n_sample)
+    else:
+        done = events_log_prob(plan, value, result, n_sample, event_ndim)
+    return result if done else None
+
+
+cdef int vectors_log_prob(
+    Prepared d, Plan plan, np.ndarray value, np.ndarray result, intptr_t n_sample
+) except -1:
+    cdef core.fd_job job
+    cdef char scratch[SCRATCH]
+    cdef int k
+    if plan.constant is None:
+        plan.constant = d._log_prob_constant(d._dtype)
+    loops(plan, &job, n_sample)
+    job.operand[1] = np.PyArray_DATA(value)
+    for k in range(job.ndim):
+        job.stride[1][k] = job.stride[0][k]
+        job.stride[0][k] //= plan.dim
+    job.operand[0] = np.PyArray_DATA(result)
+    operand(plan, &job, 2, 0, np.PyArray_DATA(plan.loc))
+    operand(plan, &job, 3, 1, np.PyArray_DATA(plan.scale))
+    job.operand[4] = scratch
+    # Constants are as many as factors.
+    operand(plan, &job, 5, 1, np.PyArray_DATA(plan.constant))
+    for k in range(job.ndim):
+        job.stride[5][k] //= plan.dim * plan.dim
+    lookup(core.FD_mvn_log_prob_multiply if plan.inverse else core.FD_mvn_log_prob_solve, plan.dtype)(
+        &job, 0, n_sample * plan.n_item)
+    return True
+
+
+cdef bint scalars_log_prob(Plan plan, np.ndarray value, np.ndarray result, intptr_t n_sample) noexcept:
+    cdef core.fd_job job
+    cdef double log_scale[MAX_SCALES]
+    cdef intptr_t n_scale = np.PyArray_SIZE(plan.scale)
+    if n_scale > MAX_SCALES:
+        return False
+    logarithms(plan, log_scale, n_scale)
+    loops(plan, &job, n_sample)
+    job.operand[0] = np.PyArray_DATA(result)
+    job.operand[1] = np.PyArray_DATA(value)
+    for k in range(job.ndim):
+        job.stride[1][k] = job.stride[0][k]
+    operand(plan, &job, 2, 0, np.PyArray_DATA(plan.loc))
+    operand(plan, &job, 3, 1, np.PyArray_DATA(plan.scale))
+    operand(plan, &job, 4, 1, log_scale)
+    lookup(core.FD_normal_log_prob, plan.dtype)(&job, 0, n_sample * plan.n_item)
+    return True
+
+
+cdef bint events_log_prob(
+    Plan plan, np.ndarray value, np.ndarray result, intptr_t n_sample, int event_ndim
+) noexcept:
+    """Summed over the last `event_ndim` dims."""
+    cdef core.fd_job job
+    cdef double log_scale[MAX_SCALES]
+    cdef double constant[MAX_SCALES]
+    cdef intptr_t n_scale = np.PyArray_SIZE(plan.scale), n_batch = 1, n_event = 1, i
+    cdef int d, k, n_dim = plan.ndim - event_ndim
+    for d in range(plan.ndim):
+        if d < n_dim:
+            n_batch *= plan.shape[d]
+        else:
+            n_event *= plan.shape[d]
+    if n_scale > MAX_SCALES or n_batch > MAX_SCALES:
+        return False
+    logarithms(plan, log_scale, n_scale)
+    # One sample's dims, then with a first one for all of them.
+    job.dim = n_event
+    job.ndim = plan.ndim
+    for d in range(plan.ndim):
+        job.shape[d] = plan.shape[d]
+        job.stride[1][d] = plan.full[1][d]
+        for k in range(2, core.FD_MAX_OPERAND):
+            job.stride[k][d] = 0
+    batch_strides(&job, 0, 0, n_dim, 1)
+    job.operand[0] = constant
+    job.operand[1] = log_scale
+    for i in range(n_batch):
+        constant[i] = 0             # in bits, of two floats as well
+    lookup(core.FD_sum_events, plan.dtype)(&job, 0, plan.n_item)
+    if plan.dtype == core.FD_F32:
+        for i in range(n_batch):
+            (<float *>constant)[i] += <float>(n_event * HALF_LOG_2PI)
+    else:
+        for i in range(n_batch):
+            constant[i] += n_event * HALF_LOG_2PI
+
+    job.ndim = plan.ndim + 1
+    job.shape[0] = n_sample
+    for k in range(core.FD_MAX_OPERAND):
+        job.stride[k][0] = 0
+    for d in range(plan.ndim):
+        job.shape[d + 1] = plan.shape[d]
+        job.stride[2][d + 1] = plan.full[0][d]
+        job.stride[3][d + 1] = plan.full[1][d]
+        job.stride[5][d + 1] = 0
+    batch_strides(&job, 0, 0, n_dim + 1, 1)
+    batch_strides(&job, 1, 0, plan.ndim + 1, 1)
+    batch_strides(&job, 4, 1, n_dim + 1, 1)
+    job.operand[0] = np.PyArray_DATA(result)
+    job.operand[1] = np.PyArray_DATA(value)
+    job.operand[2] = np.PyArray_DATA(plan.loc)
+    job.operand[3] = np.PyArray_DATA(plan.scale)
+    job.operand[4] = constant
+    coalesce(&job, 5)
+    lookup(core.FD_normal_log_prob_events, plan.dtype)(&job, 0, n_sample * plan.n_item)
+    return True
+
+
+cdef inline void batch_strides(core.fd_job *job, int k, int begin, int end, intptr_t extent) noexcept:
+    """Operand k is contiguous along dims begin to end, and repeated along the others."""
+    cdef int d
+    for d in range(job.ndim - 1, -1, -1):
+        job.stride[k][d] = extent if begin <= d < end else 0
+        if begin <= d < end:
+            extent *= job.shape[d]
+
+
+cdef inline void logarithms(Plan plan, void *log_scale, intptr_t n) noexcept:
+    """Of the scales as they lie in memory."""
+    cdef core.fd_job job
+    cdef int k
+    job.ndim = 1
+    job.dim = 1
+    job.shape[0] = n
+    for k in range(core.FD_MAX_OPERAND):
+        job.stride[k][0] = 1
+    job.operand[0] = log_scale
+    job.operand[1] = np.PyArray_DATA(plan.scale)
+    lookup(core.FD_log, plan.dtype)(&job, 0, n)
+
+
+# ---- constructors ----------------------------------------------------------------------------
+
+
+cdef bint fits(object array, int typenum) noexcept:
+    """Whether it is an array that kernels can take as it is, and a small one."""
+    return (type(array) is np.ndarray and np.PyArray_TYPE(array) == typenum
+            and np.PyArray_ISCARRAY_RO(array) and np.PyArray_SIZE(array) <= SMALL)
+
+
+cdef bint passes(
+    core.fd_verb check, np.ndarray array, core.fd_dtype dtype, intptr_t dim, intptr_t n
+) noexcept:
+    """Whether all n items of an array pass a check."""
+    cdef core.fd_job job
+    cdef intptr_t found = -1
+    job.ndim = 1
+    job.dim = dim
+    job.shape[0] = n
+    job.operand[0] = np.PyArray_DATA(array)
+    job.operand[1] = &found
+    lookup(check, dtype)(&job, 0, n)
+    return found < 0
+
+
+cdef object shape_of(np.ndarray array, int ndim):
+    """The first `ndim` dims as a tuple."""
+    cdef int d
+    return tuple([np.PyArray_DIM(array, d) for d in range(ndim)])
+
+
+def take_normal(Prepared self, loc, scale, validate_args):
+    """Sets up a Normal whose arguments are small arrays that fit and are right; whether they are."""
+    cdef core.fd_dtype dtype
+    cdef int d, ndim
+    if type(loc) is not np.ndarray:
+        return False
+    cdef int typenum = np.PyArray_TYPE(loc)
+    if typenum != np.NPY_FLOAT64 and typenum != np.NPY_FLOAT32:
+        return False
+    if not fits(loc, typenum) or not fits(scale, typenum):
+        return False
+    ndim = np.PyArray_NDIM(loc)
+    if np.PyArray_NDIM(scale) != ndim:
+        return False
+    for d in range(ndim):
+        if np.PyArray_DIM(loc, d) != np.PyArray_DIM(scale, d):
+            return False
+    dtype = core.FD_F32 if typenum == np.NPY_FLOAT32 else core.FD_F64
+    self._validate_args = validate_args is None or bool(validate_args)
+    if self._validate_args and not (
+            passes(core.FD_check_finite, loc, dtype, 1, np.PyArray_SIZE(loc))
+            and passes(core.FD_check_positive, scale, dtype, 1, np.PyArray_SIZE(scale))):
+        return False
+    self._arrays = {"loc": loc, "scale": scale}
+    self._batch_shape = shape_of(loc, ndim)
+    self._event_shape = ()
+    self._dtype = FLOAT32 if typenum == np.NPY_FLOAT32 else FLOAT64
+    return True
+
+
+def take_mvn(Prepared self, loc, str name, matrix, validate_args):
+    """Sets up a MultivariateNormal whose arguments are such; whether they are."""
+    cdef core.fd_dtype dtype
+    cdef core.fd_job job
+    cdef int d, ndim, n_batch_dim
+    cdef intptr_t dim, n_matrix, found = -1, asymmetric = -1
+    cdef char memory[MATRICES]
+    cdef np.ndarray given, factor
+    if type(loc) is not np.ndarray:
+        return False
+    cdef int typenum = np.PyArray_TYPE(loc)
+    if typenum != np.NPY_FLOAT64 and typenum != np.NPY_FLOAT32:
+        return False
+    if not fits(loc, typenum) or not fits(matrix, typenum):
+        return False
+    ndim = np.PyArray_NDIM(loc)
+    n_batch_dim = np.PyArray_NDIM(matrix) - 2
+    if ndim < 1 or n_batch_dim < 0 or (n_batch_dim != ndim - 1 and n_batch_dim != 0):
+        return False
+    dim = np.PyArray_DIM(loc, ndim - 1)
+    if not (0 < dim <= MAX_EVENT and np.PyArray_DIM(matrix, n_batch_dim) == dim
+            and np.PyArray_DIM(matrix, n_batch_dim + 1) == dim):
+        return False
+    for d in range(n_batch_dim):
+        if np.PyArray_DIM(loc, d) != np.PyArray_DIM(matrix, d):
+            return False
+    dtype = core.FD_F32 if typenum == np.NPY_FLOAT32 else core.FD_F64
+    n_matrix = np.PyArray_SIZE(matrix) // (dim * dim)
+    self._validate_args = validate_args is None or bool(validate_args)
+    if self._validate_args and not passes(core.FD_check_finite, loc, dtype, 1, np.PyArray_SIZE(loc)):
+        return False
+
+    given = np.PyArray_NewCopy(matrix, np.NPY_CORDER)
+    factor = np.PyArray_SimpleNew(n_batch_dim + 2, np.PyArray_DIMS(matrix), typenum)
+    job.ndim = 1
+    job.dim = dim
+    job.shape[0] = n_matrix
+    for d in range(core.FD_MAX_OPERAND):
+        job.stride[d][0] = dim * dim if d < 2 else 0
+    job.operand[0] = np.PyArray_DATA(factor)
+    job.operand[1] = np.PyArray_DATA(given)
+    if name == "scale_tril":
+        if self._validate_args and not passes(core.FD_check_tril, given, dtype, dim, n_matrix):
+            return False
+        lookup(core.FD_pack_tril, dtype)(&job, 0, n_matrix)
+        self._arrays = {"loc": loc, "_factor": factor}
+    else:
+        job.operand[2] = &found
+        job.operand[3] = <void *>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
+        job.operand[4] = &asymmetric if self._validate_args else NULL
+        lookup(core.FD_cholesky if name == "covariance_matrix" else core.FD_reverse_cholesky, dtype)(
+            &job, 0, n_matrix)
+        if found >= 0 or asymmetric >= 0:
+            return False
+        self._arrays = {"loc": loc, name: given, "_factor": factor}
+    self._batch_shape = shape_of(loc, ndim - 1)
+    self._event_shape = (dim,)
+    self._dtype = FLOAT32 if typenum == np.NPY_FLOAT32 else FLOAT64
+    return True
+
+
+# ---- the class ---------------------------------------------------------------------------------
+
+
+def plan(
+    tuple shape, np.ndarray loc not None, np.ndarray scale not None, *, bint vectors, bint inverse=False
+):
+    """A plan for samples of `shape` of packed `loc` and `scale`, or factor where events are `vectors`."""
+    return make_plan(shape, loc, scale, vectors, inverse)
+
+
+cdef class Prepared:
+    """What a distribution keeps, and its small calls.
+
+    A subclass has `_make_plan`, `_sample` and `_log_prob_of`.
+    """
+
+    cdef public dict _arrays
+    cdef public tuple _batch_shape, _event_shape
+    cdef public object _dtype
+    cdef public bint _validate_args
+    cdef Plan small
+    cdef bint planned
+
+    cdef Plan plan(self):
+        if not self.planned:
+            self.small = self._make_plan()
+            self.planned = True
+        return self.small
+
+    def sample(self, sample_shape=(), *, rng=None, out=None, workers=None):
+        """Draw samples.
+
+        Parameters
+        ----------
+        sample_shape : int or iterable of int
+            Leading dims of the result.
+        rng : None, int, SeedSequence, BitGenerator or Generator
+            Where the noise comes from. A seed starts a new stream of BlockSFC64; a generator
+            moves on; None uses this thread's own generator, seeded from the operating system.
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return. It may overlap a
+            parameter.
+        workers : int, optional
+            How many threads may share a large draw, -1 for all CPUs; see `set_workers`. It leaves
+            the bits alone. Generators other than BlockSFC64 are sequential and use one.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``sample_shape + batch_shape + event_shape``, of the distribution's dtype.
+
+        Raises
+        ------
+        TypeError
+            For an unusable `rng`, a shape entry that is no integer, an `out` of another dtype.
+        ValueError
+            For a negative shape entry, or an `out` of another shape or read-only. `out` is
+            untouched and the generator has not moved.
+        """
+        cdef Plan plan
+        if out is None and workers is None:
+            plan = self.plan()
+            if plan is not None:
+                result = small_draw(plan, sample_shape, rng)
+                if result is not None:
+                    return result
+        return self._sample(sample_shape, rng, out, workers)
+
+    def rsample(self, sample_shape=(), *, rng=None, out=None, workers=None):
+        """Draw reparameterised samples: the same draw as `sample`'s, bit for bit, under the same rng.
+
+        See `sample` for parameters, result and errors.
+
+        Raises
+        ------
+        NotImplementedError
+            If `has_rsample` is False.
+        """
+        cdef Plan plan
+        if out is None and workers is None:
+            plan = self.plan()
+            if plan is not None:
+                result = small_draw(plan, sample_shape, rng)
+                if result is not None:
+                    return result
+        if not self.has_rsample:
+            raise NotImplementedError(f"{type(self).__name__} has no reparameterised draws")
+        return self._sample(sample_shape, rng, out, workers)
+
+    def log_prob(self, value, *, out=None):
+        """Logarithm of the probability density at `value`.
+
+        Parameters
+        ----------
+        value : array_like
+            Its last dims must be `event_shape` exactly; those before broadcast with `batch_shape`.
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return. It may overlap
+            `value` or a parameter.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape: the dims of `value` before the event, broadcast with `batch_shape`; float64 if
+            `value` is (a Python number counts as the distribution's own dtype). NaN where
+            `value` has a NaN, otherwise -inf where it has an infinity.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a `value` of unsuitable dtype or shape, or an unsuitable `out`.
+        """
+        cdef Plan plan
+        if out is None:
+            plan = self.plan()
+            if plan is not None:
+                result = small_log_prob(self, plan, value, <int>PyTuple_GET_SIZE(self._event_shape))
+                if result is not None:
+                    return result
+        return self._log_prob_of(value, out)

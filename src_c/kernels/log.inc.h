@@ -1,0 +1,64 @@
+/* kernels/log.inc.h - natural logarithms of scales and pivots, the same bits on every ISA.
+ *
+ * x = 2^k m with m in [sqrt(1/2), sqrt(2)), and log(m) = log(1 + f) = f - (f^2/2 - s (f^2/2 + R(s^2))), where
+ * s = f / (2 + f); R is FreeBSD's e_log.c (Sun Microsystems, 1993), whose error is below 1 ulp.
+ * Computed in double whatever the dtype: a float32 logarithm is the float64 one, rounded. */
+
+/* Included once an ISA, before the dtypes. */
+FD_INLINE f64v FD_STREAM(log)(f64v x)
+{
+    static const double lg[] = {1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
+                                2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
+                                6.666666666666735130e-01};
+    const f64v ln2_high = f64v_set1(6.93147180369123816490e-01), ln2_low = f64v_set1(1.90821492927058770002e-10);
+    const f64v zero = f64v_set1(0), one = f64v_set1(1), infinity = f64v_set1((double)INFINITY);
+    /* Subnormal numbers times 2^54 are normal. */
+    const unsigned tiny = f64v_below(x, f64v_set1(0x1p-1022));
+    const u64v bits = u64v_bits(f64v_select(tiny, f64v_mul(x, f64v_set1(0x1p54)), x));
+
+    /* Beyond sqrt(1/2) the exponent is one higher; mantissa and exponent are then taken apart. */
+    const u64v root_half = u64v_set1(0x3fe6a09e667f3bcd);
+    const u64v shifted = u64v_add(bits, u64v_set1(0x3ff0000000000000 - 0x3fe6a09e667f3bcd));
+    const u64v biased = u64v_or(u64v_srl(shifted, 52), u64v_set1(0x4330000000000000)); /* 2^52 + 1023 + k */
+    const f64v bias = f64v_select(tiny, f64v_set1(0x1p52 + 1023 + 54), f64v_set1(0x1p52 + 1023));
+    const f64v k = f64v_sub(f64v_from_bits(biased), bias);
+    const f64v m = f64v_from_bits(u64v_add(u64v_and(shifted, u64v_set1(0x000fffffffffffff)), root_half));
+
+    const f64v f = f64v_sub(m, one), s = f64v_div(f, f64v_add(f64v_set1(2), f)), s2 = f64v_mul(s, s);
+    f64v r = f64v_set1(lg[0]);
+    for (size_t i = 1; i < sizeof lg / sizeof *lg; i++)
+        r = f64v_add(f64v_mul(r, s2), f64v_set1(lg[i]));
+    r = f64v_mul(r, s2);
+    const f64v half_square = f64v_mul(f64v_mul(f64v_set1(0.5), f), f);
+    const f64v low = f64v_add(f64v_mul(s, f64v_add(half_square, r)), f64v_mul(k, ln2_low));
+    const f64v y = f64v_sub(f64v_mul(k, ln2_high), f64v_sub(f64v_sub(half_square, low), f));
+
+    /* NaN for NaN and below zero, infinity for itself, -infinity for zero. */
+    const unsigned positive = f64v_below(zero, x), finite = f64v_below(x, infinity);
+    const unsigned negative = f64v_below(x, zero);
+    const f64v beyond = f64v_select(positive, infinity, f64v_set1((double)NAN));
+    const f64v end = f64v_select(finite & ~negative, f64v_sub(zero, infinity), beyond);
+    return f64v_select(positive & finite, y, end);
+}
+
+static void FD_STREAM(log_f64)(intptr_t n, double *out, const double *x)
+{
+    intptr_t i = 0;
+    for (; i + f64v_lanes <= n; i += f64v_lanes)
+        f64v_store(out + i, FD_STREAM(log)(f64v_load(x + i)));
+    if (i < n)
+        f64v_store_first(out + i, FD_STREAM(log)(f64v_load_first(x + i, n - i)), n - i);
+}
+
+static void FD_STREAM(log_f32)(intptr_t n, float *out, const float *x)
+{
+    for (intptr_t i = 0; i < n; i += f64v_lanes) {
+        const intptr_t m = fd_min(n - i, f64v_lanes);
+        double wide[f64v_lanes] = {0};
+        for (intptr_t j = 0; j < m; j++)
+            wide[j] = x[i + j];
+        f64v_store(wide, FD_STREAM(log)(f64v_load(wide)));
+        for (intptr_t j = 0; j < m; j++)
+            out[i + j] = (float)wide[j];
+    }
+}
