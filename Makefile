@@ -31,7 +31,7 @@ demo: .venv/package.stamp ## batched samples of the iris data, explained and dra
 test: .venv/package.stamp .venv/test.stamp ## unit tests
 	$(BIN)/python -m pytest $(ARGS)
 
-test-c: ## every kernel on every instruction set against scalar, in C: gcc, clang, sanitizers, NEON
+test-c: ## every kernel on every instruction set against scalar, and threads, in C: gcc, clang, sanitizers, NEON
 	tests/c/run $(ARGS)
 
 test-peers: .venv/package.stamp .venv/test.stamp .venv/peers.stamp ## comparisons with torch and scipy

@@ -16,7 +16,7 @@ from setuptools.command.build_ext import build_ext
 CFLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
 # Cython's output and Python's headers are not ours to clean: they trip these, and only these.
 CYTHON_CFLAGS = ["-Wno-unused-function", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
-CORE_CFLAGS = ["-Wpedantic"]
+CORE_CFLAGS = ["-Wpedantic", "-pthread"]
 
 # ISA rows by machine: the flags of the row's own file. Never -march=native: the choice is made at run time.
 X86_64 = {
@@ -29,7 +29,7 @@ ISA_CFLAGS = {"x86_64": X86_64, "amd64": X86_64, "aarch64": AARCH64, "arm64": AA
 )
 
 # NumPy's library exports its functions; the extension must not.
-LINK = {"linux": ["-Wl,--exclude-libs,ALL"], "darwin": ["-Wl,-exported_symbol,_PyInit_*"]}
+LINK = {"linux": ["-Wl,--exclude-libs,ALL", "-pthread"], "darwin": ["-Wl,-exported_symbol,_PyInit_*"]}
 
 
 def files(*patterns: str) -> list[str]:

@@ -6,8 +6,6 @@
  * once and not for each sample. */
 #include "fastdist.h"
 
-#include <stdatomic.h>
-
 #include "run.h"
 
 enum { TILE = 4096, MANY_SAMPLES = 32, MANY_TILES = 16, MANY_PAIRS = 32 };
@@ -34,6 +32,16 @@ void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, void *sc
     }
 }
 
+static intptr_t rows_of_tile(intptr_t dim) { return TILE / dim > 0 ? TILE / dim : 1; }
+
+/* Whole samples are worth more than a small tile: up to MANY_SAMPLES of them may leave L1 for L2. */
+static intptr_t samples_of_tile(intptr_t n_batch, intptr_t dim)
+{
+    const intptr_t n = rows_of_tile(dim) / n_batch;
+    const int many = n < MANY_SAMPLES && n_batch * dim * MANY_SAMPLES <= MANY_TILES * TILE;
+    return many ? MANY_SAMPLES : n;
+}
+
 /* The batch dims within a dim of samples, whose number is still to be said. */
 static fd_job with_samples(const fd_job *batch, intptr_t sample_stride)
 {
@@ -53,11 +61,7 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
 {
     const intptr_t n_batch = drawing->n_batch, dim = drawing->job.dim;
     const intptr_t size = itemsize[drawing->dtype];
-    const intptr_t tile_rows = TILE / dim > 0 ? TILE / dim : 1;
-    /* Whole samples are worth more than a small tile: up to MANY_SAMPLES of them may leave L1 for L2. */
-    intptr_t tile_samples = tile_rows / n_batch;
-    if (tile_samples < MANY_SAMPLES && n_batch * dim * MANY_SAMPLES <= MANY_TILES * TILE)
-        tile_samples = MANY_SAMPLES;
+    const intptr_t tile_rows = rows_of_tile(dim), tile_samples = samples_of_tile(n_batch, dim);
 
     /* A batch item's events together, so that its factor is read once; but pairs are coloured
      * several to a vector where they lie side by side. */
@@ -89,7 +93,12 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
     }
 }
 
-intptr_t fd_claim(fd_claims *claims, intptr_t n)
+intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n)
 {
-    return atomic_fetch_add_explicit(&claims->next, n, memory_order_relaxed);
+    if (draw != fd_draw_events)
+        return n;
+    const intptr_t n_batch = drawing->n_batch, dim = drawing->job.dim;
+    const intptr_t n_sample = samples_of_tile(n_batch, dim);
+    const intptr_t tile = n_sample > 1 ? n_sample * n_batch : rows_of_tile(dim);
+    return (n + tile * dim - 1) / (tile * dim) * tile;
 }

@@ -1,4 +1,4 @@
-/* fastdist.h - the only header that Cython sees: everything the C core offers.
+/* fastdist.h - what the C core offers; with stream.h and share.h, all that Cython sees of it.
  *
  *   fd_job      what to do: loop dims, operands, strides
  *   fd_kernel   how to do it: one function per verb, dtype and ISA, found by fd_lookup()
@@ -106,13 +106,8 @@ typedef void fd_draw(const fd_drawing *drawing, const fd_noise *noise, void *scr
                      intptr_t end);
 fd_draw fd_draw_noise, fd_draw_elements, fd_draw_events;
 
-/* Rows of a draw that workers share: each claims the next n that nobody has yet, and gets the
- * first of them. */
-typedef struct fd_claims {
-    _Atomic intptr_t next;
-} fd_claims;
-
-intptr_t fd_claim(fd_claims *claims, intptr_t n);
+/* How many rows to draw at a time in order to cut no tile: n elements or, by whole tiles, some more. */
+intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n);
 
 /* NumPy's own ziggurat over a numpy.random bit generator (its bitgen_t). */
 void fd_noise_from_numpy(fd_noise *noise, void *bitgen);

@@ -41,6 +41,12 @@ void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry)
     stream->has_half = 0;
 }
 
+void fd_stream_seek_ahead(fd_stream *reader, const fd_stream *stream, intptr_t n)
+{
+    const uint64_t position = stream->normal_position + (uint64_t)n;
+    fd_stream_seek_normal(reader, position % FD_POSITIONS, stream->normal_carry + position / FD_POSITIONS);
+}
+
 static void move(uint64_t *position, uint64_t *carry, intptr_t *made, intptr_t n)
 {
     *position += (uint64_t)n;

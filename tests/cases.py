@@ -1,4 +1,9 @@
-"""What the tests share: parameters, array layouts, comparisons."""
+"""What the tests share: parameters, array layouts, comparisons, fresh processes and threads."""
+
+import os
+import subprocess
+import sys
+import threading
 
 import numpy as np
 from numpy.testing import assert_array_equal
@@ -102,3 +107,29 @@ LAYOUTS = {
     "unaligned": _unaligned,
     "subclass": lambda a: a.copy().view(type("Sub", (np.ndarray,), {})),
 }
+
+
+def run(script, **env):
+    """What a fresh Python prints."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **env}
+    command = [sys.executable, "-c", "import fastdist as fd, numpy as np\n" + script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def in_threads(*tasks):
+    errors = []
+
+    def guarded(task):
+        try:
+            task()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(task,)) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not errors, errors

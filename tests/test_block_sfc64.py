@@ -6,14 +6,12 @@ import hashlib
 import json
 import os
 import pickle
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 import reference
-from cases import assert_same_bits
+from cases import assert_same_bits, in_threads, run
 from known_answers import FILE, of_seed
 from numpy.random import Generator, SeedSequence
 
@@ -57,32 +55,6 @@ def plain(b):
     """The state as something to compare."""
     state = b.state
     return {**state, "state": {**state["state"], "key": key_of(b)}}
-
-
-def run(script, **env):
-    """What a fresh Python prints."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **env}
-    command = [sys.executable, "-c", "import fastdist as fd, numpy as np\n" + script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def in_threads(*tasks):
-    errors = []
-
-    def guarded(task):
-        try:
-            task()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(task,)) for task in tasks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert not errors
 
 
 # ---- the stream ------------------------------------------------------------------------------
@@ -842,40 +814,6 @@ def test_set_workers():
         assert seen == [1]
     assert parse_workers(None) == 1
     assert_same_bits(x, fd.standard_normal(SHARED, rng=1))
-
-
-def test_small_draws_do_not_touch_the_pool():
-    script = """
-import threading
-with fd.set_workers(4):
-    for n in (0, 3, 1000, 20_000):
-        fd.standard_normal(n, rng=1)
-print(threading.active_count())
-fd.standard_normal(1_000_000, rng=1, workers=2)
-print(threading.active_count() > 1)
-"""
-    assert run(script).split() == ["1", "True"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_the_pool_after_a_fork():
-    """A child has none of its parent's threads, and makes its own."""
-    script = """
-import os, sys, warnings
-warnings.simplefilter("ignore", DeprecationWarning)   # of forking with threads, which is the point here
-wanted = fd.standard_normal(1_000_000, rng=1)
-assert (fd.standard_normal(1_000_000, rng=1, workers=2) == wanted).all()
-codes = []
-for workers in (2, 3):
-    pid = os.fork()
-    if pid == 0:
-        same = (fd.standard_normal(1_000_000, rng=1, workers=workers) == wanted).all()
-        os._exit(0 if same else 5)
-    codes.append(os.waitpid(pid, 0)[1])
-assert (fd.standard_normal(1_000_000, rng=1, workers=2) == wanted).all()
-print(codes)
-"""
-    assert run(script) == "[0, 0]\n"
 
 
 # ---- threads, forks and nobody's generator -----------------------------------------------------

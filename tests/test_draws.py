@@ -1,6 +1,5 @@
 """Draws: NumPy's own normals, coloured; where they come from and where they leave the generator."""
 
-import math
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import pytest
 from cases import DTYPES, KINDS, MATRICES, assert_same_bits, one_of_each, random_mvn, random_normal, state_of
 
 import fastdist as fd
-from fastdist._kernels import _workers
 from fastdist.random import as_noise
 
 BIT_GENERATORS = (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64)
@@ -228,31 +226,3 @@ except KeyboardInterrupt:
     command = [sys.executable, "-c", script]
     run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=env)
     assert run.stdout == "interrupted True\n"
-
-
-@pytest.mark.parametrize(
-    "d",
-    [
-        fd.Normal(np.zeros(1000), 1.0),
-        fd.MultivariateNormal(np.zeros(2), np.eye(2)),
-        fd.MultivariateNormal(np.zeros((3, 200)), np.eye(200)),
-    ],
-    ids=repr,
-)
-def test_large_draws_are_shared_out(d, monkeypatch):
-    """As evenly as whole blocks allow, whatever the event size; NumPy's generators stay in one piece."""
-    shares = []
-    real = _workers.run
-
-    def run(tasks, on_error):
-        shares.append(len(tasks))
-        real(tasks, on_error)
-
-    monkeypatch.setattr(_workers, "run", run)
-    shape = (10**6 // math.prod(d.batch_shape + d.event_shape),)
-    x = d.sample(shape, rng=0, workers=4)
-    assert shares == [4]
-    assert_same_bits(x, d.sample(shape, rng=0))
-    d.sample(shape, rng=np.random.default_rng(0), workers=4)
-    d.sample((), rng=0, workers=4)
-    assert shares == [4]

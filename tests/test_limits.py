@@ -1,13 +1,11 @@
-"""What lies at the edges: sizes no memory bounds, triangles nobody reads, threads that can't be had."""
+"""What lies at the edges: sizes no memory bounds, triangles nobody reads."""
 
-import concurrent.futures
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from cases import assert_same_bits
 
 import fastdist as fd
 
@@ -44,20 +42,6 @@ def test_repr_of_what_no_array_could_hold():
     assert repr(fd.Normal(0.0, 2.0).expand((2**40, 2**40))).count("(1099511627776, 1099511627776)") == 2
     mvn = fd.MultivariateNormal(np.zeros(2), scale_tril=np.eye(2)).expand((1,) * 63)
     assert repr(mvn).startswith("MultivariateNormal(loc: (1, 1,")
-
-
-def test_a_draw_without_threads_is_made_here(monkeypatch):
-    """At interpreter shutdown, or past the system's limit, submitting raises."""
-
-    def submit(self, task):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", submit)
-    b = fd.BlockSFC64(3)
-    x = fd.standard_normal(10**6, rng=b, workers=4)
-    monkeypatch.undo()
-    assert_same_bits(x, fd.standard_normal(10**6, rng=3))
-    assert b.state["state"]["normal_position"] == 10**6
 
 
 def test_a_bit_generator_started_anew_under_a_generator():

@@ -1,4 +1,4 @@
-"""The thread pool that large draws are shared out to, and the default number of workers.
+"""How many workers large draws are shared out to.
 
 As in scipy.fft: 1 unless asked for more, by `workers=` or within ``with set_workers(n):``.
 """
@@ -8,14 +8,9 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, SupportsIndex
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-Task = Callable[[], object]
+from typing import SupportsIndex
 
 
 class _Default(threading.local):
@@ -89,67 +84,3 @@ def set_workers(workers: SupportsIndex) -> Iterator[None]:
         yield
     finally:
         _default.workers = before
-
-
-# ---- the pool --------------------------------------------------------------------------------
-
-_lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
-
-
-def _forget_after_fork() -> None:
-    """A child has none of its parent's threads, and perhaps a lock that nobody will release."""
-    global _lock, _pool, _pool_size
-    _lock, _pool, _pool_size = threading.Lock(), None, 0
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
-
-
-def _executor(size: int) -> ThreadPoolExecutor:
-    """A pool of `size` threads or more; one that is too small ends by itself when nobody uses it."""
-    global _pool, _pool_size
-    with _lock:
-        if _pool is None or _pool_size < size:
-            from concurrent.futures import ThreadPoolExecutor
-
-            _pool, _pool_size = ThreadPoolExecutor(size, thread_name_prefix="fastdist"), size
-        return _pool
-
-
-def run(tasks: Sequence[Task], on_error: Task) -> None:
-    """Do all tasks, the first in this thread and the others in the pool.
-
-    If one of them raises, `on_error` is called (to hurry up the others) and waited for them. Tasks
-    keep what they work on alive themselves, should even the waiting be interrupted.
-    """
-    futures: list[Future[Any]] = []
-    own = [tasks[0]]
-    try:
-        if len(tasks) > 1:
-            pool = _executor(len(tasks) - 1)
-            for task in tasks[1:]:
-                try:
-                    futures.append(pool.submit(task))
-                except RuntimeError:  # no more threads: the interpreter is shutting down, or a limit
-                    own.append(task)
-        for task in own:
-            task()
-        for future in futures:
-            future.result()
-    except BaseException:
-        on_error()
-        _wait(futures)
-        raise
-
-
-def _wait(futures: list[Future[Any]]) -> None:
-    """Wait for all, as well as another Ctrl-C lets: the caller's `out` should be at rest."""
-    for future in futures:
-        while not (future.cancel() or future.done()):
-            try:
-                future.exception()
-            except BaseException:
-                continue

@@ -26,8 +26,6 @@ from libc.stdint cimport INTPTR_MAX, intptr_t, uintptr_t
 
 from fastdist._kernels cimport core
 
-from fastdist._kernels import _workers
-
 
 # ---- instruction set ---------------------------------------------------------------------
 
@@ -200,13 +198,12 @@ cdef class Scratch:
 
 # In rough nanoseconds of one core: below KEEP_GIL releasing the GIL (50 ns) is not worth it;
 # signals are looked at every PIECE, well within the tenth of a second that Ctrl-C may take; less
-# than a SHARE is not worth waking a worker for (some 20 us). A NORMAL costs NumPy's ziggurat 10,
-# the package's own 1 to 2.
+# than a SHARE is not worth another worker. A NORMAL costs NumPy's ziggurat 10, the package's own
+# 1 to 2.
 cdef enum:
     KEEP_GIL = 4000
     PIECE = 10_000_000
     SHARE = 200_000
-    MAX_WORKERS = 256
     NORMAL = 4
 
 # Elements that are worked on at a time, half an L2 cache of them; events that share a factor are
@@ -392,122 +389,60 @@ cdef Noise stream_noise():
     return noise
 
 
-cdef class _Draw:
-    """A draw under way. Workers keep it, and with it all the memory they use, alive."""
-
-    cdef core.fd_drawing drawing
-    cdef core.fd_draw *fill
-    cdef core.fd_claims claims          # rows are claimed piece by piece, by who has time
-    cdef intptr_t n_row, piece, cost
-    cdef core.fd_stream *readers
-    cdef Scratch scratch                # for each worker its part
-    cdef object operands
-    cdef int stop                       # the rest is not wanted any more
-
-    def __dealloc__(self):
-        PyMem_Free(self.readers)
-
-    def stop_all(self):
-        self.stop = 1
-
-
-cdef class _Worker:
-    """Does pieces of a draw without the GIL, with the noise or a reader of its stream."""
-
-    cdef _Draw whole
-    cdef core.fd_noise source
-    cdef void *scratch
-    cdef core.fd_stream *reader         # NULL for a worker alone, which goes on where the noise is
-    cdef core.fd_stream *start_of       # of the readers: stands where the draw begins
-
-    def __call__(self):
-        cdef _Draw whole = self.whole
-        cdef intptr_t begin = 0, end, _turn, turns = max(PIECE // (whole.piece * whole.cost), 1)
-        while begin < whole.n_row and not whole.stop:
-            with nogil:
-                for _turn in range(turns):
-                    begin = core.fd_claim(&whole.claims, whole.piece)
-                    if begin >= whole.n_row:
-                        break
-                    end = min(begin + whole.piece, whole.n_row)
-                    if self.reader is not NULL:
-                        seek_ahead(self.reader, self.start_of, begin * whole.drawing.job.dim)
-                    whole.fill(&whole.drawing, &self.source, self.scratch, begin, end)
-            PyErr_CheckSignals()
-
-
 cdef int draw(
-    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers,
-    object operands,
+    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers
 ) except -1:
     """All rows of a draw, each costing about `cost` ns, the noise's lock held throughout."""
-    cdef _Draw whole
-    cdef _Worker alone
-    cdef intptr_t scratch_size = core.FD_SCRATCH_BYTES * drawing.job.dim
-    cdef Scratch scratch = Scratch(scratch_size)
+    cdef intptr_t begin = 0, end, piece = max(PIECE // cost, 1)
+    cdef Scratch scratch
+    if noise.stream is NULL:
+        workers = 1
+    workers = <int>max(min(workers, n_row * cost // SHARE, core.FD_MAX_WORKER), 1)
+    scratch = Scratch(workers * core.FD_SCRATCH_BYTES * drawing.job.dim)
     noise.lock()
     try:
         if n_row * cost < KEEP_GIL:
             fill(drawing, &noise.source, scratch.memory, 0, n_row)
-            return 0
-        whole = _Draw.__new__(_Draw)
-        whole.drawing = drawing[0]
-        whole.fill = fill
-        whole.operands = operands
-        whole.n_row = n_row
-        whole.cost = cost
-        if workers > 1 and noise.stream is not NULL and n_row * cost > 2 * SHARE:
-            draw_shared(noise, whole, min(workers, MAX_WORKERS))
+        elif workers > 1:
+            draw_shared(noise, drawing, fill, scratch, n_row, piece, workers)
         else:
-            whole.piece = max(PIECE // cost, 1)
-            alone = _Worker.__new__(_Worker)
-            alone.whole = whole
-            alone.source = noise.source
-            alone.scratch = scratch.memory
-            alone()
+            while begin < n_row:
+                end = min(begin + piece, n_row)
+                with nogil:
+                    fill(drawing, &noise.source, scratch.memory, begin, end)
+                begin = end
+                PyErr_CheckSignals()
     finally:
         noise.unlock()
     return 0
 
 
-cdef int draw_shared(Noise noise, _Draw whole, int workers) except -1:
-    """By several threads, each with a reader of the stream of its own."""
-    cdef core.fd_stream *stream = noise.stream
-    cdef intptr_t dim = whole.drawing.job.dim
-    cdef _Worker worker
-    cdef list tasks = []
-    cdef int i
-    whole.piece = max(SHARE // whole.cost, 1)
-    if dim == 1:
-        # Whole blocks, so that none is begun twice.
-        whole.piece = (whole.piece + core.FD_BLOCK - 1) // core.FD_BLOCK * core.FD_BLOCK
-    workers = min(workers, (whole.n_row + whole.piece - 1) // whole.piece)
-    whole.readers = <core.fd_stream *>PyMem_Malloc((workers + 1) * sizeof(core.fd_stream))
-    if whole.readers is NULL:
-        raise MemoryError
-    for i in range(workers + 1):
-        core.fd_stream_functions.start(&whole.readers[i], stream.key)
-        seek_ahead(&whole.readers[i], stream, 0)
-    whole.scratch = Scratch(workers * core.FD_SCRATCH_BYTES * dim)
-    for i in range(workers):
-        worker = _Worker.__new__(_Worker)
-        worker.whole = whole
-        worker.scratch = <char *>whole.scratch.memory + i * core.FD_SCRATCH_BYTES * dim
-        worker.reader = &whole.readers[i]
-        worker.start_of = &whole.readers[workers]
-        worker.source = noise.source
-        worker.source.state = worker.reader
-        tasks.append(worker)
-    seek_ahead(stream, stream, whole.n_row * dim)
-    _workers.run(tasks, whole.stop_all)
+cdef int draw_shared(
+    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, Scratch scratch, intptr_t n_row,
+    intptr_t piece, int workers,
+) except -1:
+    """By this thread and helpers; none of them touches `out` any more when this returns or raises.
+
+    What they use is on the heap: when the interpreter exits, a daemon thread that wants the GIL back
+    vanishes with its stack, and they go on for a moment.
+    """
+    cdef Scratch memory = Scratch(sizeof(core.fd_share))
+    cdef core.fd_share *share = <core.fd_share *>memory.memory
+    cdef bint rest = True
+    with nogil:
+        core.fd_share_start(share, drawing, fill, noise.stream, scratch.memory, n_row, workers)
+        rest = core.fd_share_work(share, piece)
+    try:
+        while rest:
+            PyErr_CheckSignals()
+            with nogil:
+                rest = core.fd_share_work(share, piece)
+        PyErr_CheckSignals()
+    finally:
+        if rest:
+            with nogil:
+                core.fd_share_stop(share)
     return 0
-
-
-cdef void seek_ahead(core.fd_stream *reader, const core.fd_stream *stream, intptr_t n) noexcept nogil:
-    """Let `reader` read n normals behind where `stream` is."""
-    cdef core.uint64_t position = stream.normal_position + <core.uint64_t>n
-    core.fd_stream_functions.seek_normal(
-        reader, position % core.FD_POSITIONS, stream.normal_carry + position // core.FD_POSITIONS)
 
 
 def standard_normal(Noise noise not None, out, int workers):
@@ -521,7 +456,7 @@ def standard_normal(Noise noise not None, out, int workers):
             core.fd_job_coalesce(&call.job, 1)
             drawing.job = call.job
             drawing.dtype = call.dtype
-            draw(noise, &drawing, core.fd_draw_noise, call.n_item, NORMAL, workers, out)
+            draw(noise, &drawing, core.fd_draw_noise, call.n_item, NORMAL, workers)
     finally:
         finish(&call)
 
@@ -540,7 +475,7 @@ def draw_diag(Noise noise not None, out, loc, scale, int workers=1):
             drawing.job = call.job
             drawing.dtype = call.dtype
             drawing.colorize = core.fd_lookup(core.FD_colorize_diag, call.dtype)
-            draw(noise, &drawing, core.fd_draw_elements, call.n_item, NORMAL, workers, (out, loc, scale))
+            draw(noise, &drawing, core.fd_draw_elements, call.n_item, NORMAL, workers)
     finally:
         finish(&call)
 
@@ -564,8 +499,7 @@ def draw_tril(Noise noise not None, out, batch_shape, loc, panels, bint inverse,
             drawing.n_batch = call.n_item
             drawing.colorize = core.fd_lookup(
                 core.FD_solve_tril if inverse else core.FD_multiply_tril, call.dtype)
-            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (NORMAL + dim // 8), workers,
-                 (out, loc, panels))
+            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (NORMAL + dim // 8), workers)
     finally:
         finish(&call)
 

@@ -1,4 +1,4 @@
-# The C core as Cython sees it: src_c/fastdist.h, which tells what each of these does.
+# The C core as Cython sees it: src_c/fastdist.h, stream.h and share.h, which tell what each of these does.
 
 from libc.stdint cimport intptr_t, uint32_t, uint64_t
 
@@ -86,11 +86,6 @@ cdef extern from "fastdist.h" nogil:
         const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
     ) noexcept
 
-    ctypedef struct fd_claims:
-        pass
-
-    intptr_t fd_claim(fd_claims *claims, intptr_t n) noexcept
-
     void fd_noise_from_numpy(fd_noise *noise, void *bitgen) noexcept
 
 cdef extern from "mutex.h" nogil:
@@ -130,3 +125,16 @@ cdef extern from "stream.h" nogil:
         void (*philox)(fd_key key, uint64_t counter, uint64_t *out) noexcept nogil
 
     const fd_stream_api fd_stream_functions
+
+cdef extern from "share.h" nogil:
+    int FD_MAX_WORKER
+
+    ctypedef struct fd_share:
+        pass
+
+    void fd_share_start(
+        fd_share *share, const fd_drawing *drawing, fd_draw *draw, fd_stream *stream, void *scratch,
+        intptr_t n_row, int n_worker
+    ) noexcept
+    int fd_share_work(fd_share *share, intptr_t n_row) noexcept
+    void fd_share_stop(fd_share *share) noexcept
