@@ -8,7 +8,7 @@
 
 #include "run.h"
 
-enum { TILE = 4096, MANY_SAMPLES = 32, MANY_TILES = 16, MANY_PAIRS = 32 };
+enum { TILE = 4096, MANY_SAMPLES = 32, MANY_TILES = 16, MANY_EVENTS = 32 };
 
 static const intptr_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
 
@@ -63,9 +63,9 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
     const intptr_t size = itemsize[drawing->dtype];
     const intptr_t tile_rows = rows_of_tile(dim), tile_samples = samples_of_tile(n_batch, dim);
 
-    /* A batch item's events together, so that its factor is read once; but pairs are coloured
-     * several to a vector where they lie side by side. */
-    const int innermost = dim != 2 || n_batch < MANY_PAIRS;
+    /* A batch item's events together, so that its factor is read once; but events of 1 or 2 elements
+     * are coloured several to a vector where they lie side by side. */
+    const int innermost = dim > 2 || n_batch < MANY_EVENTS;
     fd_job part = drawing->job, tile = with_samples(&part, n_batch * dim);
     if (innermost)
         fd_job_turn(&tile);

@@ -166,8 +166,8 @@ FD_INLINE void FD_LOCAL(multiply_small_run)(int dim, const fd_job *job, const fd
 }
 
 
-/* Events of 2 or 4 elements one after the other, several of them to a vector: `dim` is a literal, as are
- * whether they share one loc and one factor. A run's n elements. */
+/* Events of 1, 2 or 4 elements one after the other, several of them to a vector: `dim` is a literal, as
+ * are whether they share one loc and one factor (4 always do). A run's n elements. */
 FD_INLINE void FD_LOCAL(multiply_packed)(int dim, int one_loc, int one_factor, intptr_t n, REAL *x, const REAL *loc,
                                          const REAL *factor)
 {
@@ -182,7 +182,9 @@ FD_INLINE void FD_LOCAL(multiply_packed)(int dim, int one_loc, int one_factor, i
     for (intptr_t i = 0; i < n; i += V(lanes)) {
         const intptr_t m = n - i;
         const VEC y = FD_LOCAL(load_to)(x + i, m);
-        if (!one_factor) { /* of dim 2: four elements for two of x */
+        if (!one_factor && dim == 1)
+            column[0] = FD_LOCAL(load_to)(factor + i, m);
+        if (!one_factor && dim == 2) { /* four elements for two of x */
             const VEC a = FD_LOCAL(load_to)(factor + 2 * i, 2 * m);
             const VEC b = 2 * m > V(lanes) ? FD_LOCAL(load_to)(factor + 2 * i + V(lanes), 2 * m - V(lanes)) : a;
             column[0] = V(even_pairs)(a, b);
@@ -190,7 +192,7 @@ FD_INLINE void FD_LOCAL(multiply_packed)(int dim, int one_loc, int one_factor, i
         }
         VEC sum = V(set1)(0);
         for (int k = 0; k < dim; k++)
-            sum = V(fma)(column[k], V(splat)(dim, k, y), sum);
+            sum = V(fma)(column[k], dim == 1 ? y : V(splat)(dim, k, y), sum);
         sum = V(add)(sum, V(set1)(0));
         FD_LOCAL(store_to)(x + i, V(add)(one_loc ? shift : FD_LOCAL(load_to)(loc + i, m), sum), m);
     }
@@ -203,7 +205,7 @@ FD_INLINE int FD_LOCAL(multiply_packed_run)(int dim, const fd_job *job, const fd
     const int one_loc = STEP(1) == 0, one_factor = STEP(2) == 0;
     const intptr_t n = run.n * dim;
     if (dim > V(lanes) || STEP(0) != dim || !(one_loc || STEP(1) == dim) ||
-        !(one_factor || (dim == 2 && V(lanes) >= 4 && STEP(2) == dim * dim)))
+        !(one_factor || (STEP(2) == dim * dim && (dim == 1 || (dim == 2 && V(lanes) >= 4)))))
         return 0;
     if (one_loc && one_factor)
         FD_LOCAL(multiply_packed)(dim, 1, 1, n, AT(0), AT(1), AT(2));
@@ -219,7 +221,7 @@ FD_INLINE int FD_LOCAL(multiply_packed_run)(int dim, const fd_job *job, const fd
 #define FD_SMALL(d)                                                                            \
     FD_ALONE void FD_LOCAL(multiply_##d)(const fd_job *job, const fd_run *run)                 \
     {                                                                                          \
-        if (!((d == 2 || d == 4) && FD_LOCAL(multiply_packed_run)(d, job, run)))               \
+        if (!((d <= 2 || d == 4) && FD_LOCAL(multiply_packed_run)(d, job, run)))               \
             FD_LOCAL(multiply_small_run)(d, job, run);                                         \
     }
 FD_SMALL(1)

@@ -25,6 +25,22 @@
 FD_VEC_NEON(f64v, double, float64x2_t, 2, f64)
 FD_VEC_NEON(f32v, float, float32x4_t, 4, f32)
 
+static inline f64v f64v_gather(const double *p, intptr_t step, intptr_t n)
+{
+    const f64v v = vld1q_lane_f64(p, vdupq_n_f64(0), 0);
+    return n > 1 ? vld1q_lane_f64(p + step, v, 1) : v;
+}
+static inline f32v f32v_gather(const float *p, intptr_t step, intptr_t n)
+{
+    f32v v = vld1q_lane_f32(p, vdupq_n_f32(0), 0);
+    if (n > 1)
+        v = vld1q_lane_f32(p + step, v, 1);
+    if (n > 2)
+        v = vld1q_lane_f32(p + 2 * step, v, 2);
+    if (n > 3)
+        v = vld1q_lane_f32(p + 3 * step, v, 3);
+    return v;
+}
 static inline void f64v_transpose(f64v v[2])
 {
     const f64v a = vzip1q_f64(v[0], v[1]), b = vzip2q_f64(v[0], v[1]);

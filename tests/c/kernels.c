@@ -26,7 +26,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(CHECK_UPPER_HALVES)
 #include <cpuid.h>
 #endif
 
@@ -491,7 +491,7 @@ static void compare(fd_dtype dtype, intptr_t n_element, const region *scratch, c
  * the SSE code of the process, NumPy's and libm's. XGETBV with ECX = 1: Intel SDM vol. 1, 13.8. */
 static int upper_halves_in_use(void)
 {
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(CHECK_UPPER_HALVES)
     static int supported = -1;
     if (supported < 0) {
         unsigned eax = 0, ebx, ecx, edx;
@@ -711,7 +711,7 @@ static void check_kernels(void)
         const char *letters = specs[verb].operands;
         unsigned n_pattern = 1;
         for (int k = 1; letters[k]; k++)
-            if (!strchr("naSDg", letters[k]))
+            if (!strchr("naSDgk", letters[k]))
                 n_pattern *= 2;
         if (!strchr("vlp", letters[1])) /* matrices, found: no steps to choose */
             n_pattern = 1;
@@ -719,7 +719,7 @@ static void check_kernels(void)
             for (int wild = TAME; wild < N_WILD; wild++)
                 for (unsigned pattern = 0; pattern < n_pattern; pattern++) {
                     for (int s = 0; s < N_SIZE; s++)
-                        for (int again = 0; again < (n_pattern == 1 ? 3 : 1); again++)
+                        for (int again = 0; again < (n_pattern == 1 && sizes[s] < 18 ? 3 : 1); again++)
                             check_job(verb, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? 1 + below(sizes[s] > 33 ? 3 : 9) : sizes[s],
                                       pattern << 1, wild);
                     for (int s = 0; s < N_CHUNK && !by_dim && specs[verb].exact; s++)
