@@ -32,8 +32,8 @@ static inline intptr_t fd_panels_size(intptr_t dim, intptr_t rows)
 
 /* Bytes of scratch that the kernels which say so need for each element of an event. */
 enum { FD_SCRATCH_BYTES = 256 };
-/* And for each element of a matrix: a vector, the widest there is. */
-enum { FD_MATRIX_BYTES = 64 };
+/* And for each element of a matrix: two vectors, the widest there are. */
+enum { FD_MATRIX_BYTES = 128 };
 
 typedef enum fd_dtype { FD_F32, FD_F64, FD_N_DTYPE } fd_dtype;
 

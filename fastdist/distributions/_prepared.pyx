@@ -42,7 +42,7 @@ cdef enum:
     MAX_SCALES = 128
     MAX_EVENT = 16
     SCRATCH = 256 * 16      # FD_SCRATCH_BYTES * MAX_EVENT, which Cython cannot work out
-    MATRICES = 64 * 257     # FD_MATRIX_BYTES * MAX_EVENT**2, and as much to align it
+    MATRICES = 128 * 257    # FD_MATRIX_BYTES * MAX_EVENT**2, and as much to align it
 
 cdef double HALF_LOG_2PI = _gaussian.HALF_LOG_2PI
 

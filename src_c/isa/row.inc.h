@@ -18,6 +18,7 @@
 #define REAL_ABS fabsf
 #define REAL_MAX FLT_MAX
 #define REAL_EPSILON FLT_EPSILON
+#define REAL_TRUE_MIN FLT_TRUE_MIN
 #include "../kernels/all.inc.h"
 #undef FD_DTYPE
 #undef REAL
@@ -27,6 +28,7 @@
 #undef REAL_ABS
 #undef REAL_MAX
 #undef REAL_EPSILON
+#undef REAL_TRUE_MIN
 
 #define FD_DTYPE f64
 #define REAL double
@@ -36,6 +38,7 @@
 #define REAL_ABS fabs
 #define REAL_MAX DBL_MAX
 #define REAL_EPSILON DBL_EPSILON
+#define REAL_TRUE_MIN DBL_TRUE_MIN
 #include "../kernels/all.inc.h"
 
 #define FD_ENTRY(verb, dtype) FD_CAT(FD_CAT(fd_##verb, dtype), FD_ISA)

@@ -39,7 +39,8 @@
 #define FD_ALONE static __attribute__((noinline))
 #define FD_UNLIKELY(condition) __builtin_expect((condition) != 0, 0)
 static inline int fd_lowest_bit(uint64_t mask) { return __builtin_ctzll(mask); }
-/* The cache line at an address, which need not be one, will be written. */
+/* The cache line at an address, which need not be one, will be read, or written. */
+static inline void fd_prefetch(uintptr_t address) { __builtin_prefetch((void *)address, 0); }
 static inline void fd_prefetch_write(uintptr_t address) { __builtin_prefetch((void *)address, 1); }
 #else
 #define FD_INLINE static inline
@@ -52,6 +53,7 @@ static inline int fd_lowest_bit(uint64_t mask)
         bit++;
     return bit;
 }
+static inline void fd_prefetch(uintptr_t address) { (void)address; }
 static inline void fd_prefetch_write(uintptr_t address) { (void)address; }
 #endif
 

@@ -1,197 +1,427 @@
-/* kernels/cholesky.inc.h - Cholesky factors of many small matrices, each in a lane.
+/* kernels/cholesky.inc.h - Cholesky factors of many small matrices, each in a lane; those of up to 4 rows
+ * all in registers.
  *
  * A vector of matrices is transposed into a tile, so that row i * dim + j of the tile is element
  * (i, j) of each, and factorised there from the left: blocks of up to 4 columns, two rows at a time, whose
  * sums stay in registers (Golub and Van Loan, Matrix Computations, 4th ed., section 4.2.4). Each
  * element is reduced by fma in ascending k and multiplied by the reciprocal of the pivot's root. */
 
-enum { FD_LOCAL(columns) = 4 };
+enum { FD_LOCAL(columns) = 4, FD_LOCAL(rows_at_once) = V(block) / 2, FD_LOCAL(small_matrix) = 4, FD_LOCAL(two_tiles) = 16 /* rows */ };
 
 /* Which lanes hold a factor, and which a matrix that is not symmetric. */
 typedef struct FD_LOCAL(verdict) {
     unsigned good, asymmetric;
 } FD_LOCAL(verdict);
 
-/* n matrices of `size` elements to a tile, the first element in the last row if `reverse` (a literal). */
+/* m elements of n matrices ld apart, those beyond zero; m and n are literals where vectors are full. */
+FD_INLINE void FD_LOCAL(load_elements)(intptr_t n, intptr_t m, VEC *v, const REAL *matrix, intptr_t ld)
+{
+    FD_UNROLL
+    for (int j = 0; j < V(lanes); j++)
+        v[j] = j < n ? FD_LOCAL(load_to)(matrix + j * ld, m) : V(set1)(0);
+    V(transpose)(v);
+}
+
+/* How far ahead of what is done to ask for memory: matrices are read in many streams, of which the CPU
+ * does not see where they lead. */
+FD_INLINE uintptr_t FD_LOCAL(matrices_ahead)(intptr_t ld)
+{
+    return (uintptr_t)(2 * V(lanes) * ld);
+}
+
+/* Matrices to a tile, the first element in the last row if `reverse` (a literal). */
 FD_INLINE void FD_LOCAL(load_matrices)(int reverse, intptr_t n, intptr_t size, VEC *tile, const REAL *matrix,
                                        intptr_t ld)
 {
-    for (intptr_t e = 0; e < size; e += V(lanes)) {
-        const intptr_t m = fd_min(size - e, V(lanes));
-        VEC v[V(lanes)];
-        for (int j = 0; j < V(lanes); j++)
-            v[j] = j < n ? FD_LOCAL(load_to)(matrix + j * ld + e, m) : V(set1)(0);
-        V(transpose)(v);
+    enum { LANES = V(lanes) };
+    const uintptr_t ahead = FD_LOCAL(matrices_ahead)(ld) * sizeof(REAL);
+    const intptr_t step = reverse ? -1 : 1;
+    VEC v[LANES], *to = reverse ? tile + size - 1 : tile;
+    intptr_t e = 0;
+    for (; n == LANES && e + LANES <= size; e += LANES, to += LANES * step) {
+        FD_UNROLL
+        for (int j = 0; j < LANES; j++)
+            fd_prefetch((uintptr_t)(matrix + j * ld + e) + ahead);
+        FD_LOCAL(load_elements)(LANES, LANES, v, matrix + e, ld);
+        FD_UNROLL
+        for (int j = 0; j < LANES; j++)
+            to[j * step] = v[j];
+    }
+    for (; e < size; e += LANES, to += LANES * step) {
+        const intptr_t m = fd_min(size - e, LANES);
+        FD_LOCAL(load_elements)(n, m, v, matrix + e, ld);
         for (int j = 0; j < m; j++)
-            tile[reverse ? size - 1 - (e + j) : e + j] = v[j];
+            to[j * step] = v[j];
     }
 }
 
-/* Factors by columns: element e = k * dim + i is (i, k) of L; or, if `reverse`, of the W that a
+FD_INLINE void FD_LOCAL(store_elements)(intptr_t n, intptr_t m, VEC *v, REAL *factor, intptr_t ld)
+{
+    V(transpose)(v);
+    FD_UNROLL
+    for (int j = 0; j < V(lanes); j++)
+        if (j < n)
+            FD_LOCAL(store_to)(factor + j * ld, v[j], m);
+}
+
+/* Factors by columns: element k * dim + i is (i, k) of L; or, if `reverse` (a literal), of the W that a
  * reversed matrix's factor is, read backwards. */
 FD_INLINE void FD_LOCAL(store_factors)(int reverse, intptr_t n, intptr_t dim, const VEC *tile, REAL *factor)
 {
+    enum { LANES = V(lanes) };
     const intptr_t size = dim * dim;
-    intptr_t k = 0, i = 0;
-    for (intptr_t e = 0; e < size; e += V(lanes)) {
-        const intptr_t m = fd_min(size - e, V(lanes));
-        VEC v[V(lanes)];
-        for (int j = 0; j < V(lanes); j++) {
-            v[j] = j >= m || i < k ? V(set1)(0) : tile[reverse ? size - 1 - (e + j) : i * dim + k];
-            if (++i == dim) {
-                i = 0;
-                k++;
+    const uintptr_t ahead = FD_LOCAL(matrices_ahead)(size) * sizeof(REAL);
+    const intptr_t step = reverse ? -1 : dim; /* from a row of a column to the next */
+    VEC v[LANES];
+    for (intptr_t k = 0; k < dim; k++) {
+        const VEC *row = reverse ? tile + size - 1 - k * dim : tile + k;
+        for (intptr_t i = 0; i < dim; i += LANES, row += LANES * step) {
+            const intptr_t m = fd_min(dim - i, LANES);
+            REAL *to = factor + k * dim + i;
+            FD_UNROLL
+            for (int j = 0; j < LANES; j++)
+                fd_prefetch_write((uintptr_t)(to + j * size) + ahead);
+            if (i >= k && n == LANES && m == LANES) {
+                FD_UNROLL
+                for (int j = 0; j < LANES; j++)
+                    v[j] = row[j * step];
+                FD_LOCAL(store_elements)(LANES, LANES, v, to, size);
+            } else if (i + m <= k) { /* above the diagonal */
+                for (int j = 0; j < n; j++)
+                    FD_LOCAL(store_to)(to + j * size, V(set1)(0), m);
+            } else {
+                for (int j = 0; j < LANES; j++)
+                    v[j] = j < m && i + j >= k ? row[j * step] : V(set1)(0);
+                FD_LOCAL(store_elements)(n, m, v, to, size);
             }
         }
-        V(transpose)(v);
-        for (int j = 0; j < V(lanes) && j < n; j++)
-            FD_LOCAL(store_to)(factor + j * size + e, v[j], m);
     }
 }
+
+/* Functions of their own for each. */
+#define FD_MATRICES(name, reverse)                                                             \
+    FD_ALONE void FD_LOCAL(load##name)(intptr_t n, intptr_t size, VEC *tile, const REAL *matrix, intptr_t ld) \
+    {                                                                                          \
+        FD_LOCAL(load_matrices)(reverse, n, size, tile, matrix, ld);                           \
+    }                                                                                          \
+    FD_ALONE void FD_LOCAL(store##name)(intptr_t n, intptr_t dim, const VEC *tile, REAL *factor) \
+    {                                                                                          \
+        FD_LOCAL(store_factors)(reverse, n, dim, tile, factor);                                \
+    }
+FD_MATRICES(_matrices_forward, 0)
+FD_MATRICES(_matrices_reverse, 1)
+#undef FD_MATRICES
 
 /* Lanes where |a_ij - a_ji| is beyond rounding: against sqrt(a_ii a_jj), which bounds |a_ij| in a
  * positive definite matrix whatever the units of its rows. NaN passes: it has no factor. */
 FD_INLINE unsigned FD_LOCAL(asymmetric_lanes)(intptr_t dim, const VEC *tile)
 {
     const VEC tolerance = V(set1)(REAL_SQRT(REAL_EPSILON)), zero = V(set1)(0);
+    VEC sum[2] = {zero, zero};
     unsigned found = 0;
+    enum { BLOCK = 8 }; /* both triangles by squares, that no cache line is lost before it is read */
+    for (intptr_t i0 = 0; i0 < dim; i0 += BLOCK)
+        for (intptr_t j0 = 0; j0 <= i0; j0 += BLOCK)
+            for (intptr_t i = i0; i < fd_min(i0 + BLOCK, dim); i++)
+                for (intptr_t j = j0; j < fd_min(j0 + BLOCK, i); j++)
+                    sum[j % 2] = V(add)(sum[j % 2], V(abs)(V(sub)(tile[i * dim + j], tile[j * dim + i])));
+    /* Most are symmetric to the last bit. */
+    if (V(below)(V(add)(sum[0], sum[1]), V(set1)(REAL_TRUE_MIN)) == (1u << V(lanes)) - 1)
+        return 0;
     for (intptr_t i = 1; i < dim; i++) {
         const VEC bound = V(mul)(tolerance, V(sqrt)(V(abs)(tile[i * dim + i])));
         for (intptr_t j = 0; j < i; j++) {
             const VEC difference = V(abs)(V(sub)(tile[i * dim + j], tile[j * dim + i]));
-            const unsigned differ = V(below)(zero, difference);
-            if (FD_UNLIKELY(differ))
-                found |= differ & V(below)(V(mul)(bound, V(sqrt)(V(abs)(tile[j * dim + j]))), difference);
+            const VEC limit = V(mul)(bound, V(sqrt)(V(abs)(tile[j * dim + j])));
+            found |= V(below)(zero, difference) & V(below)(limit, difference);
         }
     }
     return found;
 }
 
-/* Two rows (or one: a literal) from i on of n columns (a literal) from `first` on, less what the columns
- * before them account for. */
+/* n_row rows from i on of n columns (literals) from `first` on, less what the columns before them account
+ * for. */
 FD_INLINE void FD_LOCAL(reduce_rows)(int n_row, int n, intptr_t dim, const VEC *tile, intptr_t i, intptr_t first,
-                                     VEC sum[2][FD_LOCAL(columns)])
+                                     VEC sum[][FD_LOCAL(columns)])
 {
+    FD_UNROLL
     for (int r = 0; r < n_row; r++)
+        FD_UNROLL
         for (int c = 0; c < n; c++)
             sum[r][c] = tile[(i + r) * dim + first + c];
     for (intptr_t k = 0; k < first; k++) {
-        VEC l[2];
+        VEC l[FD_LOCAL(rows_at_once)];
+        FD_UNROLL
         for (int r = 0; r < n_row; r++)
             l[r] = tile[(i + r) * dim + k];
+        FD_UNROLL
         for (int c = 0; c < n; c++)
+            FD_UNROLL
             for (int r = 0; r < n_row; r++)
                 sum[r][c] = V(fnma)(l[r], tile[(first + c) * dim + k], sum[r][c]);
     }
 }
 
-/* n columns (a literal) from `first` on; lanes whose pivots are positive beyond rounding, and finite. */
+/* Lanes with a pivot that is positive beyond rounding, and finite: after rounding errors of order dim *
+ * epsilon * a_kk, a smaller one says nothing about its sign. */
+FD_INLINE unsigned FD_LOCAL(good_pivots)(intptr_t dim, VEC pivot, VEC variance)
+{
+    const VEC tolerance = V(set1)((REAL)dim * REAL_EPSILON), infinity = V(set1)((REAL)INFINITY);
+    return V(below)(V(mul)(tolerance, variance), pivot) & V(below)(pivot, infinity);
+}
+
+/* n_row rows from i on of n columns (literals), below the triangle on the diagonal. */
+FD_INLINE void FD_LOCAL(factor_rows)(int n_row, int n, intptr_t dim, VEC *tile, intptr_t i, intptr_t first,
+                                     const VEC *reciprocal)
+{
+    VEC sum[FD_LOCAL(rows_at_once)][FD_LOCAL(columns)];
+    FD_LOCAL(reduce_rows)(n_row, n, dim, tile, i, first, sum);
+    FD_UNROLL
+    for (int c = 0; c < n; c++) {
+        FD_UNROLL
+        for (int k = 0; k < c; k++) {
+            const VEC l = tile[(first + c) * dim + first + k];
+            FD_UNROLL
+            for (int r = 0; r < n_row; r++)
+                sum[r][c] = V(fnma)(sum[r][k], l, sum[r][c]);
+        }
+        FD_UNROLL
+        for (int r = 0; r < n_row; r++)
+            sum[r][c] = V(mul)(sum[r][c], reciprocal[c]);
+    }
+    FD_UNROLL
+    for (int r = 0; r < n_row; r++)
+        FD_UNROLL
+        for (int c = 0; c < n; c++)
+            tile[(i + r) * dim + first + c] = sum[r][c];
+}
+
+/* n columns (a literal) from `first` on; lanes whose pivots are good. */
 FD_INLINE unsigned FD_LOCAL(factor_columns)(int n, intptr_t dim, VEC *tile, intptr_t first)
 {
-    /* After rounding errors of order dim * epsilon * a_kk, a pivot that small says nothing about its
-     * sign. */
-    const VEC tolerance = V(set1)((REAL)dim * REAL_EPSILON), infinity = V(set1)((REAL)INFINITY);
-    VEC reciprocal[FD_LOCAL(columns)], sum[2][FD_LOCAL(columns)];
+    VEC reciprocal[FD_LOCAL(columns)], sum[1][FD_LOCAL(columns)];
     unsigned good = ~0u;
+    FD_UNROLL
     for (int d = 0; d < n; d++) { /* the triangle on the diagonal, row by row */
         VEC *row = tile + (first + d) * dim + first;
         const VEC variance = row[d];
         FD_LOCAL(reduce_rows)(1, n, dim, tile, first + d, first, sum);
+        FD_UNROLL
         for (int c = 0; c <= d; c++) {
+            FD_UNROLL
             for (int k = 0; k < c; k++)
                 sum[0][c] = V(fnma)(row[k], tile[(first + c) * dim + first + k], sum[0][c]);
             if (c < d)
                 row[c] = V(mul)(sum[0][c], reciprocal[c]);
         }
-        const VEC pivot = sum[0][d];
-        good &= V(below)(V(mul)(tolerance, variance), pivot) & V(below)(pivot, infinity);
-        row[d] = V(sqrt)(pivot);
+        good &= FD_LOCAL(good_pivots)(dim, sum[0][d], variance);
+        row[d] = V(sqrt)(sum[0][d]);
         reciprocal[d] = V(div)(V(set1)(1), row[d]);
     }
-    for (intptr_t i = first + n; i < dim;) {
-        const int n_row = dim - i >= 2 ? 2 : 1;
-        if (n_row == 2)
-            FD_LOCAL(reduce_rows)(2, n, dim, tile, i, first, sum);
-        else
-            FD_LOCAL(reduce_rows)(1, n, dim, tile, i, first, sum);
-        for (int c = 0; c < n; c++)
-            for (int r = 0; r < n_row; r++) {
-                VEC *row = tile + (i + r) * dim + first;
-                for (int k = 0; k < c; k++)
-                    sum[r][c] = V(fnma)(row[k], tile[(first + c) * dim + first + k], sum[r][c]);
-                row[c] = V(mul)(sum[r][c], reciprocal[c]);
-            }
-        i += n_row;
-    }
+    intptr_t i = first + n;
+    for (; i + FD_LOCAL(rows_at_once) <= dim; i += FD_LOCAL(rows_at_once))
+        FD_LOCAL(factor_rows)(FD_LOCAL(rows_at_once), n, dim, tile, i, first, reciprocal);
+    for (; i < dim; i++)
+        FD_LOCAL(factor_rows)(1, n, dim, tile, i, first, reciprocal);
     return good;
 }
 
-/* The matrices of a tile to factors in its lower triangles. */
-FD_ALONE unsigned FD_LOCAL(factor_tile)(intptr_t dim, VEC *tile)
+#define FD_FACTOR_COLUMNS(n)                                                                   \
+    FD_ALONE unsigned FD_LOCAL(factor_columns_##n)(intptr_t dim, VEC *tile, intptr_t first)    \
+    {                                                                                          \
+        return FD_LOCAL(factor_columns)(n, dim, tile, first);                                  \
+    }
+FD_FACTOR_COLUMNS(4)
+FD_FACTOR_COLUMNS(2)
+FD_FACTOR_COLUMNS(1)
+#undef FD_FACTOR_COLUMNS
+
+/* The matrices of n_tile tiles to factors in their lower triangles. The tiles take turns: columns are long
+ * chains of roots and quotients, which leave room for other ones. */
+static void FD_LOCAL(factor_tiles)(int n_tile, intptr_t dim, VEC *tile, FD_LOCAL(verdict) *verdict)
 {
-    unsigned good = ~0u;
     intptr_t first = 0;
     for (; first + 4 <= dim; first += 4)
-        good &= FD_LOCAL(factor_columns)(4, dim, tile, first);
-    if (first + 2 <= dim) {
-        good &= FD_LOCAL(factor_columns)(2, dim, tile, first);
-        first += 2;
-    }
-    if (first < dim)
-        good &= FD_LOCAL(factor_columns)(1, dim, tile, first);
-    return good;
+        for (int t = 0; t < n_tile; t++)
+            verdict[t].good &= FD_LOCAL(factor_columns_4)(dim, tile + t * dim * dim, first);
+    for (int t = 0; t < n_tile && first + 2 <= dim; t++)
+        verdict[t].good &= FD_LOCAL(factor_columns_2)(dim, tile + t * dim * dim, first);
+    first += dim - first >= 2 ? 2 : 0;
+    for (int t = 0; t < n_tile && first < dim; t++)
+        verdict[t].good &= FD_LOCAL(factor_columns_1)(dim, tile + t * dim * dim, first);
 }
 
 /* All elements count for whether a matrix is finite, the upper triangle included. */
 FD_INLINE unsigned FD_LOCAL(finite_lanes)(intptr_t size, const VEC *tile)
 {
-    VEC sum = V(set1)(0); /* of 0 a: NaN if any a is infinite or NaN */
-    for (intptr_t e = 0; e < size; e++)
-        sum = V(fma)(tile[e], V(set1)(0), sum);
-    return V(below)(sum, V(set1)(1));
+    enum { CHAINS = 4 };
+    VEC sum[CHAINS]; /* of 0 a: NaN if any a is infinite or NaN */
+    FD_UNROLL
+    for (int c = 0; c < CHAINS; c++)
+        sum[c] = V(set1)(0);
+    intptr_t e = 0;
+    for (; e + CHAINS <= size; e += CHAINS) {
+        FD_UNROLL
+        for (int c = 0; c < CHAINS; c++)
+            sum[c] = V(fma)(tile[e + c], V(set1)(0), sum[c]);
+    }
+    for (; e < size; e++)
+        sum[0] = V(fma)(tile[e], V(set1)(0), sum[0]);
+    return V(below)(V(add)(V(add)(sum[0], sum[1]), V(add)(sum[2], sum[3])), V(set1)(1));
 }
 
-FD_INLINE FD_LOCAL(verdict) FD_LOCAL(factor_matrices)(int reverse, int check_symmetry, intptr_t n, intptr_t dim,
-                                                      VEC *tile, REAL *factor, const REAL *matrix,
-                                                      intptr_t ld)
+/* n matrices, a vector or two of them; reverse is a literal. */
+FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, intptr_t n, intptr_t dim, VEC *tile, REAL *factor,
+                                    const REAL *matrix, intptr_t ld, FD_LOCAL(verdict) *verdict)
 {
-    FD_LOCAL(verdict) verdict = {0, 0};
-    FD_LOCAL(load_matrices)(reverse, n, dim * dim, tile, matrix, ld);
-    verdict.good = FD_LOCAL(finite_lanes)(dim * dim, tile);
-    if (check_symmetry)
-        verdict.asymmetric = FD_LOCAL(asymmetric_lanes)(dim, tile);
-    verdict.good &= FD_LOCAL(factor_tile)(dim, tile);
-    FD_LOCAL(store_factors)(reverse, n, dim, tile, factor);
-    return verdict;
+    enum { LANES = V(lanes) };
+    const intptr_t size = dim * dim;
+    const int n_tile = n > LANES ? 2 : 1;
+    for (int t = 0; t < n_tile; t++) {
+        VEC *one = tile + t * size;
+        (reverse ? FD_LOCAL(load_matrices_reverse) : FD_LOCAL(load_matrices_forward))(
+            fd_min(n - t * LANES, LANES), size, one, matrix + t * LANES * ld, ld);
+        verdict[t].good = FD_LOCAL(finite_lanes)(size, one);
+        verdict[t].asymmetric = check_symmetry ? FD_LOCAL(asymmetric_lanes)(dim, one) : 0;
+    }
+    FD_LOCAL(factor_tiles)(n_tile, dim, tile, verdict);
+    for (int t = 0; t < n_tile; t++)
+        (reverse ? FD_LOCAL(store_matrices_reverse) : FD_LOCAL(store_matrices_forward))(
+            fd_min(n - t * LANES, LANES), dim, tile + t * size, factor + t * LANES * size);
 }
 
-FD_INLINE void FD_LOCAL(cholesky_items)(int reverse, const fd_job *job, intptr_t begin, intptr_t end)
+/* The same in registers, for two vectors of matrices (or one: n_vec), whose chains of roots and quotients
+ * fill each other's gaps. reverse, check_symmetry, n_vec and dim are literals, and n where it is a
+ * full vector. */
+FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec, int dim, intptr_t n, REAL *factor,
+                                      const REAL *matrix, intptr_t ld, FD_LOCAL(verdict) *verdict)
 {
-    const intptr_t dim = job->dim, size = dim * dim;
-    const int check_symmetry = job->operand[4] != NULL;
-    VEC *tile = job->operand[3];
-    intptr_t item = begin;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
-        for (intptr_t r = 0; r < run.n; r += V(lanes), item += V(lanes)) {
-            const intptr_t n = fd_min(run.n - r, V(lanes));
-            const unsigned all = (1u << n) - 1;
-            const FD_LOCAL(verdict) verdict = FD_LOCAL(factor_matrices)(
-                reverse, check_symmetry, n, dim, tile, AT(0) + r * size, AT(1) + r * STEP(1), STEP(1));
-            if (~verdict.good & all)
-                FD_LOCAL(note)(job, 2, item + fd_lowest_bit(~verdict.good & all));
-            if (verdict.asymmetric & all)
-                FD_LOCAL(note)(job, 4, item + fd_lowest_bit(verdict.asymmetric & all));
-            if (n < V(lanes))
-                item += n - V(lanes);
+    enum { LANES = V(lanes), MAX = FD_LOCAL(small_matrix) * FD_LOCAL(small_matrix) };
+    const int size = dim * dim;
+    VEC a[2][MAX], v[LANES];
+    FD_UNROLL
+    for (int g = 0; g < n_vec; g++) {
+        FD_UNROLL
+        for (int e = 0; e < size; e += LANES) {
+            FD_LOCAL(load_elements)(n, size - e < LANES ? size - e : LANES, v, matrix + g * LANES * ld + e, ld);
+            FD_UNROLL
+            for (int j = 0; j < LANES; j++)
+                if (e + j < size)
+                    a[g][reverse ? size - 1 - (e + j) : e + j] = v[j];
         }
+        verdict[g].good = FD_LOCAL(finite_lanes)(size, a[g]);
+        verdict[g].asymmetric = check_symmetry ? FD_LOCAL(asymmetric_lanes)(dim, a[g]) : 0;
+    }
+    FD_UNROLL
+    for (int c = 0; c < dim; c++) {
+        VEC reciprocal[2];
+        FD_UNROLL
+        for (int i = c; i < dim; i++) {
+            FD_UNROLL
+            for (int g = 0; g < n_vec; g++) {
+                VEC sum = a[g][i * dim + c];
+                FD_UNROLL
+                for (int k = 0; k < c; k++)
+                    sum = V(fnma)(a[g][i * dim + k], a[g][c * dim + k], sum);
+                if (i == c) {
+                    verdict[g].good &= FD_LOCAL(good_pivots)(dim, sum, a[g][i * dim + c]);
+                    a[g][i * dim + c] = V(sqrt)(sum);
+                    reciprocal[g] = c + 1 < dim ? V(div)(V(set1)(1), a[g][i * dim + c]) : sum;
+                } else
+                    a[g][i * dim + c] = V(mul)(sum, reciprocal[g]);
+            }
+        }
+    }
+    FD_UNROLL
+    for (int g = 0; g < n_vec; g++) {
+        FD_UNROLL
+        for (int e = 0; e < size; e += LANES) {
+            FD_UNROLL
+            for (int j = 0; j < LANES; j++) {
+                const int k = (e + j) / dim, i = (e + j) % dim;
+                v[j] = e + j >= size || i < k ? V(set1)(0) : a[g][reverse ? size - 1 - (e + j) : i * dim + k];
+            }
+            FD_LOCAL(store_elements)(n, size - e < LANES ? size - e : LANES, v, factor + g * LANES * size + e, size);
+        }
+    }
 }
 
-static void FD_NAME(cholesky)(const fd_job *job, intptr_t begin, intptr_t end)
+FD_INLINE void FD_LOCAL(note_verdict)(const fd_job *job, intptr_t item, intptr_t n, FD_LOCAL(verdict) verdict)
 {
-    FD_LOCAL(cholesky_items)(0, job, begin, end);
+    const unsigned all = (1u << n) - 1;
+    if (FD_UNLIKELY(~verdict.good & all))
+        FD_LOCAL(note)(job, 2, item + fd_lowest_bit(~verdict.good & all));
+    if (FD_UNLIKELY(verdict.asymmetric & all))
+        FD_LOCAL(note)(job, 4, item + fd_lowest_bit(verdict.asymmetric & all));
 }
 
-static void FD_NAME(reverse_cholesky)(const fd_job *job, intptr_t begin, intptr_t end)
+/* A run, whose first item is number `item`; reverse is a literal. */
+FD_INLINE void FD_LOCAL(cholesky_any)(int reverse, const fd_job *job, const fd_run *at, intptr_t item)
 {
-    FD_LOCAL(cholesky_items)(1, job, begin, end);
+    enum { LANES = V(lanes) };
+    const fd_run run = *at;
+    const intptr_t dim = job->dim, step = dim <= FD_LOCAL(two_tiles) ? 2 * LANES : LANES;
+    FD_LOCAL(verdict) verdict[2];
+    for (intptr_t r = 0; r < run.n; r += step) {
+        const intptr_t n = fd_min(run.n - r, step);
+        FD_LOCAL(factor_any)(reverse, job->operand[4] != NULL, n, dim, job->operand[3], AT(0) + r * dim * dim,
+                             AT(1) + r * STEP(1), STEP(1), verdict);
+        FD_LOCAL(note_verdict)(job, item + r, fd_min(n, LANES), verdict[0]);
+        if (n > LANES)
+            FD_LOCAL(note_verdict)(job, item + r + LANES, n - LANES, verdict[1]);
+    }
 }
+
+FD_INLINE void FD_LOCAL(cholesky_small)(int reverse, int check_symmetry, int dim, const fd_job *job, const fd_run *at,
+                                        intptr_t item)
+{
+    enum { LANES = V(lanes) };
+    const fd_run run = *at;
+    FD_LOCAL(verdict) verdict[2];
+    intptr_t r = 0;
+    for (; r + 2 * LANES <= run.n; r += 2 * LANES) {
+        FD_LOCAL(factor_small)(reverse, check_symmetry, 2, dim, LANES, AT(0) + r * dim * dim, AT(1) + r * STEP(1),
+                               STEP(1), verdict);
+        FD_LOCAL(note_verdict)(job, item + r, LANES, verdict[0]);
+        FD_LOCAL(note_verdict)(job, item + r + LANES, LANES, verdict[1]);
+    }
+    for (; r < run.n; r += LANES) {
+        const intptr_t n = fd_min(run.n - r, LANES);
+        FD_LOCAL(factor_small)(reverse, check_symmetry, 1, dim, n, AT(0) + r * dim * dim, AT(1) + r * STEP(1),
+                               STEP(1), verdict);
+        FD_LOCAL(note_verdict)(job, item + r, n, verdict[0]);
+    }
+}
+
+#define FD_CHOLESKY_SMALL(verb, reverse, dim)                                                  \
+    FD_ALONE void FD_LOCAL(verb##_##dim)(const fd_job *job, const fd_run *run, intptr_t item)  \
+    {                                                                                          \
+        if (job->operand[4])                                                                   \
+            FD_LOCAL(cholesky_small)(reverse, 1, dim, job, run, item);                         \
+        else                                                                                   \
+            FD_LOCAL(cholesky_small)(reverse, 0, dim, job, run, item);                         \
+    }
+
+#define FD_CHOLESKY(verb, reverse)                                                             \
+    FD_CHOLESKY_SMALL(verb, reverse, 1)                                                        \
+    FD_CHOLESKY_SMALL(verb, reverse, 2)                                                        \
+    FD_CHOLESKY_SMALL(verb, reverse, 3)                                                        \
+    FD_CHOLESKY_SMALL(verb, reverse, 4)                                                        \
+    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        static void (*const small[])(const fd_job *, const fd_run *, intptr_t) = {             \
+            NULL, FD_LOCAL(verb##_1), FD_LOCAL(verb##_2), FD_LOCAL(verb##_3), FD_LOCAL(verb##_4)}; \
+        intptr_t item = begin;                                                                 \
+        for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {     \
+            if (0 < job->dim && job->dim <= FD_LOCAL(small_matrix))                            \
+                small[job->dim](job, &run, item);                                              \
+            else                                                                               \
+                FD_LOCAL(cholesky_any)(reverse, job, &run, item);                              \
+            item += run.n;                                                                     \
+        }                                                                                      \
+    }
+
+FD_CHOLESKY(cholesky, 0)
+FD_CHOLESKY(reverse_cholesky, 1)
+#undef FD_CHOLESKY
+#undef FD_CHOLESKY_SMALL
