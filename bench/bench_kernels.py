@@ -45,7 +45,7 @@ def time(benchmark, request):
 def gaussian(dim, dtype, batch=1):
     """Values (samples, batch, dim), loc, covariance, and the factor in panels as kernels take it."""
     p = Problem((batch,), dim, (max(N // dim // batch, 1),), dtype)
-    panels = fd.MultivariateNormal(p.loc, p.scale)._arrays["_panels"]
+    panels = fd.MultivariateNormal(p.loc, p.scale)._panels(np.dtype(dtype))
     return p.value, p.loc, p.scale, panels
 
 
@@ -77,7 +77,7 @@ def bench_solve_tril(time, dtype, dim):
     value, *_ = gaussian(dim, dtype)
     # In place, again and again: by the identity, or the numbers would grow beyond all bounds.
     identity = fd.MultivariateNormal(np.zeros(dim, dtype), scale_tril=np.eye(dim, dtype=dtype))
-    time(bridge.solve_tril, value, np.zeros(dim, dtype), identity._arrays["_panels"])
+    time(bridge.solve_tril, value, np.zeros(dim, dtype), identity._panels(np.dtype(dtype)))
 
 
 # ---- densities -----------------------------------------------------------------------------
@@ -89,9 +89,10 @@ def bench_normal_log_prob(time, dtype, pattern):
     time(bridge.normal_log_prob, np.zeros(p.shape, dtype), p.value, p.loc, p.scale, np.log(p.scale))
 
 
-def bench_mahalanobis_diag(time, dtype):
+def bench_normal_log_prob_events(time, dtype):
     p = Problem((256, 256), None, (), dtype, PATTERNS["row"])
-    time(bridge.mahalanobis_diag, np.zeros(256, dtype), (256,), p.value, p.loc, p.scale)
+    constant = np.zeros((), dtype)
+    time(bridge.normal_log_prob_events, np.zeros(256, dtype), (256,), p.value, p.loc, p.scale, constant)
 
 
 @pytest.mark.parametrize("inverse", [False, True], ids=["solve", "multiply"])
@@ -107,6 +108,11 @@ def bench_mvn_log_prob(time, dtype, dim, inverse):
     value, loc, _, panels = gaussian(dim, dtype)
     out = np.zeros(value.shape[:-1], dtype)
     time(bridge.mvn_log_prob, out, value, loc, panels, np.zeros((), dtype), inverse)
+
+
+def bench_log(time, dtype):
+    value = np.abs(Problem((N,), None, (), dtype).value)
+    time(bridge.log, np.empty_like(value), value)
 
 
 @pytest.mark.parametrize("verb", ["cdf", "log_cdf", "survival_function", "log_survival_function", "icdf"])
