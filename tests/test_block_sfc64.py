@@ -723,6 +723,8 @@ def readonly():
         ({"workers": 1.0}, TypeError),
         ({"workers": "2"}, TypeError),
         ({"workers": True}, TypeError),
+        ({"out": np.zeros(3), "workers": 0}, ValueError),
+        ({"out": np.zeros(3), "workers": True}, TypeError),
     ],
 )
 def test_errors(arguments, error):

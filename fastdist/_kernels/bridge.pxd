@@ -1,6 +1,8 @@
 # What other extension modules take from the bridge: noise, and the C core's functions, which are linked
 # into the bridge alone.
 
+from libc.stdint cimport intptr_t
+
 from fastdist._kernels cimport core
 
 
@@ -26,6 +28,8 @@ cdef class Noise:
 cdef const core.fd_stream_api *stream_functions() noexcept nogil
 
 cdef Noise stream_noise()
+
+cdef int draw_noise(Noise noise, void *out, intptr_t n, core.fd_dtype dtype, int workers) except -1
 
 cdef core.fd_kernel *lookup(core.fd_verb verb, core.fd_dtype dtype) noexcept nogil
 

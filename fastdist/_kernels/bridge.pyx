@@ -448,17 +448,23 @@ cdef int draw_shared(
 def standard_normal(Noise noise not None, out, int workers):
     """The noise's next ``out.size`` normals, in C order of `out`."""
     cdef Call call
-    cdef core.fd_drawing drawing
     start(&call, out.shape, 1)
     try:
         add(&call, out, 0, True)
-        if call.n_item:
-            core.fd_job_coalesce(&call.job, 1)
-            drawing.job = call.job
-            drawing.dtype = call.dtype
-            draw(noise, &drawing, core.fd_draw_noise, call.n_item, NORMAL, workers)
+        draw_noise(noise, call.job.operand[0], call.n_item, call.dtype, workers)
     finally:
         finish(&call)
+
+
+cdef int draw_noise(Noise noise, void *out, intptr_t n, core.fd_dtype dtype, int workers) except -1:
+    """The noise's next n normals, to memory that has room for them."""
+    cdef core.fd_drawing drawing
+    drawing.job.dim = 1
+    drawing.job.operand[0] = out
+    drawing.dtype = dtype
+    if n:
+        draw(noise, &drawing, core.fd_draw_noise, n, NORMAL, workers)
+    return 0
 
 
 def draw_diag(Noise noise not None, out, loc, scale, int workers=1):
