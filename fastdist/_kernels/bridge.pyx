@@ -206,11 +206,9 @@ cdef enum:
     SHARE = 200_000
     NORMAL = 4
 
-# Elements that are worked on at a time, half an L2 cache of them; events that share a factor are
-# taken by so many.
+# Elements that are worked on at a time, half an L2 cache of them.
 cdef enum:
     EVENTS = 65536
-    TOGETHER = 32
 
 
 cdef int run(Call *call, core.fd_verb verb, intptr_t cost, intptr_t unit=1) except -1:
@@ -234,44 +232,75 @@ cdef int run(Call *call, core.fd_verb verb, intptr_t cost, intptr_t unit=1) exce
 
 
 cdef int run_events(Call *call, core.fd_verb verb, intptr_t cost, int factor) except -1:
-    """All items of a job over events, in whatever order is best: events that share a factor together.
+    """All items of a job over events, in whatever order is best: those that share a factor together.
 
-    Operand `factor` tells which do. Where the first dim repeats it and others do not, some of
-    the first dim's events at a time are done for each of the others.
+    Operand `factor` tells which do. Where the first dim (samples, mostly) repeats it and the others do
+    not, some of the first dim's events at a time are done for each of the others. Events of
+    up to 4 elements need not share a factor to be done together; of two dims, some of both are done
+    at a time, for which kernels keep what they made of the factors.
     """
     cdef core.fd_job *job = &call.job
-    cdef core.fd_kernel *kernel
     cdef core.fd_job piece
-    cdef intptr_t n, rest, itemsize = 4 if call.dtype == core.FD_F32 else 8, begin = 0, chunk, spent = 0
-    cdef int d, k, repeats = 1
+    cdef intptr_t n, rest, begin = 0, chunk, spent = 0
+    cdef int d, repeats = 1
+    cdef bint small
     core.fd_job_coalesce(job, call.n_operand)
     for d in range(job.ndim):
         repeats &= job.stride[factor][d] == 0
     n = job.shape[0]
-    # Events of up to 4 elements need not share a factor to be done together.
-    if (job.stride[factor][0] != 0 or repeats or call.n_item == 0
-            or (job.dim <= 4 and job.shape[job.ndim - 1] >= TOGETHER)):
+    small = job.dim <= 4 and job.shape[job.ndim - 1] >= core.FD_TOGETHER
+    if job.stride[factor][0] != 0 or repeats or call.n_item == 0 or (small and job.ndim != 2):
         return run(call, verb, cost)
-    kernel = core.fd_lookup(verb, call.dtype)
     rest = call.n_item // n
-    chunk = min(max(EVENTS // (rest * job.dim) // TOGETHER, 1) * TOGETHER, n)
-    piece = job[0]
-    core.fd_job_turn(&piece)
+    chunk = core.FD_TOGETHER
+    if not small:
+        chunk *= max(EVENTS // (rest * max(job.dim, 1)) // core.FD_TOGETHER, 1)
     while begin < n:
-        piece.shape[job.ndim - 1] = min(chunk, n - begin)
-        for k in range(call.n_operand):
-            piece.operand[k] = <char *>job.operand[k] + begin * job.stride[k][0] * itemsize
+        chunk = min(chunk, n - begin)
+        piece = job[0]
+        move(&piece, call, 0, begin, chunk)
         if call.n_item * cost < KEEP_GIL:
-            kernel(&piece, 0, piece.shape[job.ndim - 1] * rest)
+            run_samples(core.fd_lookup(verb, call.dtype), &piece, call, small)
         else:
             with nogil:
-                kernel(&piece, 0, piece.shape[job.ndim - 1] * rest)
+                run_samples(core.fd_lookup(verb, call.dtype), &piece, call, small)
         begin += chunk
         spent += chunk * rest * cost
         if spent > PIECE:
             spent = 0
             PyErr_CheckSignals()
     return 0
+
+
+cdef void move(core.fd_job *piece, const Call *call, int dim, intptr_t begin, intptr_t n) noexcept nogil:
+    """Restrict a piece of a job to n indices of a dim, from `begin` on of its own."""
+    cdef intptr_t itemsize = 4 if call.dtype == core.FD_F32 else 8
+    cdef int k
+    piece.shape[dim] = n
+    for k in range(call.n_operand):
+        piece.operand[k] = <char *>piece.operand[k] + begin * piece.stride[k][dim] * itemsize
+
+
+cdef void run_samples(
+    core.fd_kernel *kernel, core.fd_job *piece, const Call *call, bint small
+) noexcept nogil:
+    """Some samples of all other dims."""
+    cdef intptr_t n = piece.shape[0], rest, width
+    cdef core.fd_job some
+    cdef int d
+    if not small:
+        for d in range(1, piece.ndim):
+            n *= piece.shape[d]
+        core.fd_job_turn(piece)
+        kernel(piece, 0, n)
+        return
+    rest = piece.shape[1]
+    while rest > 0:
+        width = min(rest, core.FD_TOGETHER)
+        some = piece[0]
+        move(&some, call, 1, piece.shape[1] - rest, width)
+        kernel(&some, 0, n * width)
+        rest -= width
 
 
 # ---- noise ---------------------------------------------------------------------------------

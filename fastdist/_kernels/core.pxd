@@ -8,6 +8,7 @@ cdef extern from "fastdist.h" nogil:
     int FD_PANEL_BYTES
     int FD_SCRATCH_BYTES
     int FD_MATRIX_BYTES
+    int FD_TOGETHER
 
     ctypedef enum fd_dtype:
         FD_F32

@@ -51,7 +51,9 @@ FD_INLINE void FD_LOCAL(deliver)(int what, const fd_job *job, const fd_run *at, 
                                                 AT(3) + (r + e + j) * STEP(3));
         if (what == FD_LOCAL(log_density)) {
             const REAL *constant = AT(5) + (r + e) * STEP(5);
-            const VEC c = STEP(5) ? V(gather)(constant, STEP(5), m) : V(set1)(*constant);
+            const VEC c = STEP(5) == 0   ? V(set1)(*constant)
+                          : STEP(5) == 1 ? FD_LOCAL(load_to)(constant, m)
+                                         : V(gather)(constant, STEP(5), m);
             const VEC y = V(sub)(V(mul)(V(set1)((REAL)-0.5), V(load)(d)), c);
             if (STEP(0) == 1) {
                 FD_LOCAL(store_to)(out, y, m);
@@ -68,19 +70,48 @@ FD_INLINE void FD_LOCAL(deliver)(int what, const fd_job *job, const fd_run *at, 
 
 /* ---- small events ------------------------------------------------------------------------ */
 
-/* The lower triangle of a factor of `dim` elements by columns: element (i, k) at [k * 4 + i], and the
- * reciprocals of its diagonal. */
+/* What a vector of events has of its own, but for the values. */
 typedef struct FD_LOCAL(triangle) {
-    VEC l[16], reciprocal[4];
+    const REAL *factor, *loc; /* of the first event: where all this was read */
+    intptr_t n;
+    unsigned good; /* mask of the lanes whose diagonals have reciprocals */
+    /* The lower triangle by columns: element (i, k) at [k * 4 + i], and the reciprocals of its diagonal. */
+    VEC l[16], reciprocal[4], mean[4];
 } FD_LOCAL(triangle);
 
-/* Of n events' factors, or of one for all if factor_ld is 0. Returns the mask of the lanes whose
- * diagonals have reciprocals. */
-FD_INLINE unsigned FD_LOCAL(load_triangle)(int inverse, int dim, intptr_t n, const REAL *factor, intptr_t factor_ld,
-                                           FD_LOCAL(triangle) *t)
+/* n events x += ld of `dim` elements to as many vectors; those that lie together by a few shuffles. */
+FD_INLINE void FD_LOCAL(load_events)(int dim, intptr_t n, VEC *v, const REAL *x, intptr_t ld)
+{
+    if (n < V(lanes) || ld != dim || dim == 3) {
+        for (int k = 0; k < dim; k++)
+            v[k] = V(gather)(x + k, ld, n);
+        return;
+    }
+    for (int k = 0; k < dim; k++)
+        v[k] = V(load)(x + k * V(lanes));
+    if (dim == 2) {
+        const VEC a = v[0], b = v[1];
+        v[0] = V(evens)(a, b);
+        v[1] = V(odds)(a, b);
+    } else if (dim == 4) {
+        const VEC even_a = V(evens)(v[0], v[1]), even_b = V(evens)(v[2], v[3]);
+        const VEC odd_a = V(odds)(v[0], v[1]), odd_b = V(odds)(v[2], v[3]);
+        v[0] = V(evens)(even_a, even_b);
+        v[1] = V(evens)(odd_a, odd_b);
+        v[2] = V(odds)(even_a, even_b);
+        v[3] = V(odds)(odd_a, odd_b);
+    }
+}
+
+/* Of n events' factors and locs, or of one for all where its ld is 0. */
+FD_INLINE void FD_LOCAL(load_triangle)(int inverse, int dim, intptr_t n, const REAL *factor, intptr_t factor_ld,
+                                       const REAL *loc, intptr_t loc_ld, FD_LOCAL(triangle) *t)
 {
     const VEC limit = V(set1)(FD_RECIPROCAL_LIMIT), least = V(set1)(1 / FD_RECIPROCAL_LIMIT);
-    unsigned good = ~0u;
+    t->factor = factor;
+    t->loc = loc;
+    t->n = n;
+    t->good = ~0u;
     for (int k = 0; k < dim; k++)
         for (int i = k; i < dim; i++) {
             const REAL *l = factor + k * dim + i;
@@ -89,18 +120,23 @@ FD_INLINE unsigned FD_LOCAL(load_triangle)(int inverse, int dim, intptr_t n, con
                 continue;
             t->reciprocal[k] = inverse ? v : V(div)(V(set1)(1), v);
             if (!inverse)
-                good &= V(below)(V(abs)(v), limit) & V(below)(least, V(abs)(v));
+                t->good &= V(below)(V(abs)(v), limit) & V(below)(least, V(abs)(v));
         }
-    return good;
+    if (loc_ld)
+        FD_LOCAL(load_events)(dim, n, t->mean, loc, loc_ld);
+    else
+        for (int k = 0; k < dim; k++)
+            t->mean[k] = V(set1)(loc[k]);
 }
 
 /* |white|^2 of n events. */
-FD_INLINE VEC FD_LOCAL(norm_small)(int inverse, int dim, intptr_t n, const REAL *value, intptr_t ld, const REAL *loc,
-                                   intptr_t loc_ld, const FD_LOCAL(triangle) *t)
+FD_INLINE VEC FD_LOCAL(norm_small)(int inverse, int dim, intptr_t n, const REAL *value, intptr_t ld,
+                                   const FD_LOCAL(triangle) *t)
 {
     VEC x[4], white[4], norm = V(set1)(0);
+    FD_LOCAL(load_events)(dim, n, x, value, ld);
     for (int k = 0; k < dim; k++)
-        x[k] = V(sub)(V(gather)(value + k, ld, n), loc_ld ? V(gather)(loc + k, loc_ld, n) : V(set1)(loc[k]));
+        x[k] = V(sub)(x[k], t->mean[k]);
     for (int i = 0; i < dim; i++) {
         VEC sum = inverse ? V(set1)(0) : x[i];
         for (int k = 0; k < i + inverse; k++)
@@ -121,7 +157,8 @@ FD_INLINE void FD_LOCAL(mahalanobis_events)(int what, int inverse, const fd_job 
     REAL *tile = job->operand[4], distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
     const REAL *value = AT(1) + r * STEP(1), *loc = AT(2) + r * STEP(2), *factor = AT(3) + r * STEP(3);
     if (n > 1) {
-        FD_LOCAL(load_tiles)(n, dim, tile, value, STEP(1), loc, STEP(2));
+        const intptr_t ahead = FD_LOCAL(bytes_ahead)(job, 1, n, run.n);
+        FD_LOCAL(load_tiles)(n, dim, tile, value, STEP(1), loc, STEP(2), ahead);
         FD_LOCAL(whiten_tiles)(inverse, n, dim, tile, factor, distance);
     } else {
         for (intptr_t i = 0; i < dim; i++)
@@ -136,33 +173,45 @@ FD_INLINE void FD_LOCAL(mahalanobis_events)(int what, int inverse, const fd_job 
     FD_LOCAL(deliver)(what, job, at, r, n, distance);
 }
 
-/* A vector of small events at a time; dim is a literal. */
-FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const fd_job *job, const fd_run *at)
+/* A vector of small events at a time; dim is a literal. The triangles of a run's first FD_TOGETHER events are
+ * kept: the next run mostly has the same ones, with other values. */
+FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const fd_job *job, intptr_t begin,
+                                           intptr_t end)
 {
-    const fd_run run = *at;
-    const int one_factor = STEP(3) == 0;
-    FD_LOCAL(triangle) triangle;
-    unsigned good = FD_LOCAL(load_triangle)(inverse, dim, 1, AT(3), 0, &triangle);
-    for (intptr_t r = 0; r < run.n; r += V(lanes)) {
-        const intptr_t n = fd_min(run.n - r, V(lanes));
-        if (!one_factor)
-            good = FD_LOCAL(load_triangle)(inverse, dim, n, AT(3) + r * STEP(3), STEP(3), &triangle);
-        if (FD_UNLIKELY(~good & ((1u << n) - 1))) {
-            for (intptr_t e = 0; e < n; e++)
-                FD_LOCAL(mahalanobis_events)(what, inverse, job, at, r + e, 1);
-            continue;
+    enum { KEPT = FD_TOGETHER / V(lanes) };
+    FD_LOCAL(triangle) kept[KEPT];
+    int n_kept = 0;
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
+        int slot = -1;
+        for (intptr_t r = 0; r < run.n; r += V(lanes)) {
+            const intptr_t n = fd_min(run.n - r, V(lanes));
+            const REAL *factor = AT(3) + r * STEP(3), *loc = AT(2) + r * STEP(2);
+            REAL distance[V(lanes)];
+            if (slot < 0 || (STEP(2) | STEP(3)))
+                slot = slot == KEPT - 1 ? 0 : slot + 1;
+            FD_LOCAL(triangle) *t = kept + slot;
+            if (slot >= n_kept || t->factor != factor || t->loc != loc || t->n < n) {
+                FD_LOCAL(load_triangle)(inverse, dim, n, factor, STEP(3), loc, STEP(2), t);
+                n_kept = slot >= n_kept ? slot + 1 : n_kept;
+            }
+            if (FD_UNLIKELY(~t->good & ((1u << n) - 1))) {
+                for (intptr_t e = 0; e < n; e++)
+                    FD_LOCAL(mahalanobis_events)(what, inverse, job, &run, r + e, 1);
+                continue;
+            }
+            const REAL *value = AT(1) + r * STEP(1);
+            for (int line = 0; line < dim * V(lanes) * (int)sizeof *value; line += 64)
+                fd_prefetch((uintptr_t)(value + FD_TOGETHER * STEP(1)) + line);
+            V(store)(distance, FD_LOCAL(norm_small)(inverse, dim, n, value, STEP(1), t));
+            FD_LOCAL(deliver)(what, job, &run, r, n, distance);
         }
-        REAL distance[V(lanes)];
-        V(store)(distance, FD_LOCAL(norm_small)(inverse, dim, n, AT(1) + r * STEP(1), STEP(1), AT(2) + r * STEP(2),
-                                                STEP(2), &triangle));
-        FD_LOCAL(deliver)(what, job, at, r, n, distance);
     }
 }
 
 #define FD_MAHALANOBIS_SMALL(verb, what, inverse, dim)                                         \
-    FD_ALONE void FD_LOCAL(verb##_##dim)(const fd_job *job, const fd_run *run)                 \
+    FD_ALONE void FD_LOCAL(verb##_##dim)(const fd_job *job, intptr_t begin, intptr_t end)      \
     {                                                                                          \
-        FD_LOCAL(mahalanobis_small)(FD_LOCAL(what), inverse, dim, job, run);                   \
+        FD_LOCAL(mahalanobis_small)(FD_LOCAL(what), inverse, dim, job, begin, end);            \
     }
 
 #define FD_MAHALANOBIS(verb, what, inverse)                                                    \
@@ -172,16 +221,16 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
     FD_MAHALANOBIS_SMALL(verb, what, inverse, 4)                                               \
     static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
     {                                                                                          \
-        static void (*const small[])(const fd_job *, const fd_run *) = {                       \
-            NULL, FD_LOCAL(verb##_1), FD_LOCAL(verb##_2), FD_LOCAL(verb##_3), FD_LOCAL(verb##_4)}; \
-        for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {     \
-            const intptr_t step = FD_LOCAL(events_at_once)(job->dim, STEP(3));                 \
-            if (0 < job->dim && job->dim <= FD_LOCAL(small_event))                             \
-                small[job->dim](job, &run);                                                    \
-            else                                                                               \
-                for (intptr_t r = 0; r < run.n; r += step)                                     \
-                    FD_LOCAL(mahalanobis_events)(FD_LOCAL(what), inverse, job, &run, r, fd_min(step, run.n - r)); \
+        static fd_kernel *const small[] = {NULL, FD_LOCAL(verb##_1), FD_LOCAL(verb##_2), FD_LOCAL(verb##_3), \
+                                           FD_LOCAL(verb##_4)};                                \
+        if (0 < job->dim && job->dim <= FD_LOCAL(small_event)) {                               \
+            small[job->dim](job, begin, end);                                                  \
+            return;                                                                            \
         }                                                                                      \
+        const intptr_t step = FD_LOCAL(events_at_once)(job->dim, STEP(3));                     \
+        for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))       \
+            for (intptr_t r = 0; r < run.n; r += step)                                         \
+                FD_LOCAL(mahalanobis_events)(FD_LOCAL(what), inverse, job, &run, r, fd_min(step, run.n - r)); \
     }
 
 FD_MAHALANOBIS(mahalanobis_solve, add_distance, 0)

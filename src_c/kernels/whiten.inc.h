@@ -48,12 +48,16 @@ FD_INLINE void FD_LOCAL(load_square)(int which, intptr_t n, intptr_t m, REAL *ti
 /* Full squares of a vector of events; returns the number of elements done. */
 #define FD_LOAD_SQUARES(which)                                                                 \
     FD_ALONE intptr_t FD_LOCAL(load_##which)(intptr_t dim, REAL *tile, const REAL *x, intptr_t ld, const REAL *loc, \
-                                             intptr_t loc_ld)                                  \
+                                             intptr_t loc_ld, intptr_t ahead)                  \
     {                                                                                          \
         enum { LANES = V(lanes), WIDTH = FD_LOCAL(tile_width) };                               \
         intptr_t i = 0;                                                                        \
-        for (; i + LANES <= dim; i += LANES)                                                   \
+        for (; i + LANES <= dim; i += LANES) {                                                 \
+            FD_UNROLL                                                                          \
+            for (int j = 0; ahead && j < LANES; j++)                                           \
+                fd_prefetch((uintptr_t)(x + i + j * ld) + ahead);                              \
             FD_LOCAL(load_square)(FD_LOCAL(which), LANES, LANES, tile + i * WIDTH, x + i, ld, loc + i, loc_ld); \
+        }                                                                                      \
         return i;                                                                              \
     }                                                                                          \
     FD_ALONE void FD_LOCAL(load_part_##which)(intptr_t n, intptr_t m, REAL *tile, const REAL *x, intptr_t ld, \
@@ -63,11 +67,11 @@ FD_INLINE void FD_LOCAL(load_square)(int which, intptr_t n, intptr_t m, REAL *ti
     }                                                                                          \
     /* n events to a tile; the lanes beyond hold zeros. */                                     \
     static void FD_LOCAL(load_tile_##which)(intptr_t n, intptr_t dim, REAL *tile, const REAL *x, intptr_t ld, \
-                                            const REAL *loc, intptr_t loc_ld)                  \
+                                            const REAL *loc, intptr_t loc_ld, intptr_t ahead)  \
     {                                                                                          \
         enum { LANES = V(lanes), WIDTH = FD_LOCAL(tile_width) };                               \
         for (intptr_t r = 0; r < n; r += LANES, tile += LANES, x += LANES * ld, loc += LANES * loc_ld) { \
-            intptr_t i = n - r >= LANES ? FD_LOCAL(load_##which)(dim, tile, x, ld, loc, loc_ld) : 0; \
+            intptr_t i = n - r >= LANES ? FD_LOCAL(load_##which)(dim, tile, x, ld, loc, loc_ld, ahead) : 0; \
             for (; i < dim; i += LANES)                                                        \
                 FD_LOCAL(load_part_##which)(n - r, fd_min(dim - i, LANES), tile + i * WIDTH, x + i, ld, loc + i, \
                                             loc_ld);                                           \
@@ -103,11 +107,39 @@ typedef struct FD_LOCAL(norm) {
     VEC chunk[2], total[2];
 } FD_LOCAL(norm);
 
+/* The triangle on the diagonal of n elements x of n_vec vectors of events, from what is left of the x, their
+ * `sum`, or for W added to their `sum`. With `multiply` (all literals but the pointers) a diagonal has
+ * its reciprocal in `by`, otherwise some might have none. */
+FD_INLINE void FD_LOCAL(whiten_step)(int inverse, int multiply, int n_vec, int n, int k, REAL *x, const REAL *column,
+                                     REAL by, VEC (*sum)[2])
+{
+    enum { WIDTH = FD_LOCAL(tile_width) };
+    VEC x_k[2];
+    multiply = multiply || (!inverse && FD_LOCAL(has_reciprocal)(column[k]));
+    FD_UNROLL
+    for (int v = 0; v < n_vec; v++) {
+        if (inverse) {
+            x_k[v] = V(load)(x + k * WIDTH + v * V(lanes));
+            sum[k][v] = V(fma)(V(set1)(column[k]), x_k[v], sum[k][v]);
+        } else {
+            sum[k][v] = multiply ? V(mul)(sum[k][v], V(set1)(by)) : V(div)(sum[k][v], V(set1)(column[k]));
+            V(store)(x + k * WIDTH + v * V(lanes), x_k[v] = sum[k][v]);
+        }
+    }
+    FD_UNROLL
+    for (int j = k + 1; j < n; j++) {
+        const VEC l = V(set1)(column[j]);
+        FD_UNROLL
+        for (int v = 0; v < n_vec; v++)
+            sum[j][v] = inverse ? V(fma)(l, x_k[v], sum[j][v]) : V(fnma)(l, x_k[v], sum[j][v]);
+    }
+}
+
 /* Elements i to i + n of n_vec vectors of events: L^-1 in place, or W if `inverse`, which leaves the
  * tile as it is (these are literals). `column` is where column 0 of these rows of the factor is, and
- * `height` how far on the next. */
+ * `height` how far on the next; `by` the reciprocals of the diagonal, if all have one. */
 FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile, const REAL *column, intptr_t height,
-                                      intptr_t i, FD_LOCAL(norm) *norm)
+                                      intptr_t i, const REAL *by, FD_LOCAL(norm) *norm)
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
     VEC sum[FD_LOCAL(block)][2];
@@ -116,7 +148,7 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
         FD_UNROLL
         for (int v = 0; v < n_vec; v++)
             sum[j][v] = inverse ? V(set1)(0) : V(load)(tile + (i + j) * WIDTH + v * V(lanes));
-    const REAL *row = tile;
+    REAL *row = tile;
     for (intptr_t k = 0; k < i; k++, row += WIDTH, column += height) {
         VEC x_k[2];
         FD_UNROLL
@@ -130,29 +162,13 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
                 sum[j][v] = inverse ? V(fma)(l, x_k[v], sum[j][v]) : V(fnma)(l, x_k[v], sum[j][v]);
         }
     }
-    for (int k = 0; k < n; k++, column += height) {
-        VEC x_k[2];
-        const REAL diagonal = column[k];
-        const int multiply = !inverse && FD_LOCAL(has_reciprocal)(diagonal);
-        const VEC by = V(set1)(multiply ? 1 / diagonal : diagonal);
+    if (inverse || by) {
         FD_UNROLL
-        for (int v = 0; v < n_vec; v++) {
-            REAL *x = tile + (i + k) * WIDTH + v * V(lanes);
-            if (inverse) {
-                x_k[v] = V(load)(x);
-                sum[k][v] = V(fma)(by, x_k[v], sum[k][v]);
-            } else {
-                sum[k][v] = x_k[v] = multiply ? V(mul)(sum[k][v], by) : V(div)(sum[k][v], by);
-                V(store)(x, x_k[v]);
-            }
-        }
-        FD_UNROLL
-        for (int j = k + 1; j < n; j++) {
-            const VEC l = V(set1)(column[j]);
-            FD_UNROLL
-            for (int v = 0; v < n_vec; v++)
-                sum[j][v] = inverse ? V(fma)(l, x_k[v], sum[j][v]) : V(fnma)(l, x_k[v], sum[j][v]);
-        }
+        for (int k = 0; k < n; k++)
+            FD_LOCAL(whiten_step)(inverse, 1, n_vec, n, k, row, column + k * height, inverse ? 0 : by[k], sum);
+    } else {
+        for (int k = 0; k < n; k++)
+            FD_LOCAL(whiten_step)(0, 0, n_vec, n, k, row, column + k * height, 1 / column[k * height + k], sum);
     }
     FD_UNROLL
     for (int v = 0; v < n_vec; v++) {
@@ -164,6 +180,21 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
             norm->chunk[v] = V(set1)(0);
         }
     }
+}
+
+/* For n_tile tiles in turn, each `size` numbers. */
+FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile, intptr_t size, REAL *tile,
+                                       const REAL *column, intptr_t height, intptr_t i, FD_LOCAL(norm) *norm)
+{
+    REAL by[FD_LOCAL(block)];
+    int multiply = 1;
+    for (int k = 0; !inverse && k < n; k++) {
+        const REAL diagonal = column[(i + k) * height + k];
+        by[k] = 1 / diagonal;
+        multiply &= FD_LOCAL(has_reciprocal)(diagonal);
+    }
+    for (int t = 0; t < n_tile; t++)
+        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, multiply ? by : NULL, norm + t);
 }
 
 /* Whole blocks, then 4, 2 and 1 elements. */
@@ -182,28 +213,25 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
             const intptr_t height = fd_min(dim - first, H);                                    \
             intptr_t at = 0;                                                                   \
             for (; at + BLOCK <= height; at += BLOCK)                                          \
-                for (int t = 0; t < n_tile; t++)                                               \
-                    FD_LOCAL(name##_block)(tile + t * size, panel + at, height, first + at, norm + t); \
+                FD_LOCAL(name##_block)(n_tile, size, tile, panel + at, height, first + at, norm); \
             if (BLOCK > 4 && at + 4 <= height) {                                               \
-                for (int t = 0; t < n_tile; t++)                                               \
-                    FD_LOCAL(name##_4)(tile + t * size, panel + at, height, first + at, norm + t); \
+                FD_LOCAL(name##_4)(n_tile, size, tile, panel + at, height, first + at, norm);  \
                 at += 4;                                                                       \
             }                                                                                  \
             if (at + 2 <= height) {                                                            \
-                for (int t = 0; t < n_tile; t++)                                               \
-                    FD_LOCAL(name##_2)(tile + t * size, panel + at, height, first + at, norm + t); \
+                FD_LOCAL(name##_2)(n_tile, size, tile, panel + at, height, first + at, norm);  \
                 at += 2;                                                                       \
             }                                                                                  \
-            for (int t = 0; t < n_tile && at < height; t++)                                    \
-                FD_LOCAL(name##_1)(tile + t * size, panel + at, height, first + at, norm + t); \
+            if (at < height)                                                                   \
+                FD_LOCAL(name##_1)(n_tile, size, tile, panel + at, height, first + at, norm);  \
         }                                                                                      \
     }
 
 #define FD_WHITEN_BLOCK(name, inverse, n_vec, n)                                               \
-    FD_ALONE void FD_LOCAL(name)(REAL * tile, const REAL *column, intptr_t height, intptr_t i, \
-                                 FD_LOCAL(norm) * norm)                                        \
+    FD_ALONE void FD_LOCAL(name)(int n_tile, intptr_t size, REAL *tile, const REAL *column, intptr_t height, \
+                                 intptr_t i, FD_LOCAL(norm) *norm)                             \
     {                                                                                          \
-        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile, column, height, i, norm);              \
+        FD_LOCAL(whiten_blocks)(inverse, n_vec, n, n_tile, size, tile, column, height, i, norm); \
     }
 
 FD_WHITEN(solve_one, 0, 1)
@@ -240,20 +268,34 @@ FD_INLINE intptr_t FD_LOCAL(events_at_once)(intptr_t dim, intptr_t factor_step)
     return dim <= FD_LOCAL(small_tile) ? FD_LOCAL(n_tile) * FD_LOCAL(tile_width) : FD_LOCAL(tile_width);
 }
 
-/* n events x += ld to as many tiles as they need, less their loc unless it is NULL. */
+/* n events x += ld to as many tiles as they need, less their loc unless it is NULL. So many bytes `ahead`, or 0,
+ * are those that will be next. */
 FD_INLINE void FD_LOCAL(load_tiles)(intptr_t n, intptr_t dim, REAL *tile, const REAL *x, intptr_t ld,
-                                    const REAL *loc, intptr_t loc_ld)
+                                    const REAL *loc, intptr_t loc_ld, intptr_t ahead)
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
     for (intptr_t r = 0; r < n; r += WIDTH) {
         const intptr_t part = fd_min(n - r, WIDTH);
         if (!loc) /* x stands for it, unread */
-            FD_LOCAL(load_tile_no_loc)(part, dim, tile + r * dim, x + r * ld, ld, x, 0);
+            FD_LOCAL(load_tile_no_loc)(part, dim, tile + r * dim, x + r * ld, ld, x, 0, ahead);
         else if (loc_ld == 0)
-            FD_LOCAL(load_tile_one_loc)(part, dim, tile + r * dim, x + r * ld, ld, loc, 0);
+            FD_LOCAL(load_tile_one_loc)(part, dim, tile + r * dim, x + r * ld, ld, loc, 0, ahead);
         else
-            FD_LOCAL(load_tile_own_loc)(part, dim, tile + r * dim, x + r * ld, ld, loc + r * loc_ld, loc_ld);
+            FD_LOCAL(load_tile_own_loc)(part, dim, tile + r * dim, x + r * ld, ld, loc + r * loc_ld, loc_ld, ahead);
     }
+}
+
+/* How far on in operand k are the events that will be wanted in a while, in bytes: further on in a run of which
+ * n are done now, or in one of the next. Of large events the hardware sees itself what comes. */
+FD_INLINE intptr_t FD_LOCAL(bytes_ahead)(const fd_job *job, int k, intptr_t n, intptr_t run_n)
+{
+    enum { WHILE = 512 };
+    const intptr_t size = job->dim * (intptr_t)sizeof(REAL);
+    if (size == 0 || size > WHILE)
+        return 0;
+    if (n < run_n)
+        return n * STEP(k) * (intptr_t)sizeof(REAL);
+    return job->ndim > 1 ? WHILE / size * job->stride[k][job->ndim - 2] * (intptr_t)sizeof(REAL) : 0;
 }
 
 /* One event x in place: L^-1 x. The rows of a vector, and then the triangle on the diagonal. */
@@ -303,7 +345,7 @@ static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
                 FD_LOCAL(add_row)(dim, x, loc);
                 continue;
             }
-            FD_LOCAL(load_tiles)(n, dim, tile, x, STEP(0), NULL, 0);
+            FD_LOCAL(load_tiles)(n, dim, tile, x, STEP(0), NULL, 0, FD_LOCAL(bytes_ahead)(job, 0, n, run.n));
             FD_LOCAL(whiten_tiles)(0, n, dim, tile, factor, distance);
             for (intptr_t e = 0; e < n; e += WIDTH)
                 FD_LOCAL(store_tile)(fd_min(n - e, WIDTH), dim, tile + e * dim, x + e * STEP(0), STEP(0),

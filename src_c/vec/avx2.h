@@ -114,6 +114,16 @@ static inline f32v f32v_splat(int d, int k, f32v v)
            : k == 2 ? _mm256_permute_ps(v, 0xaa)
                     : _mm256_permute_ps(v, 0xff);
 }
+static inline f64v f64v_evens(f64v a, f64v b) { return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), 0xd8); }
+static inline f64v f64v_odds(f64v a, f64v b) { return _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), 0xd8); }
+static inline f32v f32v_evens(f32v a, f32v b)
+{
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xd8));
+}
+static inline f32v f32v_odds(f32v a, f32v b)
+{
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8));
+}
 static inline f64v f64v_even_pairs(f64v a, f64v b) { return _mm256_permute2f128_pd(a, b, 0x20); }
 static inline f64v f64v_odd_pairs(f64v a, f64v b) { return _mm256_permute2f128_pd(a, b, 0x31); }
 static inline f32v f32v_even_pairs(f32v a, f32v b)

@@ -115,6 +115,24 @@ static inline f32v f32v_splat(int d, int k, f32v v)
            : k == 2 ? _mm512_permute_ps(v, 0xaa)
                     : _mm512_permute_ps(v, 0xff);
 }
+static inline f64v f64v_evens(f64v a, f64v b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+}
+static inline f64v f64v_odds(f64v a, f64v b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
+}
+static inline f32v f32v_evens(f32v a, f32v b)
+{
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, even, b);
+}
+static inline f32v f32v_odds(f32v a, f32v b)
+{
+    const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutex2var_ps(a, odd, b);
+}
 static inline f64v f64v_even_pairs(f64v a, f64v b) { return _mm512_shuffle_f64x2(a, b, 0x88); }
 static inline f64v f64v_odd_pairs(f64v a, f64v b) { return _mm512_shuffle_f64x2(a, b, 0xdd); }
 static inline f32v f32v_even_pairs(f32v a, f32v b)

@@ -75,6 +75,10 @@ static inline f32v f32v_splat(int d, int k, f32v v)
            : k == 2 ? vdupq_laneq_f32(v, 2)
                     : vdupq_laneq_f32(v, 3);
 }
+static inline f64v f64v_evens(f64v a, f64v b) { return vuzp1q_f64(a, b); }
+static inline f64v f64v_odds(f64v a, f64v b) { return vuzp2q_f64(a, b); }
+static inline f32v f32v_evens(f32v a, f32v b) { return vuzp1q_f32(a, b); }
+static inline f32v f32v_odds(f32v a, f32v b) { return vuzp2q_f32(a, b); }
 static inline f64v f64v_even_pairs(f64v a, f64v b) { return (void)b, a; }
 static inline f64v f64v_odd_pairs(f64v a, f64v b) { return (void)a, b; }
 static inline f32v f32v_even_pairs(f32v a, f32v b)

@@ -18,6 +18,7 @@
  *   splat(d, k, v)          lane k of each d lanes in all of them; 0 <= k < d <= lanes, d = 2 or 4, literals
  *   even_pairs(a, b), odd_pairs(a, b)   of the pairs of lanes of a, then of b: the first of each two, the
  *                           second of each two (where lanes >= 4)
+ *   evens(a, b), odds(a, b) of the lanes of a, then of b: every other one, from the first or the second on
  *
  * and for u64v (uint64_t), as many lanes as f64v:
  *   group                   vectors to keep in registers at a time, for enough independent work
@@ -61,7 +62,9 @@
     static inline void V##_transpose(V v[1]) { (void)v; }                                  \
     static inline V V##_splat(int d, int k, V v) { return (void)d, (void)k, v; }           \
     static inline V V##_even_pairs(V a, V b) { return (void)b, a; }                        \
-    static inline V V##_odd_pairs(V a, V b) { return (void)a, b; }
+    static inline V V##_odd_pairs(V a, V b) { return (void)a, b; }                         \
+    static inline V V##_evens(V a, V b) { return (void)b, a; }                             \
+    static inline V V##_odds(V a, V b) { return (void)a, b; }
 
 FD_VEC_SCALAR(f64v, double, fma, sqrt, fabs)
 FD_VEC_SCALAR(f32v, float, fmaf, sqrtf, fabsf)
