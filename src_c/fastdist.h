@@ -4,6 +4,7 @@
  *   fd_kernel   how to do it: one function per verb, dtype and ISA, found by fd_lookup()
  *   fd_noise    where standard normals come from: "fill this block with the stream's next"
  *   fd_draw_*() noise -> colour -> shift, one cache-sized tile at a time
+ *   fd_pull_*() terms of gradients or noise again -> sums, a tile at a time
  *   fd_isa_*()  which instruction set is in use
  *
  * Nothing here knows Python and nothing here can fail: sizes, dtypes and values are
@@ -13,7 +14,7 @@
 
 #include <stdint.h>
 
-enum { FD_MAX_NDIM = 64, FD_MAX_OPERAND = 6 };
+enum { FD_MAX_NDIM = 64, FD_MAX_OPERAND = 8 };
 
 /* A lower-triangular factor in panels, as kernels multiply and solve by it: so many bytes of rows each,
  * the last one perhaps fewer, up to and including the diagonal, by columns: row first + i, column
@@ -34,6 +35,16 @@ static inline intptr_t fd_panels_size(intptr_t dim, intptr_t rows)
 enum { FD_SCRATCH_BYTES = 256 };
 /* And for each element of a matrix: two vectors, the widest there are. */
 enum { FD_MATRIX_BYTES = 128 };
+
+/* As many events at a time are pulled back through a factor; times dim it is the scratch for that. */
+enum { FD_SCORE_COLUMNS = 64 };
+
+/* A sum of more terms than this needs an fd_total an element as scratch. */
+enum { FD_SUM_TERMS = 128 };
+
+typedef struct fd_total {
+    double sum, error;
+} fd_total;
 
 typedef enum fd_dtype { FD_F32, FD_F64, FD_N_DTYPE } fd_dtype;
 
@@ -111,6 +122,37 @@ fd_draw fd_draw_noise, fd_draw_elements, fd_draw_events;
 
 /* How many rows to draw at a time in order to cut no tile: n elements or, by whole tiles, some more. */
 intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n);
+
+/* A pullback: the same steps tile by tile, so that what one leaves in the tile the next finds in
+ * cache. An item of the whole is `unit` items of a step's job and `tile_item` elements of the tile;
+ * operand k of a step is in the tile if in_tile[k] >= 0, beginning at that element of it, and strided
+ * over all items as if the tile held them all. */
+enum { FD_MAX_STEP = 6, FD_TILE = 1024 };
+
+typedef struct fd_step {
+    fd_kernel *kernel;
+    fd_job job;
+    intptr_t unit;
+    intptr_t in_tile[FD_MAX_OPERAND];
+} fd_step;
+
+typedef struct fd_pull {
+    fd_step step[FD_MAX_STEP];
+    int n_step;
+    fd_dtype dtype;
+    void *tile;
+    intptr_t tile_item, tile_items; /* elements of an item; how many items there is room for */
+} fd_pull;
+
+/* Items begin <= i < end, after those before them. With noise (or NULL) each tile starts as the next
+ * normals of the stream, tile_item of them an item.
+ *
+ * fd_pull_samples is the same for step 0 alone, a sum_outer whose job has the samples along dim
+ * `axis` (their number is of no account) and n_row events a sample in all. Its dims need not be in
+ * the order of the stream: items are whole samples, of n_row * dim elements, and operand 2 is in the
+ * tile. */
+void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_t end);
+void fd_pull_samples(const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end);
 
 /* NumPy's own ziggurat over a numpy.random bit generator (its bitgen_t). */
 void fd_noise_from_numpy(fd_noise *noise, void *bitgen);

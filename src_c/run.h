@@ -3,7 +3,8 @@
  *     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
  *         ... run.n items; operand k of the first one is at run.offset[k],
  *             of the following ones job->stride[k][job->ndim - 1] further each ...
- */
+ *
+ * and, for sums, which term of which element a run begins with. */
 #ifndef FD_RUN_H
 #define FD_RUN_H
 
@@ -32,10 +33,7 @@ static inline void fd_run_locate(const fd_job *job, fd_run *run)
 static inline fd_run fd_run_at(const fd_job *job, intptr_t begin, intptr_t end)
 {
     fd_run run;
-    run.left = end - begin;
-    run.n = 0;
-    if (run.left <= 0)
-        return run;
+    run.left = end - begin; /* none left: n is 0, too */
     if (begin == 0) { /* small calls begin here, and have no time for divisions */
         for (int d = 0; d < job->ndim; d++)
             run.index[d] = 0;
@@ -58,14 +56,58 @@ static inline void fd_run_next(const fd_job *job, fd_run *run)
     run->n = 0;
     if (run->left <= 0)
         return;
-    int d = job->ndim - 1;
-    run->index[d] = 0;
-    while (--d >= 0) {
-        if (++run->index[d] < job->shape[d])
-            break;
-        run->index[d] = 0;
+    const int last = job->ndim - 1;
+    int d = last;
+    while (d > 0 && (d == last || run->index[d] == job->shape[d] - 1)) {
+        for (int k = 0; k < FD_MAX_OPERAND; k++)
+            run->offset[k] -= run->index[d] * job->stride[k][d];
+        run->index[d--] = 0;
     }
-    fd_run_locate(job, run);
+    run->index[d]++;
+    for (int k = 0; k < FD_MAX_OPERAND; k++)
+        run->offset[k] += job->stride[k][d];
+    run->n = fd_min(job->shape[last], run->left);
+}
+
+/* Sums. Operand 0 has stride 0 along the dims that are summed over: how many terms an element of it
+ * has, and which one, in C order of those dims, the first item of a run is. */
+static inline intptr_t fd_term_count(const fd_job *job)
+{
+    intptr_t n = 1;
+    for (int d = 0; d < job->ndim; d++)
+        if (job->stride[0][d] == 0)
+            n *= job->shape[d];
+    return n;
+}
+
+static inline intptr_t fd_term_at(const fd_job *job, const fd_run *run)
+{
+    intptr_t term = 0;
+    for (int d = 0; d < job->ndim; d++)
+        if (job->stride[0][d] == 0)
+            term = term * job->shape[d] + run->index[d];
+    return term;
+}
+
+/* How many runs, this one included, follow along the dim before the innermost: a block of rows. */
+static inline intptr_t fd_run_rows(const fd_job *job, const fd_run *run)
+{
+    const int last = job->ndim - 1;
+    if (last == 0 || run->n < job->shape[last])
+        return 1;
+    return fd_min(job->shape[last - 1] - run->index[last - 1], run->left / run->n);
+}
+
+/* Goes to the last of n_row such rows. */
+static inline void fd_run_skip(const fd_job *job, fd_run *run, intptr_t n_row)
+{
+    if (n_row > 1) {
+        const int d = job->ndim - 2;
+        for (int k = 0; k < FD_MAX_OPERAND; k++)
+            run->offset[k] += (n_row - 1) * job->stride[k][d];
+        run->index[d] += n_row - 1;
+        run->left -= (n_row - 1) * run->n;
+    }
 }
 
 #endif

@@ -25,6 +25,14 @@ cdef class Noise:
     cdef int unlock(self) except -1
 
 
+cdef class Recorded(Noise):
+    cdef Noise noise                # drawn from
+    cdef bint begun
+    cdef core.fd_key key            # where its stream stood, if it has one,
+    cdef core.uint64_t position, carry
+    cdef object state               # or the state of its bit generator
+
+
 cdef const core.fd_stream_api *stream_functions() noexcept nogil
 
 cdef Noise stream_noise()

@@ -9,6 +9,7 @@ from typing import TypeAlias, final
 import numpy as np
 from numpy.random import BitGenerator
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 _Real: TypeAlias = NDArray[np.float32 | np.float64]
 _Shape: TypeAlias = tuple[int, ...]
@@ -31,9 +32,14 @@ class Mutex:
     def __enter__(self) -> bool: ...
     def __exit__(self, *exception: object) -> None: ...
 
-@final
+@disjoint_base
 class Noise:
     def __init__(self, bit_generator: BitGenerator) -> None: ...
+
+@final
+class Recorded(Noise):
+    def __init__(self, noise: Noise) -> None: ...
+    def replay(self) -> Noise: ...
 
 def standard_normal(noise: Noise, out: _Real, workers: int) -> None: ...
 def draw_diag(noise: Noise, out: _Real, loc: _Real, scale: _Real, workers: int = 1) -> None: ...
@@ -68,3 +74,54 @@ def first_not_finite(array: _Real) -> int: ...
 def first_not_positive(array: _Real) -> int: ...
 def first_not_probability(array: _Real) -> int: ...
 def first_not_tril(matrix: _Real) -> int: ...
+def sum_to(out: _Real, x: _Real) -> None: ...
+def pull_draw_diag(noise: Noise, by_loc: _Real, by_scale: _Real, cotangent: _Real) -> None: ...
+def pull_log_prob_diag(
+    by_value: _Real,
+    by_loc: _Real,
+    by_scale: _Real,
+    cotangent: _Real,
+    value: _Real,
+    loc: _Real,
+    scale: _Real,
+) -> None: ...
+def pull_normal_kl(
+    by_loc_p: _Real,
+    by_scale_p: _Real,
+    by_loc_q: _Real,
+    by_scale_q: _Real,
+    cotangent: _Real,
+    loc_p: _Real,
+    scale_p: _Real,
+    loc_q: _Real,
+    scale_q: _Real,
+) -> None: ...
+def pull_draw_tril(noise: Noise, by_factor: _Real, cotangent: _Real) -> None: ...
+def pull_log_prob_tril(
+    given: str,
+    by_value: _Real,
+    by_loc: _Real,
+    by_factor: _Real,
+    cotangent: _Real,
+    value: _Real,
+    loc: _Real,
+    factor: _Real,
+) -> None: ...
+def pull_kl_tril(
+    by_loc_p: _Real,
+    by_loc_q: _Real,
+    by_p: _Real,
+    by_q: _Real,
+    cotangent: _Real,
+    loc_p: _Real,
+    loc_q: _Real,
+    p: _Real,
+    q: _Real,
+    inverse: bool,
+    diagonal_p: bool,
+    diagonal_q: bool,
+) -> None: ...
+def transform_tril(verb: str, matrix: _Real, factor: _Real, less: _Real | None = None) -> None: ...
+def normal_kl(
+    out: _Real, event_shape: _Shape, loc_p: _Real, scale_p: _Real, loc_q: _Real, scale_q: _Real
+) -> None: ...

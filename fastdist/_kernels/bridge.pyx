@@ -8,6 +8,8 @@
     standard_normal                                        (random: the bare noise)
     mahalanobis_*, mvn_log_prob, normal_*                  (distributions: log_prob, cdf, ...)
     cholesky, pack_*, solve_tril, first_*                  (distributions: construction)
+    sum_to, pull_*, Recorded                               (distributions: gradients)
+    normal_kl                                              (distributions: divergences)
     isa, set_isa, isas
 
 Every array must be native and of one dtype (float32 or float64) and packed: C-contiguous but
@@ -94,7 +96,7 @@ cdef struct Call:
     core.fd_dtype dtype
     intptr_t n_item     # product of the loop dims
     int n_operand, n_view
-    Py_buffer view[6]   # of the operands that are arrays
+    Py_buffer view[8]   # of the operands that are arrays
 
 
 cdef intptr_t size_of(object shape) except -1:
@@ -127,34 +129,41 @@ cdef int start(Call *call, object loop_shape, intptr_t dim) except -1:
 cdef int add(Call *call, object array, int core_ndim, bint written=False, intptr_t size=-1) except -1:
     """Make `array` the next operand: its last `core_ndim` dims are the kernel's own, of `size` elements
     (by default one event, or a matrix), the others broadcast against the loop dims from the right."""
-    cdef int k = call.n_operand, d, axis
+    cdef int k = call.n_operand
     cdef Py_buffer *view = &call.view[call.n_view]
     PyObject_GetBuffer(array, view, PyBUF_STRIDES | (PyBUF_WRITABLE if written else 0))
     call.n_view += 1
     call.n_operand += 1
     if k == 0:
         call.dtype = core.FD_F32 if view.itemsize == 4 else core.FD_F64
-    if view.itemsize != (4 if call.dtype == core.FD_F32 else 8):
-        raise TypeError(f"operand {k} has items of {view.itemsize} bytes, operand 0 another size")
-    cdef int ndim = view.ndim - core_ndim
-    if ndim > call.job.ndim or ndim < 0:
-        raise ValueError(f"operand {k} has {view.ndim} dims, the loop {call.job.ndim}")
+    return place(&call.job, k, call.dtype, view, core_ndim, size)
+
+
+cdef int place(
+    core.fd_job *job, int k, core.fd_dtype dtype, Py_buffer *view, int core_ndim, intptr_t size=-1
+) except -1:
+    """Make a buffer operand k of a job whose loop dims are laid out."""
+    cdef int d, axis, ndim = view.ndim - core_ndim
     cdef intptr_t core_size = 1
+    if view.itemsize != (4 if dtype == core.FD_F32 else 8):
+        raise TypeError(f"operand {k} has items of {view.itemsize} bytes, operand 0 another size")
+    if ndim > job.ndim or ndim < 0:
+        raise ValueError(f"operand {k} has {view.ndim} dims, the loop {job.ndim}")
     for d in range(ndim, view.ndim):
         core_size *= view.shape[d]
     if size < 0:
-        size = call.job.dim if core_ndim == 1 else call.job.dim * call.job.dim if core_ndim else 1
+        size = job.dim if core_ndim == 1 else job.dim * job.dim if core_ndim else 1
     if core_size != size:
-        raise ValueError(f"operand {k} has items of {core_size} elements, not {size}, for dim {call.job.dim}")
-    for d in range(call.job.ndim):
-        axis = d - (call.job.ndim - ndim)
+        raise ValueError(f"operand {k} has items of {core_size} elements, not {size}, for dim {job.dim}")
+    for d in range(job.ndim):
+        axis = d - (job.ndim - ndim)
         if axis < 0 or view.shape[axis] == 1:
-            call.job.stride[k][d] = 0
-        elif view.shape[axis] == call.job.shape[d]:
-            call.job.stride[k][d] = view.strides[axis] // view.itemsize
+            job.stride[k][d] = 0
+        elif view.shape[axis] == job.shape[d]:
+            job.stride[k][d] = view.strides[axis] // view.itemsize
         else:
-            raise ValueError(f"operand {k} has size {view.shape[axis]} in a loop dim of {call.job.shape[d]}")
-    call.job.operand[k] = view.buf
+            raise ValueError(f"operand {k} has size {view.shape[axis]} in a loop dim of {job.shape[d]}")
+    job.operand[k] = view.buf
     return 0
 
 
@@ -400,6 +409,56 @@ cdef class Noise:
         elif self.release is not None:
             self.release()
         return 0
+
+
+cdef class Recorded(Noise):
+    """Another noise to draw from, which notes where that stood when the first draw began.
+
+    Parameters
+    ----------
+    noise : Noise
+        Moved on by draws as if they came from it.
+    """
+
+    def __init__(self, Noise noise not None):
+        self.noise = noise
+        self.source = noise.source
+        self.stream = noise.stream
+        self.bit_generator = noise.bit_generator
+
+    def __dealloc__(self):
+        self.stream = NULL  # it is the other one's to free
+
+    cdef int lock(self) except -1:
+        self.noise.lock()
+        if not self.begun:
+            try:
+                if self.stream is NULL:
+                    self.state = self.bit_generator.state
+                else:
+                    self.key = self.stream.key
+                    self.position = self.stream.normal_position
+                    self.carry = self.stream.normal_carry
+            except BaseException:
+                self.noise.unlock()
+                raise
+            self.begun = True
+        return 0
+
+    cdef int unlock(self) except -1:
+        return self.noise.unlock()
+
+    def replay(self):
+        """A noise of its own that stands where the first draw began."""
+        cdef Noise noise
+        if self.stream is NULL and self.begun:
+            bit_generator = type(self.bit_generator)()
+            bit_generator.state = self.state
+            return Noise(bit_generator)
+        noise = stream_noise()
+        core.fd_stream_functions.start(noise.stream, self.key)
+        core.fd_stream_functions.seek_normal(noise.stream, self.position, self.carry)
+        return noise
 
 
 cdef const core.fd_stream_api *stream_functions() noexcept nogil:
@@ -777,3 +836,549 @@ def first_not_probability(array):
 def first_not_tril(matrix):
     """Number of the first matrix that is no finite lower triangle with positive diagonal, or -1."""
     return first(core.FD_check_tril, matrix, 2)
+
+
+# ---- gradients -----------------------------------------------------------------------------
+# A pullback is a few steps (fd_pull in fastdist.h), done tile by tile over the items of a cotangent,
+# which comes in its full shape, with strides of 0 where it repeats. A gradient gets the sum of the
+# terms that broadcasting had spread from one element. Of an empty cotangent nothing is written.
+
+# Numbers in a tile: of events, to stay in the nearer caches; of whole samples of a batch, enough of
+# them that a matrix is read and written once for 16.
+cdef enum:
+    EVENT_TILE = 8192
+    SAMPLE_TILE = 16384
+    MIN_TILE_SAMPLE = 16
+
+# Where the operands of a sum are, if not in the tile.
+cdef enum:
+    ARRAY = -1
+    PLUS = -2
+    MINUS = -3
+
+cdef double[2] SIGN_F64 = [1, -1]
+cdef float[2] SIGN_F32 = [1, -1]
+
+
+cdef struct Pull:
+    core.fd_pull c
+    int ndim                # of the loop over items
+    intptr_t shape[64]
+    int order[64]           # in which its dims are walked
+    intptr_t n_item, dim
+    int n_view, n_scratch
+    Py_buffer view[16]
+    void *scratch[8]
+
+
+cdef int pull_start(Pull *pull, tuple shape, intptr_t itemsize, int core_ndim, intptr_t dim) except -1:
+    """Lay out the loop over the items of a cotangent of a shape, each its last `core_ndim` dims."""
+    pull.n_view = pull.n_scratch = pull.c.n_step = 0
+    cdef int d
+    pull.ndim = <int>len(shape) - core_ndim
+    if pull.ndim >= core.FD_MAX_NDIM:
+        raise ValueError(f"gradients take at most {core.FD_MAX_NDIM - 1} dims, got shape {shape}")
+    pull.n_item = size_of(shape[:pull.ndim])
+    pull.dim = dim
+    pull.c.dtype = core.FD_F32 if itemsize == 4 else core.FD_F64
+    for d in range(pull.ndim):
+        pull.shape[d] = shape[d]
+        pull.order[d] = d
+    return 0
+
+
+cdef int pull_tile(Pull *pull, intptr_t tile_item, intptr_t tile_items) except -1:
+    """Make a tile of so many items, or of all if they are fewer."""
+    pull.c.tile_item = tile_item
+    pull.c.tile_items = max(1, min(tile_items, pull.n_item))
+    pull.c.tile = scratch(pull, pull.c.tile_items * tile_item)
+    return 0
+
+
+cdef int pull_planes(Pull *pull, int n_plane) except -1:
+    """Make a tile of elements, with so many numbers for each, FD_TILE apart."""
+    pull.c.tile_item = 1
+    pull.c.tile_items = core.FD_TILE
+    pull.c.tile = scratch(pull, n_plane * core.FD_TILE)
+    return 0
+
+
+cdef void pull_finish(Pull *pull) noexcept:
+    cdef int k
+    for k in range(pull.n_view):
+        PyBuffer_Release(&pull.view[k])
+    for k in range(pull.n_scratch):
+        PyMem_Free(pull.scratch[k])
+
+
+cdef void *scratch(Pull *pull, intptr_t n) except NULL:
+    """Memory for n numbers, until pull_finish."""
+    cdef void *memory = PyMem_Malloc(max(n, 1) * sizeof(double))
+    if memory is NULL:
+        raise MemoryError
+    pull.scratch[pull.n_scratch] = memory
+    pull.n_scratch += 1
+    return memory
+
+
+cdef core.fd_step *pull_step(Pull *pull, core.fd_verb verb, intptr_t inner=-1) noexcept:
+    """A step whose items are those of the loop or, with `inner`, that many elements of each."""
+    cdef core.fd_step *step = &pull.c.step[pull.c.n_step]
+    cdef int d
+    pull.c.n_step += 1
+    step.kernel = core.fd_lookup(verb, pull.c.dtype)
+    step.unit = 1
+    step.job.dim = pull.dim
+    step.job.ndim = pull.ndim
+    for d in range(pull.ndim):
+        step.job.shape[d] = pull.shape[d]
+    if inner >= 0:
+        step.unit = step.job.shape[pull.ndim] = inner
+        step.job.ndim += 1
+    for d in range(core.FD_MAX_OPERAND):
+        step.in_tile[d] = -1
+    return step
+
+
+cdef int pull_add(Pull *pull, core.fd_step *step, int k, object array, int core_ndim=0,
+                  bint written=False) except -1:
+    """Make `array` operand k of a step."""
+    cdef Py_buffer *view = &pull.view[pull.n_view]
+    PyObject_GetBuffer(array, view, PyBUF_STRIDES | (PyBUF_WRITABLE if written else 0))
+    pull.n_view += 1
+    return place(&step.job, k, pull.c.dtype, view, core_ndim)
+
+
+cdef void pull_ready(Pull *pull, core.fd_step *step, int n_operand) noexcept:
+    """Put the loop dims in order, lay out operands in the tile, coalesce."""
+    cdef core.fd_job *job = &step.job
+    cdef intptr_t moved[64]
+    cdef intptr_t stride
+    cdef int d, k
+    cdef bint single = job.ndim > pull.ndim and job.shape[pull.ndim] == 1
+    for k in range(n_operand):
+        for d in range(pull.ndim):
+            moved[d] = job.stride[k][pull.order[d]]
+        for d in range(pull.ndim):
+            job.stride[k][d] = moved[d]
+    for d in range(pull.ndim):
+        job.shape[d] = pull.shape[pull.order[d]]
+    for k in range(n_operand):
+        if step.in_tile[k] >= 0:
+            job.stride[k][pull.ndim] = 1
+            stride = pull.c.tile_item
+            for d in reversed(range(pull.ndim)):
+                job.stride[k][d] = stride
+                stride *= job.shape[d]
+    core.fd_job_coalesce(job, n_operand)
+    if single:
+        # Elementwise kernels take steps of 0 or 1: the elements of items must stay the innermost dim.
+        for k in range(core.FD_MAX_OPERAND):
+            job.stride[k][job.ndim] = 0
+        job.shape[job.ndim] = 1
+        job.ndim += 1
+
+
+cdef intptr_t n_term(const core.fd_job *job) noexcept:
+    """How many terms each sum of a job has."""
+    cdef intptr_t n = 1
+    cdef int d
+    for d in range(job.ndim):
+        if job.stride[0][d] == 0:
+            n *= job.shape[d]
+    return n
+
+
+cdef void *total(Pull *pull, core.fd_job *job, intptr_t n_sum) except? NULL:
+    """The scratch of a job's sums, where they need any."""
+    return scratch(pull, 2 * n_sum) if n_term(job) > core.FD_SUM_TERMS else NULL
+
+
+cdef void set_sign(core.fd_job *job, core.fd_dtype dtype, bint minus) noexcept:
+    """Let operand 2 be 1 or -1."""
+    cdef int d
+    job.operand[2] = <void *>&SIGN_F32[minus] if dtype == core.FD_F32 else <void *>&SIGN_F64[minus]
+    for d in range(job.ndim):
+        job.stride[2][d] = 0
+
+
+cdef int pull_sum(Pull *pull, object out, object x, intptr_t x_at, intptr_t y_at,
+                  intptr_t inner=-1) except -1:
+    """A step that sums x y: x is an array (`x_at` is ARRAY) or in the tile, y in the tile or 1 or -1."""
+    cdef core.fd_step *step = pull_step(pull, core.FD_sum_products, inner)
+    pull_add(pull, step, 0, out, 0, True)
+    if x_at == ARRAY:
+        pull_add(pull, step, 1, x)
+    step.in_tile[1] = x_at
+    if y_at < 0:
+        set_sign(&step.job, pull.c.dtype, y_at == MINUS)
+    else:
+        step.in_tile[2] = y_at
+    pull_ready(pull, step, 3)
+    step.job.operand[3] = total(pull, &step.job, out.size)
+    return 0
+
+
+cdef int pull_run(Pull *pull, Noise noise, intptr_t cost) except -1:
+    """All items, each costing about `cost` ns, on top of the next normals of `noise` if there is one."""
+    cdef core.fd_noise *source = NULL
+    cdef intptr_t begin = 0, end, piece
+    if noise is not None:
+        source = &noise.source
+    if pull.n_item * cost < KEEP_GIL:
+        core.fd_pull_items(&pull.c, source, 0, pull.n_item)
+        return 0
+    piece = max(PIECE // cost // pull.c.tile_items, 1) * pull.c.tile_items
+    while begin < pull.n_item:
+        end = min(begin + piece, pull.n_item)
+        with nogil:
+            core.fd_pull_items(&pull.c, source, begin, end)
+        begin = end
+        PyErr_CheckSignals()
+    return 0
+
+
+def sum_to(out, x):
+    """``out = x``, summed over the dims in which `out` has size 1 or which it lacks."""
+    cdef Call call
+    cdef void *scratch = NULL
+    start(&call, x.shape, 1)
+    try:
+        add(&call, out, 0, True)
+        add(&call, x, 0)
+        if call.n_item and n_term(&call.job) > core.FD_SUM_TERMS:
+            scratch = PyMem_Malloc(max(<intptr_t>out.size, 1) * sizeof(core.fd_total))
+            if scratch is NULL:
+                raise MemoryError
+        call.job.operand[3] = scratch
+        set_sign(&call.job, call.dtype, False)
+        run(&call, core.FD_sum_products, 1)
+    finally:
+        PyMem_Free(scratch)
+        finish(&call)
+
+
+cdef int pull_term(Pull *pull, core.fd_step *step, int k, object out, intptr_t plane) except -1:
+    """Let a step write terms, its operand k, to the tile or, where they are not to be summed, to `out`."""
+    if out.size == pull.n_item:
+        pull_add(pull, step, k, out, 0, True)
+    else:
+        step.in_tile[k] = plane * core.FD_TILE
+    return 0
+
+
+cdef int pull_sum_term(Pull *pull, object out, object of, intptr_t plane, intptr_t sign) except -1:
+    """A step: the sum of such terms, which were for `of`."""
+    cdef bint there = of.size == pull.n_item
+    if not (there and out is of):
+        pull_sum(pull, out, of, ARRAY if there else plane * core.FD_TILE, sign)
+    return 0
+
+
+def pull_draw_diag(Noise noise not None, by_loc, by_scale, cotangent):
+    """Gradients of ``loc + scale * eps`` with the noise's next normals."""
+    cdef Pull pull
+    try:
+        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
+        if pull.n_item:
+            pull_planes(&pull, 1)
+            pull_sum(&pull, by_scale, cotangent, ARRAY, 0)
+            pull_sum(&pull, by_loc, cotangent, ARRAY, PLUS)
+            pull_run(&pull, noise, NORMAL)
+    finally:
+        pull_finish(&pull)
+
+
+def pull_log_prob_diag(by_value, by_loc, by_scale, cotangent, value, loc, scale):
+    """Gradients of `normal_log_prob`."""
+    cdef Pull pull
+    cdef core.fd_step *step
+    try:
+        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
+        if pull.n_item:
+            pull_planes(&pull, 2)
+            step = pull_step(&pull, core.FD_score_diag)
+            pull_term(&pull, step, 0, by_value, 0)
+            pull_term(&pull, step, 1, by_scale, 1)
+            pull_add(&pull, step, 2, cotangent)
+            pull_add(&pull, step, 3, value)
+            pull_add(&pull, step, 4, loc)
+            pull_add(&pull, step, 5, scale)
+            pull_ready(&pull, step, 6)
+            pull_sum_term(&pull, by_value, by_value, 0, PLUS)
+            pull_sum_term(&pull, by_loc, by_value, 0, MINUS)
+            pull_sum_term(&pull, by_scale, by_scale, 1, PLUS)
+            pull_run(&pull, None, 3)
+    finally:
+        pull_finish(&pull)
+
+
+def pull_normal_kl(by_loc_p, by_scale_p, by_loc_q, by_scale_q, cotangent, loc_p, scale_p, loc_q, scale_q):
+    """Gradients of `normal_kl`."""
+    cdef Pull pull
+    cdef core.fd_step *step
+    try:
+        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
+        if pull.n_item:
+            pull_planes(&pull, 3)
+            step = pull_step(&pull, core.FD_kl_score_diag)
+            pull_term(&pull, step, 0, by_loc_p, 0)
+            pull_term(&pull, step, 1, by_scale_p, 1)
+            pull_term(&pull, step, 2, by_scale_q, 2)
+            pull_add(&pull, step, 3, cotangent)
+            pull_add(&pull, step, 4, loc_p)
+            pull_add(&pull, step, 5, scale_p)
+            pull_add(&pull, step, 6, loc_q)
+            pull_add(&pull, step, 7, scale_q)
+            pull_ready(&pull, step, 8)
+            pull_sum_term(&pull, by_loc_p, by_loc_p, 0, PLUS)
+            pull_sum_term(&pull, by_scale_p, by_scale_p, 1, PLUS)
+            pull_sum_term(&pull, by_loc_q, by_loc_p, 0, MINUS)
+            pull_sum_term(&pull, by_scale_q, by_scale_q, 2, PLUS)
+            pull_run(&pull, None, 3)
+    finally:
+        pull_finish(&pull)
+
+
+cdef bint kept_first(Pull *pull, tuple shape) noexcept:
+    """Let the dims that an array of `shape` has come first, so that each item of it gets all its terms
+    in a row; whether that makes a difference."""
+    cdef int lacking = pull.ndim - <int>len(shape), n = 0, d
+    cdef bint repeats = False, moved = False
+    for d in range(pull.ndim):
+        if d >= lacking and shape[d - lacking] != 1:
+            pull.order[n] = d
+            n += 1
+            moved |= repeats
+        else:
+            repeats |= pull.shape[d] > 1
+    for d in range(pull.ndim):
+        if d < lacking or shape[d - lacking] == 1:
+            pull.order[n] = d
+            n += 1
+    return moved
+
+
+def pull_draw_tril(Noise noise not None, by_factor, cotangent):
+    """Gradient by L of ``L eps``, lower triangle only, with the noise's next normals.
+
+    The samples are one dim, the first of the cotangent.
+    """
+    cdef Pull pull
+    cdef core.fd_step *step
+    cdef intptr_t span[2]
+    cdef intptr_t n_sample = cotangent.shape[0], dim = cotangent.shape[len(cotangent.shape) - 1]
+    try:
+        pull_start(&pull, cotangent.shape, cotangent.itemsize, 1, dim)
+        if pull.n_item == 0 or dim == 0:
+            return
+        step = pull_step(&pull, core.FD_sum_outer)
+        pull_add(&pull, step, 0, by_factor, 2, True)
+        pull_add(&pull, step, 1, cotangent, 1)
+        step.in_tile[2] = 0
+        span[0] = 0
+        span[1] = n_term(&step.job)
+        step.job.operand[3] = total(&pull, &step.job, by_factor.size)
+        step.job.operand[4] = span
+        if kept_first(&pull, by_factor.shape[:-2]):
+            size = pull.n_item // n_sample * dim
+            pull_tile(&pull, size, max(SAMPLE_TILE // size, min(MIN_TILE_SAMPLE, n_sample)))
+            pull_samples(&pull, step, noise, n_sample)
+        else:
+            pull_tile(&pull, dim, EVENT_TILE // dim)
+            pull_ready(&pull, step, 3)
+            pull_run(&pull, noise, dim * (NORMAL + dim // 2))
+    finally:
+        pull_finish(&pull)
+
+
+cdef int pull_samples(Pull *pull, core.fd_step *step, Noise noise, intptr_t n_sample) except -1:
+    """fd_pull_samples over all of them, which are the first dim of the cotangent."""
+    cdef core.fd_job *job = &step.job
+    cdef core.fd_job natural = step.job
+    cdef intptr_t begin = 0, end, piece, stride = pull.dim
+    cdef int k, i, d, axis = 0
+    for d in reversed(range(pull.ndim)):
+        natural.stride[2][d] = stride
+        stride *= natural.shape[d]
+    job.ndim = 0
+    for i in range(pull.ndim):
+        d = pull.order[i]
+        if d == 0:
+            axis = job.ndim
+        elif natural.shape[d] == 1:
+            continue
+        job.shape[job.ndim] = natural.shape[d]
+        for k in range(core.FD_MAX_OPERAND):
+            job.stride[k][job.ndim] = natural.stride[k][d] if k < 3 else 0
+        job.ndim += 1
+    piece = PIECE // (pull.c.tile_item * (NORMAL + pull.dim // 2)) // pull.c.tile_items
+    piece = max(piece, 1) * pull.c.tile_items
+    while begin < n_sample:
+        end = min(begin + piece, n_sample)
+        with nogil:
+            core.fd_pull_samples(&pull.c, &noise.source, axis, begin, end)
+        begin = end
+        PyErr_CheckSignals()
+    return 0
+
+
+cdef dict SCORE_VERBS = {
+    "scale_tril": core.FD_score_tril,
+    "covariance_matrix": core.FD_score_covariance,
+    "precision_matrix": core.FD_score_precision,
+}
+
+
+def pull_log_prob_tril(str given, by_value, by_loc, by_factor, cotangent, value, loc, factor):
+    """Gradients of ``-|z|^2 / 2``, z = L^-1 (value - loc), where the factor is of the `given` matrix.
+
+    `by_factor` gets the lower triangle of the one by L or, if L was not given, of L' times that.
+    """
+    cdef Pull pull
+    cdef core.fd_step *step
+    cdef intptr_t span[2]
+    cdef intptr_t dim = value.shape[len(value.shape) - 1]
+    cdef bint summed
+    try:
+        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
+        if pull.n_item == 0 or dim == 0:
+            return
+        kept_first(&pull, by_factor.shape[:-2])
+        summed = by_value.size != pull.n_item * dim
+        pull_tile(&pull, (3 if summed else 2) * dim, max(EVENT_TILE // dim // 2, core.FD_SCORE_COLUMNS))
+        step = pull_step(&pull, SCORE_VERBS[given])
+        step.in_tile[0] = 0
+        if summed:
+            step.in_tile[1] = 2 * dim
+        else:
+            pull_add(&pull, step, 1, by_value, 1, True)
+        pull_add(&pull, step, 2, cotangent)
+        pull_add(&pull, step, 3, value, 1)
+        pull_add(&pull, step, 4, loc, 1)
+        pull_add(&pull, step, 5, factor, 2)
+        pull_ready(&pull, step, 6)
+        step.job.operand[6] = scratch(&pull, core.FD_SCORE_COLUMNS * dim)
+        if summed:
+            pull_sum(&pull, by_value, None, 2 * dim, PLUS, dim)
+        pull_sum(&pull, by_loc, by_value, 2 * dim if summed else ARRAY, MINUS, dim)
+        step = pull_step(&pull, core.FD_sum_outer)
+        pull_add(&pull, step, 0, by_factor, 2, True)
+        step.in_tile[1] = dim
+        step.in_tile[2] = 0
+        pull_ready(&pull, step, 3)
+        span[0] = 0
+        span[1] = n_term(&step.job)
+        step.job.operand[3] = total(&pull, &step.job, by_factor.size)
+        step.job.operand[4] = span
+        pull_run(&pull, None, dim * (4 + 2 * dim))
+    finally:
+        pull_finish(&pull)
+
+
+def pull_kl_tril(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, bint inverse, bint diagonal_p,
+                 bint diagonal_q):
+    """Gradients of the divergence of Gaussian vectors, by their factors times L' (lower triangles, as rows
+    of dim^2) or, of diagonal ones, scales times L.
+
+    p and q are factors L, q with `inverse` W, or scales.
+    """
+    cdef Pull pull
+    cdef core.fd_step *step
+    cdef core.fd_verb verb
+    cdef intptr_t dim = p.shape[len(p.shape) - 1]
+    cdef intptr_t size_p = dim if diagonal_p else dim * dim, size_q = dim if diagonal_q else dim * dim
+    if diagonal_p:
+        verb = core.FD_kl_score_diag_multiply if inverse else core.FD_kl_score_diag_solve
+    elif diagonal_q:
+        verb = core.FD_kl_score_tril_diag
+    else:
+        verb = core.FD_kl_score_tril_multiply if inverse else core.FD_kl_score_tril_solve
+    try:
+        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
+        if pull.n_item == 0 or dim == 0:
+            return
+        pull_tile(&pull, dim + size_p + size_q, EVENT_TILE // (dim + size_p + size_q))
+        step = pull_step(&pull, core.FD_subtract, dim)
+        step.in_tile[0] = 0
+        pull_add(&pull, step, 1, loc_p)
+        pull_add(&pull, step, 2, loc_q)
+        pull_ready(&pull, step, 3)
+        step = pull_step(&pull, verb)
+        step.in_tile[0] = 0
+        pull_add(&pull, step, 1, cotangent)
+        pull_add(&pull, step, 2, p, 1 if diagonal_p else 2)
+        pull_add(&pull, step, 3, q, 1 if diagonal_q else 2)
+        pull_ready(&pull, step, 4)
+        step.job.operand[4] = scratch(&pull, dim * (2 * dim + 3))
+        pull_sum(&pull, by_loc_p, None, 0, PLUS, dim)
+        pull_sum(&pull, by_loc_q, None, 0, MINUS, dim)
+        pull_sum(&pull, by_p, None, dim, PLUS, size_p)
+        pull_sum(&pull, by_q, None, dim + size_p, PLUS, size_q)
+        pull_run(&pull, None, dim * dim * (4 + 3 * dim))
+    finally:
+        pull_finish(&pull)
+
+
+cdef dict TRIL_VERBS = {
+    "left_multiply_t": core.FD_left_multiply_t,
+    "left_solve_t": core.FD_left_solve_t,
+    "subtract_log_det": core.FD_subtract_log_det,
+    "congruence_t": core.FD_congruence_t,
+    "congruence": core.FD_congruence,
+}
+
+
+def transform_tril(str verb, matrix, factor, less=None):
+    """Do what `verb` says (kernels.def) to each matrix, in place; factors and `less` (c there) broadcast."""
+    cdef Call call
+    cdef double zero = 0  # of all dtypes
+    cdef intptr_t dim = matrix.shape[len(matrix.shape) - 1]
+    start(&call, matrix.shape[:-2], dim)
+    try:
+        add(&call, matrix, 2, True)
+        add(&call, factor, 2)
+        if less is not None:
+            add(&call, less, 0)
+        else:
+            call.job.operand[2] = &zero
+        run(&call, TRIL_VERBS[verb], 1 + dim * dim * (2 + dim // 2))
+    finally:
+        finish(&call)
+
+
+# ---- divergences ---------------------------------------------------------------------------
+
+
+def normal_kl(out, tuple event_shape, loc_p, scale_p, loc_q, scale_q):
+    """Kullback-Leibler divergences of scalars, summed over the trailing dims `event_shape`."""
+    cdef Call call
+    cdef Pull pull
+    cdef core.fd_step *step
+    if not event_shape:
+        start(&call, out.shape, 1)
+        try:
+            add(&call, out, 0, True)
+            add(&call, loc_p, 0)
+            add(&call, scale_p, 0)
+            add(&call, loc_q, 0)
+            add(&call, scale_q, 0)
+            run(&call, core.FD_normal_kl, 3)
+        finally:
+            finish(&call)
+        return
+    try:
+        pull_start(&pull, out.shape + event_shape, out.itemsize, 0, 1)
+        if pull.n_item:
+            pull_planes(&pull, 1)
+            step = pull_step(&pull, core.FD_normal_kl)
+            step.in_tile[0] = 0
+            pull_add(&pull, step, 1, loc_p)
+            pull_add(&pull, step, 2, scale_p)
+            pull_add(&pull, step, 3, loc_q)
+            pull_add(&pull, step, 4, scale_q)
+            pull_ready(&pull, step, 5)
+            pull_sum(&pull, out[(...,) + (None,) * len(event_shape)], None, 0, PLUS)
+            pull_run(&pull, None, 3)
+    finally:
+        pull_finish(&pull)

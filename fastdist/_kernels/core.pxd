@@ -5,10 +5,18 @@ from libc.stdint cimport intptr_t, uint32_t, uint64_t
 cdef extern from "fastdist.h" nogil:
     int FD_MAX_NDIM
     int FD_MAX_OPERAND
+    int FD_SCORE_COLUMNS
+    int FD_SUM_TERMS
+    int FD_MAX_STEP
+    int FD_TILE
     int FD_PANEL_BYTES
     int FD_SCRATCH_BYTES
     int FD_MATRIX_BYTES
     int FD_TOGETHER
+
+    ctypedef struct fd_total:
+        double sum
+        double error
 
     ctypedef enum fd_dtype:
         FD_F32
@@ -18,8 +26,8 @@ cdef extern from "fastdist.h" nogil:
         int ndim
         intptr_t dim
         intptr_t shape[64]
-        intptr_t stride[6][64]
-        void *operand[6]
+        intptr_t stride[8][64]
+        void *operand[8]
 
     void fd_job_coalesce(fd_job *job, int n_operand) noexcept
     void fd_job_turn(fd_job *job) noexcept
@@ -53,6 +61,25 @@ cdef extern from "fastdist.h" nogil:
         FD_check_positive
         FD_check_probability
         FD_check_tril
+        FD_normal_kl
+        FD_sum_products
+        FD_sum_outer
+        FD_subtract
+        FD_score_diag
+        FD_kl_score_diag
+        FD_score_tril
+        FD_score_covariance
+        FD_score_precision
+        FD_kl_score_tril_solve
+        FD_kl_score_tril_multiply
+        FD_kl_score_tril_diag
+        FD_kl_score_diag_solve
+        FD_kl_score_diag_multiply
+        FD_left_multiply_t
+        FD_left_solve_t
+        FD_subtract_log_det
+        FD_congruence_t
+        FD_congruence
 
     fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype) noexcept
 
@@ -85,6 +112,24 @@ cdef extern from "fastdist.h" nogil:
     ) noexcept
     void fd_draw_events(
         const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
+    ) noexcept
+
+    ctypedef struct fd_step:
+        fd_kernel *kernel
+        fd_job job
+        intptr_t unit
+        intptr_t in_tile[8]
+
+    ctypedef struct fd_pull:
+        fd_step step[6]
+        int n_step
+        fd_dtype dtype
+        void *tile
+        intptr_t tile_item, tile_items
+
+    void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_t end) noexcept
+    void fd_pull_samples(
+        const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end
     ) noexcept
 
     void fd_noise_from_numpy(fd_noise *noise, void *bitgen) noexcept

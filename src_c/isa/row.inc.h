@@ -9,6 +9,7 @@
 
 #include "../kernels/stream.inc.h"
 #include "../kernels/log.inc.h"
+#include "../kernels/normal_kl.inc.h"
 
 #define FD_DTYPE f32
 #define REAL float

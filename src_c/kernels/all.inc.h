@@ -7,3 +7,5 @@
 #include "factor.inc.h"
 #include "cholesky.inc.h"
 #include "normal_cdf.inc.h"
+#include "sums.inc.h"
+#include "grad.inc.h"

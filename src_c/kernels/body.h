@@ -57,6 +57,15 @@ static inline void fd_prefetch(uintptr_t address) { (void)address; }
 static inline void fd_prefetch_write(uintptr_t address) { (void)address; }
 #endif
 
+/* A sum of doubles and what its roundings lost (Knuth, The Art of Computer Programming 2, section 4.2.2,
+ * theorem B). */
+static inline void fd_add_up(fd_total *total, double x)
+{
+    const double sum = total->sum + x, back = sum - total->sum;
+    total->error += (total->sum - (sum - back)) + (x - back);
+    total->sum = sum;
+}
+
 /* Sums run over this many bytes of accumulators in a fixed order whatever the vector width:
  * one AVX-512 vector, two of AVX2, 8 or 16 scalars. */
 enum { FD_SUM_BYTES = 64 };

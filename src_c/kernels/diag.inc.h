@@ -1,4 +1,4 @@
-/* kernels/diag.inc.h - diagonal scale: colour, logarithms, log densities. Memory bound
+/* kernels/diag.inc.h - diagonal scale: colour, logarithms, divergences, log densities. Memory bound
  * but for the division; the four patterns of broadcast (loc and scale each a row or one
  * number) are one body each, specialised by the constant steps. */
 
@@ -55,6 +55,66 @@ static void FD_NAME(log)(const fd_job *job, intptr_t begin, intptr_t end)
         for (intptr_t i = 1; i < run.n && STEP(1) == 0; i++)
             AT(0)[i] = AT(0)[0];
     }
+}
+
+/* m elements as a vector of doubles, ones in the lanes beyond, and back. */
+FD_INLINE f64v FD_LOCAL(widen)(const REAL *p, intptr_t step, intptr_t m)
+{
+    const void *x = p;
+    double wide[f64v_lanes];
+    if (!step)
+        return f64v_set1((double)*p);
+    if (m >= f64v_lanes)
+        return sizeof *p == sizeof(double) ? f64v_load(x) : f64v_load_f32(x);
+    for (int j = 0; j < f64v_lanes; j++)
+        wide[j] = j < m ? (double)p[j] : 1;
+    return f64v_load(wide);
+}
+
+FD_INLINE void FD_LOCAL(narrow)(REAL *p, f64v v, intptr_t m)
+{
+    void *x = p;
+    double wide[f64v_lanes];
+    if (m >= f64v_lanes && sizeof *p == sizeof(double)) {
+        f64v_store(x, v);
+    } else if (m >= f64v_lanes) {
+        f64v_store_f32(x, v);
+    } else {
+        f64v_store(wide, v);
+        for (int j = 0; j < m; j++)
+            p[j] = (REAL)wide[j];
+    }
+}
+
+/* Half of the time are divisions: those by a scale_q are kept while it repeats from run to run, as a
+ * prior's does. */
+static void FD_NAME(normal_kl)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    enum { BLOCK = 256 };
+    double over_q[BLOCK];
+    const REAL *kept = NULL;
+    intptr_t n_kept = 0;
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        for (intptr_t first = 0, n; n = fd_min(run.n - first, BLOCK), n > 0; first += n) {
+            const REAL *loc_p = AT(1) + first * STEP(1), *p = AT(2) + first * STEP(2);
+            const REAL *loc_q = AT(3) + first * STEP(3), *q = AT(4) + first * STEP(4);
+            if (q != kept || n != n_kept)
+                for (intptr_t i = 0; i < n; i += f64v_lanes) {
+                    const f64v scale = FD_LOCAL(widen)(q + i * STEP(4), STEP(4), n - i);
+                    f64v_store(over_q + i, f64v_div(f64v_set1(1), scale));
+                }
+            kept = q;
+            n_kept = n;
+            for (intptr_t i = 0; i < n; i += f64v_lanes) {
+                const intptr_t m = n - i;
+                const f64v delta = f64v_sub(FD_LOCAL(widen)(loc_p + i * STEP(1), STEP(1), m),
+                                            FD_LOCAL(widen)(loc_q + i * STEP(3), STEP(3), m));
+                const f64v scale_p = FD_LOCAL(widen)(p + i * STEP(2), STEP(2), m);
+                const f64v scale_q = FD_LOCAL(widen)(q + i * STEP(4), STEP(4), m);
+                const f64v kl = FD_STREAM(normal_kl)(delta, scale_p, scale_q, f64v_load(over_q + i));
+                FD_LOCAL(narrow)(AT(0) + first + i, kl, m);
+            }
+        }
 }
 
 /* log(2 pi) / 2 */

@@ -5,24 +5,32 @@
  * Computed in double whatever the dtype: a float32 logarithm is the float64 one, rounded. */
 
 /* Included once an ISA, before the dtypes. */
+#define FD_LN2_HIGH 6.93147180369123816490e-01 /* k times it is exact */
+#define FD_LN2_LOW 1.90821492927058770002e-10
+
+/* m and k of a positive normal x: beyond sqrt(1/2) the exponent is one higher, then mantissa and exponent
+ * are taken apart. */
+FD_INLINE f64v FD_STREAM(split)(f64v x, f64v *k)
+{
+    const u64v root_half = u64v_set1(0x3fe6a09e667f3bcd);
+    const u64v shifted = u64v_add(u64v_bits(x), u64v_set1(0x3ff0000000000000 - 0x3fe6a09e667f3bcd));
+    const u64v biased = u64v_or(u64v_srl(shifted, 52), u64v_set1(0x4330000000000000)); /* 2^52 + 1023 + k */
+    *k = f64v_sub(f64v_from_bits(biased), f64v_set1(0x1p52 + 1023));
+    return f64v_from_bits(u64v_add(u64v_and(shifted, u64v_set1(0x000fffffffffffff)), root_half));
+}
+
 FD_INLINE f64v FD_STREAM(log)(f64v x)
 {
     static const double lg[] = {1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
                                 2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
                                 6.666666666666735130e-01};
-    const f64v ln2_high = f64v_set1(6.93147180369123816490e-01), ln2_low = f64v_set1(1.90821492927058770002e-10);
+    const f64v ln2_high = f64v_set1(FD_LN2_HIGH), ln2_low = f64v_set1(FD_LN2_LOW);
     const f64v zero = f64v_set1(0), one = f64v_set1(1), infinity = f64v_set1((double)INFINITY);
     /* Subnormal numbers times 2^54 are normal. */
     const unsigned tiny = f64v_below(x, f64v_set1(0x1p-1022));
-    const u64v bits = u64v_bits(f64v_select(tiny, f64v_mul(x, f64v_set1(0x1p54)), x));
-
-    /* Beyond sqrt(1/2) the exponent is one higher; mantissa and exponent are then taken apart. */
-    const u64v root_half = u64v_set1(0x3fe6a09e667f3bcd);
-    const u64v shifted = u64v_add(bits, u64v_set1(0x3ff0000000000000 - 0x3fe6a09e667f3bcd));
-    const u64v biased = u64v_or(u64v_srl(shifted, 52), u64v_set1(0x4330000000000000)); /* 2^52 + 1023 + k */
-    const f64v bias = f64v_select(tiny, f64v_set1(0x1p52 + 1023 + 54), f64v_set1(0x1p52 + 1023));
-    const f64v k = f64v_sub(f64v_from_bits(biased), bias);
-    const f64v m = f64v_from_bits(u64v_add(u64v_and(shifted, u64v_set1(0x000fffffffffffff)), root_half));
+    f64v k;
+    const f64v m = FD_STREAM(split)(f64v_select(tiny, f64v_mul(x, f64v_set1(0x1p54)), x), &k);
+    k = f64v_sub(k, f64v_select(tiny, f64v_set1(54), zero));
 
     const f64v f = f64v_sub(m, one), s = f64v_div(f, f64v_add(f64v_set1(2), f)), s2 = f64v_mul(s, s);
     f64v r = f64v_set1(lg[0]);

@@ -163,6 +163,7 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
     const __m256i chosen = _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(mask), bit), bit);
     return _mm256_blendv_pd(b, a, _mm256_castsi256_pd(chosen));
 }
+static inline f64v f64v_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
 
 /* Two gathers would take twice the time of these four loads of both neighbours. */

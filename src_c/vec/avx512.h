@@ -165,6 +165,7 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {
     return _mm512_mask_mov_pd(b, (__mmask8)mask, a);
 }
+static inline f64v f64v_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
 
 /* Two gathers would take twice the time of these eight loads of both neighbours. */

@@ -151,6 +151,7 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {
     return vbslq_f64(vtstq_u64(vdupq_n_u64(mask), fd_lane_bit()), a, b);
 }
+static inline f64v f64v_load_f32(const float *p) { return vcvt_f64_f32(vld1_f32(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { vst1_f32(p, vcvt_f32_f64(v)); }
 
 static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)

@@ -27,7 +27,7 @@
  *   mul32(a, b)             product of the low 32 bits of each
  *   bits, f64v_from_bits    the same bits as another type
  *   f64v_select(m, a, b)    a in the lanes of mask m, b in the others
- *   f64v_store_f32(p, v)    rounded to float
+ *   f64v_load_f32(p), f64v_store_f32(p, v)   of floats; rounded
  *   f64v_lookup(table, index, &at, &after)   table[i] and table[i + 1] for `lanes` indices,
  *                           which come from memory because scalar registers address */
 #ifndef FD_VEC_H
@@ -95,6 +95,7 @@ static inline f64v f64v_from_bits(u64v a)
     return value;
 }
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b) { return mask ? a : b; }
+static inline f64v f64v_load_f32(const float *p) { return *p; }
 static inline void f64v_store_f32(float *p, f64v v) { *p = (float)v; }
 static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)
 {

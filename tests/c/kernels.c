@@ -220,18 +220,23 @@ enum { GUARD_READ = 0xff, GUARD_WRITTEN = 0x3b };
 
 /* ELEMENTS        an element an item
  * EVENT_SUMS      the same, summed over job->dim of them
+ * SUMS            the same, summed over any dims
  * EVENTS          a vector an item
+ * EVENT_PRODUCTS  the same, sums over any dims of a matrix for each
  * MATRICES        a matrix an item
  * CHECK_ELEMENTS, CHECK_MATRICES   nothing is written but `found`; one contiguous dim */
-enum layout { ELEMENTS = 1, EVENT_SUMS, EVENTS, MATRICES, CHECK_ELEMENTS, CHECK_MATRICES };
+enum layout { ELEMENTS = 1, EVENT_SUMS, SUMS, EVENTS, EVENT_PRODUCTS, MATRICES, CHECK_ELEMENTS, CHECK_MATRICES };
 
 /* A letter an operand:
  *   x   changed in place           v   any value, l a loc     s   positive        p   in [0, 1]
  *   e   the same, finite           g   as s, with its strides c   in (0, 1]
  *   +   added to, a number an item n   found, a asymmetric    S   scratch, D of a matrix
- *   o   written, F a factor, P its panels                     k   a number an item
+ *   o   written, F a factor, P its panels                     k   any value, a number an item
  *   L   panels of a lower factor   C   the factor by columns  M   positive definite, lower triangle
  *   Y   symmetric                  T   lower triangular, by rows
+ *   =   a sum over any dims, in order                         X   lower triangle by rows, changed in place
+ *   R   fd_totals as scratch, laid out like operand 0         N   terms before the job's, and in all
+ *   t   terms, of which there is the first vector, finite
  * exact: no libm, so that every build has the same bits. */
 static const struct {
     enum layout layout;
@@ -262,7 +267,60 @@ static const struct {
     [FD_check_positive] = {CHECK_ELEMENTS, 1, "cn"},
     [FD_check_probability] = {CHECK_ELEMENTS, 1, "cn"},
     [FD_check_tril] = {CHECK_MATRICES, 1, "Tn"},
+    [FD_normal_kl] = {ELEMENTS, 1, "olsls"},
+    [FD_sum_products] = {SUMS, 1, "=vvR"},
+    [FD_sum_outer] = {EVENT_PRODUCTS, 1, "=vvRN"},
+    [FD_subtract] = {ELEMENTS, 1, "ovl"},
+    [FD_score_diag] = {ELEMENTS, 1, "oovvls"},
+    [FD_kl_score_diag] = {ELEMENTS, 1, "ooovlsls"},
+    [FD_score_tril] = {EVENTS, 1, "tokvlCS"},
+    [FD_score_covariance] = {EVENTS, 1, "tokvlCS"},
+    [FD_score_precision] = {EVENTS, 1, "tokvlCS"},
+    [FD_kl_score_tril_solve] = {EVENTS, 1, "tkCCS"},
+    [FD_kl_score_tril_multiply] = {EVENTS, 1, "tkCCS"},
+    [FD_kl_score_tril_diag] = {EVENTS, 1, "tkCsS"},
+    [FD_kl_score_diag_solve] = {EVENTS, 1, "tksCS"},
+    [FD_kl_score_diag_multiply] = {EVENTS, 1, "tksCS"},
+    [FD_left_multiply_t] = {MATRICES, 1, "XC"},
+    [FD_left_solve_t] = {MATRICES, 1, "XC"},
+    [FD_subtract_log_det] = {MATRICES, 1, "XCk"},
+    [FD_congruence_t] = {MATRICES, 1, "XCk"},
+    [FD_congruence] = {MATRICES, 1, "XCk"},
 };
+
+/* Whether a verb writes operand k. */
+static int writes(fd_verb verb, int k)
+{
+    const enum layout layout = specs[verb].layout;
+    const char letter = specs[verb].operands[k];
+    return k == 0 ? layout != CHECK_ELEMENTS && layout != CHECK_MATRICES : letter == 'o' || letter == 'x';
+}
+
+/* Whether operand k is laid out by strides of its own. */
+static int has_strides(fd_verb verb, int k) { return !strchr("naSDRN", specs[verb].operands[k]); }
+
+/* Bytes of scratch, but for fd_totals. */
+static size_t scratch_size(fd_verb verb, fd_dtype dtype, intptr_t dim)
+{
+    const size_t n = (size_t)dim;
+    switch (verb) {
+    case FD_cholesky:
+    case FD_reverse_cholesky:
+        return FD_MATRIX_BYTES * n * n;
+    case FD_score_tril:
+    case FD_score_covariance:
+    case FD_score_precision:
+        return FD_SCORE_COLUMNS * n * itemsize[dtype];
+    case FD_kl_score_tril_solve:
+    case FD_kl_score_tril_multiply:
+    case FD_kl_score_tril_diag:
+    case FD_kl_score_diag_solve:
+    case FD_kl_score_diag_multiply:
+        return (2 * n * n + 3 * n) * itemsize[dtype];
+    default:
+        return FD_SCRATCH_BYTES * n;
+    }
+}
 
 /* ---- filling operands -------------------------------------------------------------------- */
 
@@ -347,6 +405,8 @@ static void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_
         put_spd(dtype, p, dim, wild, 1);
         break;
     default:
+        if (letter == 't')
+            core = dim;
         for (intptr_t i = 0; i < core; i++) {
             const double value = letter == 's' || letter == 'g' ? uniform(0.25, 4)
                                  : letter == 'p'                ? unit()
@@ -362,19 +422,26 @@ static void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_
 }
 
 /* Elements of one item. */
-static intptr_t core_of(char letter, enum layout layout, fd_dtype dtype, intptr_t dim)
+static intptr_t core_of(fd_verb verb, int k, fd_dtype dtype, intptr_t dim)
 {
-    if (strchr("LP", letter))
+    const enum layout layout = specs[verb].layout;
+    const char *letters = specs[verb].operands;
+    if (strchr("LP", letters[k]))
         return fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]);
-    if (strchr("CMFYT", letter))
+    if (strchr("CMFYTX", letters[k]) || (layout == EVENT_PRODUCTS && k == 0))
         return dim * dim;
-    return layout == EVENTS && !strchr("+ok", letter) ? dim : 1;
+    if (letters[k] == 't') /* two vectors, or one and as many numbers as p and q have */
+        return letters[1] == 'o' ? 2 * dim : dim + core_of(verb, 2, dtype, dim) + core_of(verb, 3, dtype, dim);
+    if (strchr("+k", letters[k]) || (letters[k] == 'o' && k == 0)) /* of an event a number */
+        return 1;
+    return layout == EVENTS || layout == EVENT_PRODUCTS ? dim : 1;
 }
 
 /* ---- cases ------------------------------------------------------------------------------- */
 
-static unsigned char initial[ROOM], wanted[ROOM];
-static unsigned char is_written[ROOM / sizeof(float)]; /* by element of operand 0, gaps included */
+static unsigned char initial[FD_MAX_OPERAND][ROOM], wanted[FD_MAX_OPERAND][ROOM];
+static unsigned char is_written[FD_MAX_OPERAND][ROOM / sizeof(float)]; /* by element, gaps included */
+static intptr_t n_element[FD_MAX_OPERAND];
 static intptr_t found[5];                              /* `n` and `a`, between guards of their own */
 
 static uint64_t kernels_hash;
@@ -447,44 +514,59 @@ static void run_backwards(fd_kernel *kernel, const fd_job *job, intptr_t n_item,
     found[3] = first[1];
 }
 
-static char now_scratch; /* its letter */
-
-static size_t scratch_size(intptr_t dim)
+/* A written operand and what is around it. */
+static void compare_operand(fd_dtype dtype, int k)
 {
-    return now_scratch == 'D' ? FD_MATRIX_BYTES * (size_t)(dim * dim) : FD_SCRATCH_BYTES * (size_t)dim;
+    const region *out = &arena[k];
+    const size_t before = (size_t)(out->p - out->lower), size = (size_t)(out->upper - out->lower);
+    const unsigned char *want = wanted[k] + before;
+    if (memcmp(out->lower, wanted[k], size) == 0)
+        return;
+    const size_t inside = (size_t)n_element[k] * itemsize[dtype];
+    for (intptr_t i = 0; i < n_element[k]; i++)
+        if (is_written[k][i] ? !same(dtype, out->p, want, i)
+                             : memcmp(out->p + (size_t)i * itemsize[dtype], want + (size_t)i * itemsize[dtype],
+                                      itemsize[dtype]) != 0) {
+            fail(is_written[k][i] ? "element %jd of operand %d is %a, not %a"
+                                  : "element %jd of operand %d, in a gap, is %a, was %a",
+                 (intmax_t)i, k, get(dtype, out->p, i), get(dtype, want, i));
+            break;
+        }
+    if (memcmp(out->lower, wanted[k], before) != 0)
+        fail("written before operand %d", k);
+    if (memcmp(out->p + inside, want + inside, size - before - inside) != 0)
+        fail("written beyond operand %d", k);
 }
 
-static void compare(fd_dtype dtype, intptr_t n_element, const region *scratch, const intptr_t found_wanted[5])
+static void compare(fd_verb verb, fd_dtype dtype, const region *scratch, size_t scratch_bytes,
+                    const intptr_t found_wanted[5])
 {
-    const region *out = &arena[0];
-    const size_t before = (size_t)(out->p - out->lower), size = (size_t)(out->upper - out->lower);
-    const unsigned char *want = wanted + before;
-    if (memcmp(out->lower, wanted, size) != 0) {
-        const size_t inside = (size_t)n_element * itemsize[dtype];
-        for (intptr_t i = 0; i < n_element; i++)
-            if (is_written[i] ? !same(dtype, out->p, want, i)
-                              : memcmp(out->p + (size_t)i * itemsize[dtype], want + (size_t)i * itemsize[dtype],
-                                       itemsize[dtype]) != 0) {
-                fail(is_written[i] ? "element %jd is %a, not %a" : "element %jd, in a gap, is %a, was %a",
-                     (intmax_t)i, get(dtype, out->p, i), get(dtype, want, i));
-                break;
-            }
-        if (memcmp(out->lower, wanted, before) != 0)
-            fail("written before the operand");
-        if (memcmp(out->p + inside, want + inside, size - before - inside) != 0)
-            fail("written beyond the operand");
-    }
+    for (int k = 0; specs[verb].operands[k]; k++)
+        if (writes(verb, k))
+            compare_operand(dtype, k);
     if (memcmp(found, found_wanted, sizeof found) != 0)
         fail("found %jd and %jd, not %jd and %jd", (intmax_t)found[1], (intmax_t)found[3],
              (intmax_t)found_wanted[1], (intmax_t)found_wanted[3]);
-    if (scratch) {
-        const size_t n = scratch_size(now.job->dim);
-        for (const unsigned char *p = scratch->lower; p < scratch->upper; p++)
-            if ((p < scratch->p || p >= scratch->p + n) && *p != GUARD_WRITTEN) {
-                fail("written outside of scratch");
-                break;
-            }
-    }
+    for (const unsigned char *p = scratch ? scratch->lower : NULL; scratch && p < scratch->upper; p++)
+        if ((p < scratch->p || p >= scratch->p + scratch_bytes) && *p != GUARD_WRITTEN) {
+            fail("written outside of scratch");
+            break;
+        }
+}
+
+/* Puts the content of the written operands back, or keeps it. */
+static void restore(fd_verb verb)
+{
+    for (int k = 0; specs[verb].operands[k]; k++)
+        if (writes(verb, k))
+            memcpy(arena[k].lower, initial[k], (size_t)(arena[k].upper - arena[k].lower));
+}
+
+static void keep(fd_verb verb, unsigned char (*where)[ROOM])
+{
+    for (int k = 0; specs[verb].operands[k]; k++)
+        if (writes(verb, k))
+            memcpy(where[k], arena[k].lower, (size_t)(arena[k].upper - arena[k].lower));
 }
 
 /* Whether the upper halves of vector registers are in use: a kernel that leaves them so slows down all
@@ -518,27 +600,30 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
 {
     const enum layout layout = specs[verb].layout;
     const char *letters = specs[verb].operands;
-    const int n_letter = (int)strlen(letters);
-    const int checks_only = layout == CHECK_ELEMENTS || layout == CHECK_MATRICES;
     const region *scratch = NULL;
-    intptr_t n_item = 1, n_element = 0, first = 0;
+    size_t scratch_bytes = 0;
+    intptr_t n_item = 1, span[2] = {0, 1}, first[FD_MAX_OPERAND] = {0};
     int n_view = 0; /* operands with strides, as fd_job_coalesce() wants it */
 
-    for (int d = 0; d < job->ndim; d++)
+    for (int d = 0; d < job->ndim; d++) {
         n_item *= job->shape[d];
-    for (int k = 0; k < n_letter; k++) {
-        if (letters[k] == 'n' || letters[k] == 'a') {
+        span[1] *= job->stride[0][d] ? 1 : job->shape[d];
+    }
+    for (int k = 0; letters[k]; k++) {
+        if (letters[k] == 'n' || letters[k] == 'a')
             job->operand[k] = letters[k] == 'n' ? &found[1] : one_in(4) ? NULL : &found[3];
-            continue;
-        }
-        if (letters[k] == 'S' || letters[k] == 'D') {
-            now_scratch = letters[k];
-            place(&arena[k], scratch_size(job->dim), 64, GUARD_WRITTEN);
-            job->operand[k] = arena[k].p;
+        if (letters[k] == 'N')
+            job->operand[k] = span;
+        if (strchr("SDR", letters[k])) {
+            const int totals = letters[k] == 'R';
             scratch = &arena[k];
-            continue;
+            scratch_bytes = totals ? (size_t)n_element[0] * sizeof(fd_total) : scratch_size(verb, dtype, job->dim);
+            place(&arena[k], scratch_bytes, totals ? sizeof(fd_total) : 64, GUARD_WRITTEN);
+            job->operand[k] = arena[k].p + (totals ? (size_t)first[0] * sizeof(fd_total) : 0);
         }
-        const intptr_t core = core_of(letters[k], layout, dtype, job->dim);
+        if (!has_strides(verb, k))
+            continue;
+        const intptr_t core = core_of(verb, k, dtype, job->dim);
         intptr_t low = 0, high = core;
         n_view = k + 1;
         for (int d = 0; d < job->ndim; d++) {
@@ -546,31 +631,27 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
             *(reach < 0 ? &low : &high) += reach;
         }
         place(&arena[k], (size_t)(high - low) * itemsize[dtype], itemsize[dtype],
-              k == 0 && !checks_only ? GUARD_WRITTEN : GUARD_READ);
+              writes(verb, k) ? GUARD_WRITTEN : GUARD_READ);
         job->operand[k] = arena[k].p + (size_t)-low * itemsize[dtype];
-        if (k == 0) {
-            n_element = high - low;
-            first = -low;
-            memset(is_written, 0, (size_t)n_element);
-        }
+        first[k] = -low;
+        n_element[k] = high - low;
+        memset(is_written[k], 0, (size_t)n_element[k]);
         for (intptr_t i = 0; i < n_distinct(job, k); i++) {
             const intptr_t at = offset_of(job, k, i);
-            if (!strchr("oFP", letters[k]))
+            if (!strchr("oFP=", letters[k]))
                 put_item(letters[k], dtype, (char *)job->operand[k] + at * (intptr_t)itemsize[dtype], job->dim, core,
                          wild);
-            if (k == 0 && !checks_only)
-                memset(is_written + first + at, 1, (size_t)core);
+            if (writes(verb, k))
+                memset(is_written[k] + first[k] + at, 1, (size_t)core);
         }
     }
 
     fd_job coalesced = *job;
     fd_job_coalesce(&coalesced, n_view);
 
-    const size_t size = (size_t)(arena[0].upper - arena[0].lower);
-    const size_t before = (size_t)(arena[0].p - arena[0].lower);
     const intptr_t found_initial[5] = {-77, one_in(8) ? below(n_item) : -1, -77, one_in(8) ? below(n_item) : -1, -77};
     intptr_t found_wanted[5];
-    memcpy(initial, arena[0].lower, size);
+    keep(verb, initial);
     memcpy(found, found_initial, sizeof found);
 
     n_case++;
@@ -584,38 +665,42 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
     fd_lookup(verb, dtype)(job, 0, n_item);
 
     /* Scalar is right by definition where it may write, and must have written nowhere else. */
-    memcpy(wanted, initial, size);
-    for (intptr_t i = 0; i < n_element; i++)
-        if (is_written[i])
-            memcpy(wanted + before + (size_t)i * itemsize[dtype], arena[0].p + (size_t)i * itemsize[dtype],
-                   itemsize[dtype]);
     memcpy(found_wanted, found_initial, sizeof found);
     found_wanted[1] = found[1];
     found_wanted[3] = found[3];
-    compare(dtype, n_element, scratch, found_wanted);
-
-    if (specs[verb].exact) {
-        for (intptr_t i = 0; i < n_element; i++)
-            if (is_written[i]) {
-                const double value = get(dtype, arena[0].p, i);
-                uint64_t bits;
-                memcpy(&bits, &value, sizeof bits);
-                kernels_hash = hash_word(kernels_hash, isnan(value) ? 1 : bits);
-            }
-        kernels_hash = hash_word(hash_word(kernels_hash, (uint64_t)found[1]), (uint64_t)found[3]);
+    for (int k = 0; letters[k]; k++) {
+        if (!writes(verb, k))
+            continue;
+        const size_t before = (size_t)(arena[k].p - arena[k].lower);
+        memcpy(wanted[k], initial[k], (size_t)(arena[k].upper - arena[k].lower));
+        for (intptr_t i = 0; i < n_element[k]; i++)
+            if (is_written[k][i])
+                memcpy(wanted[k] + before + (size_t)i * itemsize[dtype], arena[k].p + (size_t)i * itemsize[dtype],
+                       itemsize[dtype]);
+        if (specs[verb].exact)
+            for (intptr_t i = 0; i < n_element[k]; i++)
+                if (is_written[k][i]) {
+                    const double value = get(dtype, arena[k].p, i);
+                    uint64_t bits;
+                    memcpy(&bits, &value, sizeof bits);
+                    kernels_hash = hash_word(kernels_hash, isnan(value) ? 1 : bits);
+                }
     }
+    if (specs[verb].exact)
+        kernels_hash = hash_word(hash_word(kernels_hash, (uint64_t)found[1]), (uint64_t)found[3]);
+    compare(verb, dtype, scratch, scratch_bytes, found_wanted);
 
     static const char *const ways[] = {"whole", "coalesced", "in pieces", "one by one"};
     const intptr_t grain = layout == EVENT_SUMS ? job->dim : 1;
     /* Items that add to the same number must do so in order. */
-    const int n_way = layout == EVENTS && n_distinct(job, 0) < n_item ? 3 : 4;
+    const int in_order = letters[0] == '=' || (layout == EVENTS && n_distinct(job, 0) < n_item);
     const uint64_t cuts = random_state; /* the next case is the same however many rows there are */
     for (int row = 0; row < n_row; row++) {
         random_state = cuts;
         use(row);
         fd_kernel *kernel = fd_lookup(verb, dtype);
-        for (int way = row == 0; way < n_way; way++) {
-            memcpy(arena[0].lower, initial, size);
+        for (int way = row == 0; way < (in_order ? 3 : 4); way++) {
+            restore(verb);
             memcpy(found, found_initial, sizeof found);
             now.way = ways[way];
             if (way == 2)
@@ -625,7 +710,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
             else
                 kernel(way == 1 ? &coalesced : job, 0, n_item);
             check_upper_halves();
-            compare(dtype, n_element, scratch, found_wanted);
+            compare(verb, dtype, scratch, scratch_bytes, found_wanted);
         }
     }
     now.job = NULL;
@@ -671,22 +756,24 @@ static void check_job(fd_verb verb, fd_dtype dtype, intptr_t dim, intptr_t n, un
     if (layout == EVENTS && letters[0] == '+') /* these may sum over dims */
         n_event_dim = (int)below(job.ndim + 1);
     for (int k = 0; letters[k]; k++) {
-        if (strchr("naSD", letters[k]))
+        if (!has_strides(verb, k))
             continue;
         if (letters[k] == 'g') {
             memcpy(job.stride[k], job.stride[k - 1], sizeof job.stride[k]);
             continue;
         }
         unsigned repeat = 0;
-        if (k > 0 && repeated >> k & 1)
+        if (repeated >> k & 1)
             repeat |= 1u << last;
-        if (k > 0)
+        if (!writes(verb, k))
             for (int d = 0; d < last; d++)
                 repeat |= (unsigned)one_in(4) << d;
+        if (letters[k] == '=')
+            repeat = (unsigned)below((intptr_t)1 << job.ndim);
         if (letters[k] == '+' || (layout == EVENT_SUMS && strchr("ok", letters[k])))
             for (int d = 0; d < n_event_dim; d++)
                 repeat |= 1u << (last - d);
-        set_strides(&job, k, core_of(letters[k], layout, dtype, dim), repeat, one_in(2) && !strchr("FP", letters[k]) && layout < CHECK_ELEMENTS);
+        set_strides(&job, k, core_of(verb, k, dtype, dim), repeat, one_in(2) && !strchr("FP", letters[k]) && layout < CHECK_ELEMENTS);
     }
     check_case(verb, dtype, &job, wild);
 }
@@ -707,23 +794,30 @@ static void check_kernels(void)
         }
         random_state = (uint64_t)v; /* so that one verb's cases do not depend on the others */
         const enum layout layout = specs[verb].layout;
-        const int by_dim = layout == EVENTS || layout == MATRICES || layout == CHECK_MATRICES;
         const char *letters = specs[verb].operands;
-        unsigned n_pattern = 1;
+        const int by_dim = layout == EVENTS || layout == EVENT_PRODUCTS || layout == MATRICES ||
+                           layout == CHECK_MATRICES;
+        const int cubic = letters[0] == 'X' || (letters[0] == 't' && letters[1] != 'o');
+        unsigned patterns = 0; /* which operands may be repeated along the last dim */
         for (int k = 1; letters[k]; k++)
-            if (!strchr("naSDgk", letters[k]))
-                n_pattern *= 2;
-        if (!strchr("vlp", letters[1])) /* matrices, found: no steps to choose */
-            n_pattern = 1;
+            if (has_strides(verb, k) && !writes(verb, k) && !strchr("gk", letters[k]) && layout < MATRICES)
+                patterns |= 1u << k;
         for (int dtype = 0; dtype < FD_N_DTYPE; dtype++)
             for (int wild = TAME; wild < N_WILD; wild++)
-                for (unsigned pattern = 0; pattern < n_pattern; pattern++) {
-                    for (int s = 0; s < N_SIZE; s++)
-                        for (int again = 0; again < (n_pattern == 1 && sizes[s] < 18 ? 3 : 1); again++)
-                            check_job(verb, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? 1 + below(sizes[s] > 33 ? 3 : 9) : sizes[s],
-                                      pattern << 1, wild);
+                for (unsigned pattern = 0; pattern <= patterns; pattern++) {
+                    if (pattern & ~patterns)
+                        continue;
+                    for (int s = 0; s < N_SIZE; s++) {
+                        /* What takes dim^3 operations is done for a few large dims only. */
+                        const int large = cubic && sizes[s] > 10, few = sizes[s] < 70 && pattern == 0 && wild <= SPARSE;
+                        const int times = large ? few : patterns == 0 && sizes[s] < 18 ? 3 : 1;
+                        const intptr_t most = large ? 1 : sizes[s] > 33 ? 3 : 9;
+                        for (int n = 0; n < times; n++)
+                            check_job(verb, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? 1 + below(most) : sizes[s],
+                                      pattern, wild);
+                    }
                     for (int s = 0; s < N_CHUNK && !by_dim && specs[verb].exact; s++)
-                        check_job(verb, (fd_dtype)dtype, 1, chunks[s], pattern << 1, wild);
+                        check_job(verb, (fd_dtype)dtype, 1, chunks[s], pattern, wild);
                 }
     }
     now.wild = TAME;
@@ -786,10 +880,10 @@ static void check_block(fd_key key, uint64_t block, intptr_t n_step)
                     make(ops, what, &lanes, key, first + (uint64_t)(cut * FD_LANES), n_step - cut,
                          out->p + (size_t)cut * FD_LANES * item);
                 if (row == 0 && !pieces) {
-                    memcpy(wanted, out->p, size);
+                    memcpy(wanted[0], out->p, size);
                     scalar_end = lanes;
                 }
-                if (memcmp(wanted, out->p, size) != 0 || memcmp(&scalar_end, &lanes, sizeof lanes) != 0)
+                if (memcmp(wanted[0], out->p, size) != 0 || memcmp(&scalar_end, &lanes, sizeof lanes) != 0)
                     fail("other bits in block %" PRIx64, block);
                 for (const unsigned char *p = out->lower; p < out->upper; p++)
                     if ((p < out->p || p >= out->p + size) && *p != GUARD_WRITTEN) {
@@ -804,7 +898,7 @@ static void check_block(fd_key key, uint64_t block, intptr_t n_step)
             fd_lanes lanes = start;
             fd_stream_ops_current()->normals_f64(&lanes, key, first, n_step, normal);
             for (intptr_t i = 0; i < n_step * FD_LANES; i++)
-                if (((const float *)(const void *)wanted)[i] != (float)normal[i]) {
+                if (((const float *)(const void *)wanted[0])[i] != (float)normal[i]) {
                     fail("a float32 normal is not the float64 one");
                     break;
                 }
@@ -840,7 +934,7 @@ static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_s
     fd_job job = {.ndim = 2, .dim = dim, .shape = {n_sample, n_batch}};
     set_strides(&job, 0, events ? dim : 1, 0, 0);
     for (int k = 1; k < 3; k++) {
-        const intptr_t core = core_of(letters[k], specs[verb].layout, dtype, dim);
+        const intptr_t core = core_of(verb, k, dtype, dim);
         const unsigned repeat = 1u | (one_in(2) ? 2u : 0u);
         set_strides(&job, k, core, repeat, 0);
         place(&arena[k], (size_t)(core * n_batch) * itemsize[dtype], itemsize[dtype], GUARD_READ);
@@ -855,8 +949,8 @@ static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_s
 
     use(0);
     fd_stream_start(&stream, key);
-    job.operand[0] = wanted;
-    noise.fill[dtype](&stream, n, wanted);
+    job.operand[0] = wanted[0];
+    noise.fill[dtype](&stream, n, wanted[0]);
     place(&arena[3], FD_SCRATCH_BYTES * (size_t)dim, 64, GUARD_WRITTEN);
     job.operand[3] = arena[3].p;
     if (!noise_only)
@@ -879,7 +973,7 @@ static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_s
             fd_stream_start(&stream, key);
             fill(&drawing, &noise, arena[3].p, 0, cut);
             fill(&drawing, &noise, arena[3].p, cut, n_event);
-            if (memcmp(arena[0].p, wanted, size) != 0)
+            if (memcmp(arena[0].p, wanted[0], size) != 0)
                 fail("a draw is not noise, then colour");
             for (const unsigned char *p = arena[0].lower; p < arena[0].upper; p++)
                 if ((p < arena[0].p || p >= arena[0].p + size) && *p != GUARD_WRITTEN) {

@@ -1,0 +1,464 @@
+/* kernels/grad.inc.h - terms of gradients, before they are summed (sums.inc.h), and pullbacks of
+ * triangular algebra. With g for a cotangent and z for L^-1 (x - loc):
+ *
+ *   score_*                 of log densities
+ *   kl_score_*              of Kullback-Leibler divergences
+ *   left_*, congruence_*    from the gradient by a factor to that by the matrix it was made from
+ */
+
+/* Vector i of an operand whose step is 0 or 1. */
+FD_INLINE VEC FD_LOCAL(pick_to)(const REAL *p, intptr_t step, intptr_t i, intptr_t m)
+{
+    return step ? FD_LOCAL(load_to)(p + i, m) : V(set1)(*p);
+}
+
+static void FD_NAME(subtract)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        for (intptr_t i = 0; i < run.n; i += V(lanes)) {
+            const intptr_t m = run.n - i;
+            const VEC a = FD_LOCAL(pick_to)(AT(1), STEP(1), i, m), b = FD_LOCAL(pick_to)(AT(2), STEP(2), i, m);
+            FD_LOCAL(store_to)(AT(0) + i, V(sub)(a, b), m);
+        }
+}
+
+/* ---- diagonal ------------------------------------------------------------------------------
+ * The divisions take most of the time. Those by a scale are made block by block, and kept while it
+ * repeats from run to run. What could leave the range is multiplied by the small and the large in
+ * turns. */
+
+enum { FD_LOCAL(reciprocal_block) = 256 };
+
+typedef struct FD_LOCAL(fd_reciprocals) {
+    const REAL *of;
+    intptr_t n;
+    REAL value[FD_LOCAL(reciprocal_block)];
+} FD_LOCAL(fd_reciprocals);
+
+/* The reciprocals of n elements, or of one that repeats, which are not to change. */
+FD_INLINE const REAL *FD_LOCAL(reciprocals)(FD_LOCAL(fd_reciprocals) *kept, intptr_t n, const REAL *x, intptr_t step)
+{
+    if (!step)
+        n = 1;
+    if (kept->of != x || kept->n != n)
+        for (intptr_t i = 0; i < n; i += V(lanes)) {
+            const VEC one = V(set1)(1);
+            FD_LOCAL(store_to)(kept->value + i, V(div)(one, FD_LOCAL(load_to)(x + i, n - i)), n - i);
+        }
+    kept->of = x;
+    kept->n = n;
+    return kept->value;
+}
+
+/* A run in blocks of n elements from `first` on. */
+#define FD_BLOCKS(first, n)                                                                    \
+    for (intptr_t first = 0, n; n = fd_min(run.n - first, FD_LOCAL(reciprocal_block)), n > 0; first += n)
+
+static void FD_NAME(score_diag)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(fd_reciprocals) kept;
+    kept.of = NULL;
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        FD_BLOCKS(first, n) {
+            const REAL *g = AT(2) + first * STEP(2), *x = AT(3) + first * STEP(3), *loc = AT(4) + first * STEP(4);
+            const REAL *over = FD_LOCAL(reciprocals)(&kept, n, AT(5) + first * STEP(5), STEP(5));
+            for (intptr_t i = 0; i < n; i += V(lanes)) {
+                const intptr_t m = n - i;
+                const VEC r = FD_LOCAL(pick_to)(over, STEP(5), i, m);
+                const VEC difference = V(sub)(FD_LOCAL(pick_to)(x, STEP(3), i, m), FD_LOCAL(pick_to)(loc, STEP(4), i, m));
+                const VEC h = V(mul)(FD_LOCAL(pick_to)(g, STEP(2), i, m), V(sub)(V(set1)(0), r));
+                const VEC z = V(mul)(difference, r), hz = V(mul)(h, z);
+                FD_LOCAL(store_to)(AT(0) + first + i, hz, m);
+                FD_LOCAL(store_to)(AT(1) + first + i, V(fnma)(hz, z, h), m);
+            }
+        }
+}
+
+static void FD_NAME(kl_score_diag)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(fd_reciprocals) kept_p, kept_q;
+    kept_p.of = kept_q.of = NULL;
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        FD_BLOCKS(first, n) {
+            REAL *by_loc = AT(0) + first, *by_p = AT(1) + first, *by_q = AT(2) + first;
+            const REAL *g = AT(3) + first * STEP(3);
+            const REAL *loc_p = AT(4) + first * STEP(4), *p = AT(5) + first * STEP(5);
+            const REAL *loc_q = AT(6) + first * STEP(6), *q = AT(7) + first * STEP(7);
+            const REAL *all_over_p = FD_LOCAL(reciprocals)(&kept_p, n, p, STEP(5));
+            const REAL *all_over_q = FD_LOCAL(reciprocals)(&kept_q, n, q, STEP(7));
+            for (intptr_t i = 0; i < n; i += V(lanes)) {
+                const intptr_t m = n - i;
+                const VEC over_p = FD_LOCAL(pick_to)(all_over_p, STEP(5), i, m);
+                const VEC over_q = FD_LOCAL(pick_to)(all_over_q, STEP(7), i, m);
+                const VEC delta = V(sub)(FD_LOCAL(pick_to)(loc_p, STEP(4), i, m), FD_LOCAL(pick_to)(loc_q, STEP(6), i, m));
+                const VEC wider = V(sub)(FD_LOCAL(pick_to)(p, STEP(5), i, m), FD_LOCAL(pick_to)(q, STEP(7), i, m));
+                /* t = scale_p / scale_q - 1, exact where the scales are close */
+                const VEC t = V(mul)(wider, over_q), z = V(mul)(delta, over_q);
+                const VEC t2 = V(mul)(V(add)(t, V(set1)(2)), over_q), squares = V(fma)(t, t2, V(mul)(z, V(mul)(z, over_q)));
+                const VEC weight = FD_LOCAL(pick_to)(g, STEP(3), i, m);
+                FD_LOCAL(store_to)(by_loc + i, V(mul)(V(mul)(weight, z), over_q), m);
+                FD_LOCAL(store_to)(by_p + i, V(mul)(V(mul)(weight, t), V(add)(over_p, over_q)), m);
+                FD_LOCAL(store_to)(by_q + i, V(mul)(V(sub)(V(set1)(0), weight), squares), m);
+            }
+        }
+}
+
+#undef FD_BLOCKS
+
+/* ---- rows of a matrix, combined ------------------------------------------------------------------
+ * n_vec (a literal) vectors of columns, of the last one m lanes; rows y are ld apart, which may be
+ * negative, as may the step between their coefficients. Always in order, by fma. */
+
+/* x = (x - sum of c_k y_k) * scale */
+FD_INLINE void FD_LOCAL(reduce_row)(int n_vec, intptr_t m, intptr_t n, REAL *x, const REAL *y, intptr_t ld,
+                                    const REAL *c, intptr_t c_step, REAL scale)
+{
+    VEC left[8];
+    for (int v = 0; v < n_vec; v++)
+        left[v] = FD_LOCAL(load_to)(x + v * V(lanes), m);
+    for (intptr_t k = 0; k < n; k++) {
+        const VEC splat = V(set1)(c[k * c_step]);
+        for (int v = 0; v < n_vec; v++)
+            left[v] = V(fnma)(splat, FD_LOCAL(load_to)(y + k * ld + v * V(lanes), m), left[v]);
+    }
+    for (int v = 0; v < n_vec; v++)
+        FD_LOCAL(store_to)(x + v * V(lanes), V(mul)(left[v], V(set1)(scale)), m);
+}
+
+/* x = sum of c_k y_k, of which x may be one */
+FD_INLINE void FD_LOCAL(combine_rows)(int n_vec, intptr_t m, intptr_t n, REAL *x, const REAL *y, intptr_t ld,
+                                      const REAL *c, intptr_t c_step)
+{
+    VEC sum[8];
+    for (int v = 0; v < n_vec; v++)
+        sum[v] = V(set1)(0);
+    for (intptr_t k = 0; k < n; k++) {
+        const VEC splat = V(set1)(c[k * c_step]);
+        for (int v = 0; v < n_vec; v++)
+            sum[v] = V(fma)(splat, FD_LOCAL(load_to)(y + k * ld + v * V(lanes), m), sum[v]);
+    }
+    for (int v = 0; v < n_vec; v++)
+        FD_LOCAL(store_to)(x + v * V(lanes), sum[v], m);
+}
+
+/* What is done to columns by a factor F, which is stored by columns. From the first row down: F^-1 x;
+ * from the last up: F x and F^-T x; the other way: F' x. */
+enum { FD_LOCAL(multiply), FD_LOCAL(solve), FD_LOCAL(multiply_t), FD_LOCAL(solve_t) };
+
+/* Rows from `begin` to `end` (others are not needed) of a panel of columns. */
+FD_INLINE void FD_LOCAL(do_panel)(int what, int n_vec, intptr_t m, intptr_t begin, intptr_t end, intptr_t dim,
+                                  REAL *x, intptr_t ld, const REAL *factor)
+{
+    if (what == FD_LOCAL(multiply))
+        for (intptr_t i = end - 1; i >= begin; i--)
+            FD_LOCAL(combine_rows)(n_vec, m, i + 1, x + i * ld, x, ld, factor + i, dim);
+    else if (what == FD_LOCAL(solve))
+        for (intptr_t i = begin; i < end; i++)
+            FD_LOCAL(reduce_row)(n_vec, m, i, x + i * ld, x, ld, factor + i, dim, 1 / factor[i * dim + i]);
+    else if (what == FD_LOCAL(multiply_t))
+        for (intptr_t i = begin; i < end; i++)
+            FD_LOCAL(combine_rows)(n_vec, m, dim - i, x + i * ld, x + i * ld, ld, factor + i * dim + i, 1);
+    else
+        for (intptr_t i = end - 1; i >= begin; i--)
+            FD_LOCAL(reduce_row)(n_vec, m, dim - 1 - i, x + i * ld, x + (dim - 1) * ld, -ld,
+                                 factor + i * dim + dim - 1, -1, 1 / factor[i * dim + i]);
+}
+
+/* n columns, in panels as wide as they last: all rows of them, or those of the lower or upper triangle
+ * and some beyond. */
+enum { FD_LOCAL(all), FD_LOCAL(lower), FD_LOCAL(upper) };
+
+FD_INLINE void FD_LOCAL(do_panels)(int what, int part, intptr_t n, intptr_t dim, REAL *x, intptr_t ld,
+                                   const REAL *factor)
+{
+    enum { LANES = V(lanes) };
+    for (intptr_t j = 0, n_vec; j < n; j += n_vec * LANES) {
+        const intptr_t left = (n - j) / LANES, begin = part == FD_LOCAL(lower) ? j : 0;
+        n_vec = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        const intptr_t end = part == FD_LOCAL(upper) ? fd_min(j + n_vec * LANES, dim) : dim;
+        if (n_vec == 8)
+            FD_LOCAL(do_panel)(what, 8, LANES, begin, end, dim, x + j, ld, factor);
+        else if (n_vec == 4)
+            FD_LOCAL(do_panel)(what, 4, LANES, begin, end, dim, x + j, ld, factor);
+        else if (n_vec == 2)
+            FD_LOCAL(do_panel)(what, 2, LANES, begin, end, dim, x + j, ld, factor);
+        else if (left)
+            FD_LOCAL(do_panel)(what, 1, LANES, begin, end, dim, x + j, ld, factor);
+        else
+            FD_LOCAL(do_panel)(what, 1, n - j, begin, end, dim, x + j, ld, factor);
+    }
+}
+
+static void FD_LOCAL(do_columns)(int what, int part, intptr_t n, intptr_t dim, REAL *x, intptr_t ld,
+                                 const REAL *factor)
+{
+    if (what == FD_LOCAL(multiply))
+        FD_LOCAL(do_panels)(FD_LOCAL(multiply), part, n, dim, x, ld, factor);
+    else if (what == FD_LOCAL(solve))
+        FD_LOCAL(do_panels)(FD_LOCAL(solve), part, n, dim, x, ld, factor);
+    else if (what == FD_LOCAL(multiply_t))
+        FD_LOCAL(do_panels)(FD_LOCAL(multiply_t), part, n, dim, x, ld, factor);
+    else
+        FD_LOCAL(do_panels)(FD_LOCAL(solve_t), part, n, dim, x, ld, factor);
+}
+
+/* The same bits for one column, which lies together: its elements get their terms in the same order, but
+ * all of them at a time, as one alone would wait for each. `y` has room for a copy. */
+static void FD_LOCAL(do_vector)(int what, intptr_t dim, REAL *x, REAL *y, const REAL *factor)
+{
+    if (what == FD_LOCAL(solve)) {
+        for (intptr_t k = 0; k < dim; k++) {
+            const REAL *column = factor + k * dim;
+            const VEC splat = V(set1)(x[k] *= 1 / column[k]);
+            for (intptr_t i = k + 1; i < dim; i += V(lanes)) {
+                const VEC left = FD_LOCAL(load_to)(x + i, dim - i);
+                FD_LOCAL(store_to)(x + i, V(fnma)(FD_LOCAL(load_to)(column + i, dim - i), splat, left), dim - i);
+            }
+        }
+        return;
+    }
+    if (what == FD_LOCAL(solve_t)) {
+        for (intptr_t k = dim - 1; k >= 0; k--) {
+            x[k] *= 1 / factor[k * dim + k];
+            for (intptr_t i = 0; i < k; i++)
+                x[i] = REAL_FMA(-factor[i * dim + k], x[k], x[i]);
+        }
+        return;
+    }
+    memcpy(y, x, (size_t)dim * sizeof *y);
+    memset(x, 0, (size_t)dim * sizeof *x);
+    for (intptr_t k = 0; k < dim; k++) {
+        const REAL *column = factor + k * dim;
+        if (what == FD_LOCAL(multiply))
+            for (intptr_t i = k; i < dim; i += V(lanes)) {
+                const VEC sum = FD_LOCAL(load_to)(x + i, dim - i);
+                const VEC f = FD_LOCAL(load_to)(column + i, dim - i);
+                FD_LOCAL(store_to)(x + i, V(fma)(f, V(set1)(y[k]), sum), dim - i);
+            }
+        else
+            for (intptr_t i = 0; i <= k; i++)
+                x[i] = REAL_FMA(factor[i * dim + k], y[k], x[i]);
+    }
+}
+
+/* ---- lower triangular, by events -------------------------------------------------------------- */
+
+enum { FD_LOCAL(few) = 4 }; /* events are done one by one */
+
+/* n events x = a - b become the columns of a matrix, and columns events again: y = c x, c one for each. */
+FD_INLINE void FD_LOCAL(to_columns)(intptr_t n, intptr_t dim, REAL *restrict x, intptr_t ld, const REAL *restrict a,
+                                    intptr_t a_ld, const REAL *restrict b, intptr_t b_ld)
+{
+    for (intptr_t r = 0; r < n; r++)
+        for (intptr_t i = 0; i < dim; i++)
+            x[i * ld + r] = a[r * a_ld + i] - b[r * b_ld + i];
+}
+
+FD_INLINE void FD_LOCAL(to_events)(intptr_t n, intptr_t dim, const REAL *restrict x, intptr_t ld, REAL *restrict y,
+                                   intptr_t y_ld, const REAL *restrict c, intptr_t c_step, REAL sign)
+{
+    for (intptr_t r = 0; r < n; r++) {
+        const REAL factor = c ? sign * c[r * c_step] : sign;
+        for (intptr_t i = 0; i < dim; i++)
+            y[r * y_ld + i] = factor * x[i * ld + r];
+    }
+}
+
+/* Events that share a factor, up to FD_SCORE_COLUMNS of them, become the columns of a matrix. With
+ * `whitened` (a literal) the left factors of the outer products are g z, otherwise g L^-T z. */
+FD_INLINE void FD_LOCAL(score)(int there, int back, int whitened, const fd_job *job, intptr_t begin, intptr_t end)
+{
+    enum { WIDTH = FD_SCORE_COLUMNS };
+    const intptr_t dim = job->dim;
+    REAL *x = job->operand[6];
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
+        intptr_t n;
+        for (intptr_t first = 0; first < run.n; first += n) {
+            REAL *z = AT(0) + first * STEP(0), *left = z + dim, *by_value = AT(1) + first * STEP(1);
+            const REAL *g = AT(2) + first * STEP(2), *factor = AT(5) + first * STEP(5);
+            n = STEP(5) == 0 ? fd_min(run.n - first, WIDTH) : 1;
+            if (n < FD_LOCAL(few))
+                n = 1;
+            const intptr_t ld = n == 1 ? 1 : WIDTH;
+            FD_LOCAL(to_columns)(n, dim, x, ld, AT(3) + first * STEP(3), STEP(3), AT(4) + first * STEP(4), STEP(4));
+            if (n == 1)
+                FD_LOCAL(do_vector)(there, dim, x, x + dim, factor);
+            else
+                FD_LOCAL(do_columns)(there, FD_LOCAL(all), n, dim, x, ld, factor);
+            FD_LOCAL(to_events)(n, dim, x, ld, z, STEP(0), NULL, 0, 1);
+            if (whitened)
+                FD_LOCAL(to_events)(n, dim, x, ld, left, STEP(0), g, STEP(2), 1);
+            if (n == 1)
+                FD_LOCAL(do_vector)(back, dim, x, x + dim, factor);
+            else
+                FD_LOCAL(do_columns)(back, FD_LOCAL(all), n, dim, x, ld, factor);
+            FD_LOCAL(to_events)(n, dim, x, ld, by_value, STEP(1), g, STEP(2), -1);
+            if (!whitened)
+                FD_LOCAL(to_events)(n, dim, x, ld, left, STEP(0), g, STEP(2), 1);
+        }
+    }
+}
+
+static void FD_NAME(score_tril)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(score)(FD_LOCAL(solve), FD_LOCAL(solve_t), 0, job, begin, end);
+}
+
+static void FD_NAME(score_covariance)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(score)(FD_LOCAL(solve), FD_LOCAL(solve_t), 1, job, begin, end);
+}
+
+static void FD_NAME(score_precision)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(score)(FD_LOCAL(multiply), FD_LOCAL(multiply_t), 1, job, begin, end);
+}
+
+/* g (rows' rows - 1), lower triangle or (`diagonal`) diagonal alone, of n rows. */
+static void FD_LOCAL(gram_less_one)(int diagonal, intptr_t n, intptr_t dim, REAL g, REAL *out, const REAL *rows,
+                                    intptr_t ld)
+{
+    const intptr_t size = diagonal ? dim : dim * dim;
+    memset(out, 0, (size_t)size * sizeof *out);
+    if (!diagonal)
+        FD_LOCAL(add_outer)(1, n, dim, out, rows, ld, rows, ld);
+    for (intptr_t r = 0; diagonal && r < n; r++)
+        for (intptr_t i = 0; i < dim; i++)
+            out[i] = REAL_FMA(rows[r * ld + i], rows[r * ld + i], out[i]);
+    for (intptr_t i = 0; i < dim; i++)
+        out[diagonal ? i : i * dim + i] -= 1;
+    for (intptr_t i = 0; i < size; i++)
+        out[i] *= g;
+}
+
+/* Of p and q either may be diagonal. The columns of x are z and those of K = L_q^-1 L_p. */
+static void FD_LOCAL(kl_score)(int diagonal_p, int diagonal_q, int there, int back, const fd_job *job, intptr_t begin,
+                               intptr_t end)
+{
+    const intptr_t dim = job->dim, size_p = diagonal_p ? dim : dim * dim, width = dim + 1;
+    REAL *x = job->operand[4], *transposed = x + dim * width, *room = transposed + dim * width;
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        for (intptr_t r = 0; r < run.n; r++) {
+            REAL *u = AT(0) + r * STEP(0), *by_p = u + dim, *by_q = by_p + size_p;
+            const REAL g = AT(1)[r * STEP(1)], *p = AT(2) + r * STEP(2), *q = AT(3) + r * STEP(3);
+            for (intptr_t i = 0; i < dim; i++) {
+                x[i * width] = u[i];
+                for (intptr_t c = 0; c < dim; c++)
+                    x[i * width + 1 + c] = diagonal_p ? (i == c ? p[i] : 0) : p[c * dim + i];
+            }
+            if (!diagonal_q)
+                FD_LOCAL(do_columns)(there, FD_LOCAL(all), width, dim, x, width, q);
+            for (intptr_t i = 0; diagonal_q && i < dim; i++)
+                for (intptr_t c = 0; c < width; c++)
+                    x[i * width + c] /= q[i];
+            for (intptr_t i = 0; i < dim; i++) {
+                u[i] = diagonal_q ? x[i * width] / q[i] : x[i * width];
+                for (intptr_t c = 0; c < width; c++)
+                    transposed[c * dim + i] = x[i * width + c];
+            }
+            if (!diagonal_q)
+                FD_LOCAL(do_vector)(back, dim, u, room, q);
+            for (intptr_t i = 0; i < dim; i++)
+                u[i] *= g;
+            FD_LOCAL(gram_less_one)(diagonal_p, dim, dim, g, by_p, x + 1, width);
+            FD_LOCAL(gram_less_one)(diagonal_q, width, dim, -g, by_q, transposed, dim);
+        }
+}
+
+#define FD_KL_SCORE(verb, diagonal_p, diagonal_q, there, back)                                         \
+    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                         \
+    {                                                                                                  \
+        FD_LOCAL(kl_score)(diagonal_p, diagonal_q, FD_LOCAL(there), FD_LOCAL(back), job, begin, end);  \
+    }
+
+FD_KL_SCORE(kl_score_tril_solve, 0, 0, solve, solve_t)
+FD_KL_SCORE(kl_score_tril_multiply, 0, 0, multiply, multiply_t)
+FD_KL_SCORE(kl_score_tril_diag, 0, 1, solve, solve_t)
+FD_KL_SCORE(kl_score_diag_solve, 1, 0, solve, solve_t)
+FD_KL_SCORE(kl_score_diag_multiply, 1, 0, multiply, multiply_t)
+#undef FD_KL_SCORE
+
+/* ---- lower triangular, by matrices -------------------------------------------------------------
+ * x is a matrix by rows, of which only the lower triangle is read. Beyond the triangle panels leave
+ * rubbish, which the end overwrites. */
+
+FD_INLINE void FD_LOCAL(left_lower)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+{
+    const intptr_t dim = job->dim;
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        for (intptr_t r = 0; r < run.n; r++) {
+            REAL *x = AT(0) + r * STEP(0);
+            FD_LOCAL(do_columns)(what, FD_LOCAL(lower), dim, dim, x, dim, AT(1) + r * STEP(1));
+            for (intptr_t i = 0; i < dim; i++)
+                for (intptr_t j = i + 1; j < dim; j++)
+                    x[i * dim + j] = 0;
+        }
+}
+
+static void FD_NAME(left_multiply_t)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(left_lower)(FD_LOCAL(multiply_t), job, begin, end);
+}
+
+static void FD_NAME(left_solve_t)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(left_lower)(FD_LOCAL(solve_t), job, begin, end);
+}
+
+/* A symmetric result needs its second half only: lower after F^-T, upper after F^-1. */
+FD_INLINE void FD_LOCAL(congruence)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+{
+    const intptr_t dim = job->dim;
+    const int half = what == FD_LOCAL(solve_t) ? FD_LOCAL(lower) : FD_LOCAL(upper);
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        for (intptr_t r = 0; r < run.n; r++) {
+            REAL *x = AT(0) + r * STEP(0), less = AT(2)[r * STEP(2)];
+            const REAL *factor = AT(1) + r * STEP(1);
+            for (intptr_t i = 0; i < dim; i++) {
+                x[i * dim + i] = (x[i * dim + i] - less) / 2;
+                for (intptr_t j = 0; j < i; j++)
+                    x[j * dim + i] = x[i * dim + j] /= 2;
+            }
+            FD_LOCAL(do_columns)(what, FD_LOCAL(all), dim, dim, x, dim, factor);
+            for (intptr_t i = 0; i < dim; i++)
+                for (intptr_t j = 0; j < i; j++) {
+                    const REAL swapped = x[i * dim + j];
+                    x[i * dim + j] = x[j * dim + i];
+                    x[j * dim + i] = swapped;
+                }
+            FD_LOCAL(do_columns)(what, half, dim, dim, x, dim, factor);
+            for (intptr_t i = 0; i < dim; i++) {
+                for (intptr_t j = 0; j < i; j++) {
+                    if (what == FD_LOCAL(solve_t))
+                        x[j * dim + i] = x[i * dim + j];
+                    else
+                        x[i * dim + j] = x[j * dim + i] = -x[j * dim + i];
+                }
+                if (what == FD_LOCAL(solve))
+                    x[i * dim + i] = -x[i * dim + i];
+            }
+        }
+}
+
+/* By log det L, with weight `less`. */
+static void FD_NAME(subtract_log_det)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    const intptr_t dim = job->dim;
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        for (intptr_t r = 0; r < run.n; r++) {
+            REAL *x = AT(0) + r * STEP(0);
+            const REAL *factor = AT(1) + r * STEP(1);
+            for (intptr_t i = 0; i < dim; i++)
+                x[i * (dim + 1)] -= AT(2)[r * STEP(2)] / factor[i * (dim + 1)];
+        }
+}
+
+static void FD_NAME(congruence_t)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(congruence)(FD_LOCAL(solve_t), job, begin, end);
+}
+
+static void FD_NAME(congruence)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(congruence)(FD_LOCAL(solve), job, begin, end);
+}

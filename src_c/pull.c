@@ -1,0 +1,49 @@
+/* pull.c - pullbacks: what the steps of one share is made, used and made again a tile at a time. */
+#include "fastdist.h"
+
+#include "run.h"
+
+static const intptr_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
+
+/* The address of item 0, which is not there, of an operand whose item `begin` is at p: as a number,
+ * since a pointer must not leave what it points into. */
+static void *before(void *p, intptr_t n_byte) { return (void *)((uintptr_t)p - (uintptr_t)n_byte); }
+
+void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_t end)
+{
+    const intptr_t size = itemsize[pull->dtype];
+    for (intptr_t n; begin < end; begin += n) {
+        n = fd_min(pull->tile_items, end - begin);
+        if (noise)
+            noise->fill[pull->dtype](noise->state, n * pull->tile_item, pull->tile);
+        for (fd_step *step = pull->step; step < pull->step + pull->n_step; step++) {
+            for (int k = 0; k < FD_MAX_OPERAND; k++)
+                if (step->in_tile[k] >= 0)
+                    step->job.operand[k] =
+                        before((char *)pull->tile + step->in_tile[k] * size, begin * pull->tile_item * size);
+            step->kernel(&step->job, begin * step->unit, (begin + n) * step->unit);
+        }
+    }
+}
+
+void fd_pull_samples(const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end)
+{
+    const intptr_t size = itemsize[pull->dtype];
+    const intptr_t *whole = pull->step[0].job.operand[4];
+    fd_job job = pull->step[0].job;
+    const intptr_t n_row = pull->tile_item / job.dim;
+    intptr_t terms = 1; /* of a sample */
+    for (int d = 0; d < job.ndim; d++)
+        if (d != axis && job.stride[0][d] == 0)
+            terms *= job.shape[d];
+    job.operand[2] = pull->tile;
+    for (intptr_t n; begin < end; begin += n) {
+        n = fd_min(pull->tile_items, end - begin);
+        intptr_t span[2] = {begin * terms, whole[1]};
+        noise->fill[pull->dtype](noise->state, n * pull->tile_item, pull->tile);
+        job.shape[axis] = n;
+        job.operand[1] = (char *)pull->step[0].job.operand[1] + begin * job.stride[1][axis] * size;
+        job.operand[4] = span;
+        pull->step[0].kernel(&job, 0, n * n_row);
+    }
+}
