@@ -22,6 +22,8 @@ from fastdist.distributions import (
     constraints,
     kl_divergence,
     register_kl,
+    register_vjp,
+    vjp,
 )
 from fastdist.random import BlockSFC64, default_rng, set_workers, standard_normal
 
@@ -41,9 +43,11 @@ __all__ = [
     "isas",
     "kl_divergence",
     "register_kl",
+    "register_vjp",
     "set_isa",
     "set_workers",
     "standard_normal",
+    "vjp",
 ]
 
 

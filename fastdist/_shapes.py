@@ -54,7 +54,10 @@ def broadcast_shapes(**shapes: Shape) -> Shape:
     iterator = iter(shapes.values())
     result = next(iterator)
     for shape in iterator:
-        if shape == result:
+        if shape == result or not shape:
+            continue
+        if not result:
+            result = shape
             continue
         if len(shape) < len(result):
             shape = (1,) * (len(result) - len(shape)) + shape
@@ -77,5 +80,6 @@ def check_broadcast_to(name: str, shape: Shape, target: Shape) -> None:
 
 def check_total(shape: Shape, itemsize: int) -> None:
     """Raise where a result's bytes exceed what a signed size holds."""
-    if math.prod(n for n in shape if n) * itemsize > sys.maxsize:
+    total = math.prod(shape) or math.prod(n for n in shape if n)
+    if total * itemsize > sys.maxsize:
         raise ValueError(f"shape {shape} is too big: its total size exceeds {sys.maxsize} bytes")

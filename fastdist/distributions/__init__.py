@@ -2,6 +2,7 @@
 
 from fastdist.distributions import constraints
 from fastdist.distributions.distribution import Distribution
+from fastdist.distributions.gradients import register_vjp, vjp
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.kl import kl_divergence, register_kl
 from fastdist.distributions.multivariate_normal import MultivariateNormal
@@ -15,4 +16,6 @@ __all__ = [
     "constraints",
     "kl_divergence",
     "register_kl",
+    "register_vjp",
+    "vjp",
 ]

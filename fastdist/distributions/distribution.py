@@ -1,8 +1,8 @@
 """Distribution: what every distribution has. Shapes and arrays here, numbers in the subclasses.
 
-A subclass keeps its arrays in `_arrays` (unbroadcast, see fastdist._params) and says in
-`_core_ndim` how many of each one's trailing dims are its own; expand, indexing and overlap
-checks follow from that. Its numbers come in three hooks:
+A subclass keeps its arrays in `_arrays` (unbroadcast, see fastdist._params), the shapes they came
+in in `_shapes`, and says in `_core_ndim` how many of each one's trailing dims are its own; expand,
+indexing, overlap checks and the shapes of gradients follow from that. Its numbers come in three hooks:
 
 _draw(noise, out, workers)             the noise's next draw of out.shape
 _log_prob(value, event_ndim, out)      log density, summed over `event_ndim` trailing dims of value
@@ -12,7 +12,8 @@ _entropy(event_ndim)                   entropy, likewise; unbroadcast
 from __future__ import annotations
 
 import math
-from types import EllipsisType
+from collections.abc import Mapping
+from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
@@ -57,6 +58,8 @@ class Distribution(Prepared):
     has_rsample: bool = False
     _core_ndim: ClassVar[dict[str, int]] = {}
 
+    _shapes: Mapping[str, Shape] = MappingProxyType({})
+
     def _set_up(
         self,
         arrays: dict[str, Real],
@@ -96,6 +99,10 @@ class Distribution(Prepared):
     def _inputs(self) -> list[Real]:
         """The arrays that `out` might overlap."""
         return list(self._arrays.values())
+
+    def _parameter_shape(self, name: str) -> Shape:
+        """Shape that parameter `name` was given in, or has by itself in a part of a batch."""
+        return self._shapes.get(name) or self._arrays[name].shape
 
     def _view(self, name: str) -> Real:
         """Parameter `name` broadcast to the batch, read-only."""
@@ -209,7 +216,9 @@ class Distribution(Prepared):
             core_ndim = self._core_ndim[name]
             part = self._view(name)[entries + (slice(None),) * core_ndim]
             arrays[name] = _params.pack(part, array.dtype, core_ndim)
-        return self._with_arrays(arrays, batch_shape)
+        new = self._with_arrays(arrays, batch_shape)
+        new._shapes = {}
+        return new
 
     def _parse_index(self, index: Index | tuple[Index, ...]) -> tuple[tuple[Index, ...], Shape]:
         """An index of the batch dims as a tuple with an Ellipsis, and the batch shape it leaves."""

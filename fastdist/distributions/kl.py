@@ -20,7 +20,7 @@ from fastdist._kernels import bridge
 from fastdist._params import Real
 from fastdist._shapes import Shape
 from fastdist.distributions import _factors
-from fastdist.distributions._gaussian import sum_events
+from fastdist.distributions._gaussian import log, sum_events
 from fastdist.distributions.distribution import Distribution
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.multivariate_normal import MultivariateNormal
@@ -30,6 +30,7 @@ Rule = Callable[[Any, Any], Real]
 AnyRule = TypeVar("AnyRule", bound=Rule)
 
 _rules: dict[tuple[type, type], Rule] = {}
+_found: dict[tuple[type, type], tuple[type, type]] = {}  # what _types has found
 
 
 def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Callable[[AnyRule], AnyRule]:
@@ -67,6 +68,7 @@ def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Calla
 
     def register(rule: AnyRule) -> AnyRule:
         _rules[type_p, type_q] = rule
+        _found.clear()
         return rule
 
     return register
@@ -102,20 +104,23 @@ def kl_divergence(p: Distribution, q: Distribution) -> Real:
     >>> float(fd.kl_divergence(fd.Normal(1.0, 1.0), fd.Normal(0.0, 1.0)))
     0.5
     """
-    for name, d in (("p", p), ("q", q)):
-        if not isinstance(d, Distribution):
-            raise TypeError(f"{name} must be a Distribution, got {type(d).__name__}")
-    divergence = np.asarray(_divergence(p, q))
-    return _params.filled(divergence, _shapes.broadcast_shapes(p=p.batch_shape, q=q.batch_shape))
+    if not (isinstance(p, Distribution) and isinstance(q, Distribution)):
+        name, d = ("p", p) if not isinstance(p, Distribution) else ("q", q)
+        raise TypeError(f"{name} must be a Distribution, got {type(d).__name__}")
+    rule = _rules[_types(p, q)]
+    shape = _shapes.broadcast_shapes(p=p._batch_shape, q=q._batch_shape)
+    return _params.filled(np.asarray(rule(p, q)), shape)
 
 
-def _divergence(p: Distribution, q: Distribution) -> Real:
-    """What the rule for p and q gives, unbroadcast."""
+def _types(p: Distribution, q: Distribution) -> tuple[type, type]:
+    """The types that the rule for p and q is registered for."""
+    found = _found.get((type(p), type(q)))
+    if found is not None:
+        return found
     for cls_p in type(p).__mro__:
         for cls_q in type(q).__mro__:
-            rule = _rules.get((cls_p, cls_q))
-            if rule is not None:
-                return rule(p, q)
+            if (cls_p, cls_q) in _rules:
+                return _found.setdefault((type(p), type(q)), (cls_p, cls_q))
     raise NotImplementedError(
         f"no KL divergence is registered for {type(p).__name__} and {type(q).__name__}; see register_kl"
     )
@@ -123,29 +128,44 @@ def _divergence(p: Distribution, q: Distribution) -> Real:
 
 def _common(p: Distribution, q: Distribution) -> tuple[Shape, _params.RealDType]:
     """Batch shape and dtype of a divergence."""
-    if p.event_shape != q.event_shape:
+    _check_events(p, q)
+    return _shapes.broadcast_shapes(p=p._batch_shape, q=q._batch_shape), _common_dtype(p, q)
+
+
+def _check_events(p: Distribution, q: Distribution) -> None:
+    if p._event_shape != q._event_shape:
         raise ValueError(f"event shapes differ: p {p.event_shape}, q {q.event_shape}")
-    dtype = p.dtype if p.dtype == q.dtype else _params.FLOAT64
-    return _shapes.broadcast_shapes(p=p.batch_shape, q=q.batch_shape), dtype
+
+
+def _common_dtype(p: Distribution, q: Distribution) -> _params.RealDType:
+    return p._dtype if p._dtype == q._dtype else _params.FLOAT64
+
+
+def _in(dtype: _params.RealDType, array: Real) -> Real:
+    """A packed array in `dtype`."""
+    return array if array.dtype == dtype else array.astype(dtype)
 
 
 @register_kl(Normal, Normal)
 def _kl_normal_normal(p: Normal, q: Normal) -> Real:
-    _, dtype = _common(p, q)
-    loc_p, scale_p, loc_q, scale_q = (
-        _params.pack(d._arrays[name], dtype) for d in (p, q) for name in ("loc", "scale")
-    )
-    # (ratio^2 - 1) / 2 - log(ratio) with ratio = 1 + r keeps what is left as the scales near each
-    # other; far apart, the ratio itself may under- or overflow where its logarithm does not.
-    with np.errstate(over="ignore"):  # where infinity is the right answer
-        r = (scale_p - scale_q) / scale_q
-        near = np.abs(r) < 0.5
-        ratio = scale_p / scale_q
-        normal = (ratio >= np.finfo(dtype).tiny) & (ratio <= np.finfo(dtype).max)
-        far = np.where(normal, np.log(np.where(normal, ratio, 1)), np.log(scale_p) - np.log(scale_q))
-        log_ratio = np.where(near, np.log1p(np.where(near, r, 0)), far)
-        m = (loc_p - loc_q) / scale_q
-        return np.asarray(0.5 * (r * (r + 2) + m * m) - log_ratio)
+    return _kl_of_normals(p, q, ())
+
+
+def _kl_of_normals(p: Normal, q: Normal, summed: Shape) -> Real:
+    """Unbroadcast but for the last dims, `summed`."""
+    dtype, of_p, of_q = _common_dtype(p, q), p._arrays, q._arrays
+    arrays = (
+        _in(dtype, of_p["loc"]), _in(dtype, of_p["scale"]), _in(dtype, of_q["loc"]), _in(dtype, of_q["scale"])
+    )  # fmt: skip
+    shape = np.broadcast(*arrays).shape
+    n = len(shape) - len(summed)
+    if shape[max(n, 0) :] == summed:  # summed as they are made
+        result = np.zeros(shape[:n], dtype)
+        bridge.normal_kl(result, summed, *arrays)
+        return result
+    result = np.empty(shape, dtype)
+    bridge.normal_kl(result, (), *arrays)
+    return sum_events(result, summed)
 
 
 def _gaussian_kl(trace_and_m: Real, dim: int, half_log_det_p: Real, half_log_det_q: Real) -> Real:
@@ -179,13 +199,19 @@ def _kl_mvn_mvn(p: MultivariateNormal, q: MultivariateNormal) -> Real:
 
 @register_kl(Independent, Independent)
 def _kl_independent_independent(p: Independent, q: Independent) -> Real:
-    if p.reinterpreted_batch_ndims != q.reinterpreted_batch_ndims:
+    if p._ndims != q._ndims:
         raise NotImplementedError(
             "reinterpreted_batch_ndims differ: "
             f"p {p.reinterpreted_batch_ndims}, q {q.reinterpreted_batch_ndims}"
         )
-    _common(p, q)  # a base checks its own event shape, not the reinterpreted dims
-    return sum_events(np.asarray(_divergence(p.base_dist, q.base_dist)), p._tail())
+    _check_events(p, q)  # a base checks its own, not the reinterpreted dims
+    base_p, base_q, tail = p._base, q._base, p._tail()
+    rule = _rules[_types(base_p, base_q)]
+    if rule is _kl_normal_normal:
+        assert isinstance(base_p, Normal)
+        assert isinstance(base_q, Normal)
+        return _kl_of_normals(base_p, base_q, tail)
+    return sum_events(np.asarray(rule(base_p, base_q)), tail)
 
 
 def _diagonal(d: Independent) -> tuple[Real, Real]:
@@ -209,7 +235,7 @@ def _kl_independent_mvn(p: Independent, q: MultivariateNormal) -> Real:
     columns = np.hypot.reduce(_params.pack(inverse, dtype), axis=-1, initial=0)
     result += np.square(scale * columns).sum(-1)
     return _gaussian_kl(
-        result, math.prod(p.event_shape), sum_events(np.log(scale), p.event_shape), q._half_log_det(dtype)
+        result, math.prod(p.event_shape), sum_events(log(scale), p.event_shape), q._half_log_det(dtype)
     )
 
 
@@ -222,5 +248,5 @@ def _kl_mvn_independent(p: MultivariateNormal, q: Independent) -> Real:
     # Row i of L_p is shrunk by scale_i, and its length is the standard deviation.
     result += np.square(_params.pack(p.stddev, dtype) / scale).sum(-1)
     return _gaussian_kl(
-        result, math.prod(p.event_shape), p._half_log_det(dtype), sum_events(np.log(scale), p.event_shape)
+        result, math.prod(p.event_shape), p._half_log_det(dtype), sum_events(log(scale), p.event_shape)
     )

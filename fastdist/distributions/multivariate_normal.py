@@ -138,6 +138,7 @@ class MultivariateNormal(Distribution):
             raise ValueError(f"loc {loc_shape} and {name} {matrix_shape} differ in event size")
         batch_shape = _shapes.broadcast_shapes(**{"loc": loc_shape[:-1], name: matrix_shape[:-2]})
         self._set_up(arrays, batch_shape, loc_shape[-1:], matrix.dtype, validate_args)
+        self._shapes = shapes
         if self._validate_args:
             _params.check_finite("loc", arrays["loc"], loc_shape)
         if name == "scale_tril":
@@ -175,6 +176,9 @@ class MultivariateNormal(Distribution):
     def scale_tril(self) -> Real:
         """Lower Cholesky factor of the covariance; shape ``batch_shape + (d, d)``, read-only."""
         return self._matrix("scale_tril")
+
+    def _parameter_shape(self, name: str) -> Shape:
+        return self._shapes.get(name) or self._arrays["loc" if name == "loc" else "_factor"].shape
 
     @property
     def _inverse(self) -> bool:

@@ -68,6 +68,7 @@ class Normal(Distribution):
         arrays, shapes = _params.parameters(self._core_ndim, loc=loc, scale=scale)
         batch_shape = _shapes.broadcast_shapes(**shapes)
         self._set_up(arrays, batch_shape, (), arrays["loc"].dtype, validate_args)
+        self._shapes = shapes
         if self._validate_args:
             _params.check_finite("loc", arrays["loc"], shapes["loc"])
             _params.check_positive("scale", arrays["scale"], shapes["scale"])

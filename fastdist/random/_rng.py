@@ -53,14 +53,15 @@ def default_rng(
     return Generator(seed if isinstance(seed, BitGenerator) else BlockSFC64(seed))
 
 
-def as_noise(rng: RNGLike) -> Noise:
+def as_noise(rng: RNGLike | Noise) -> Noise:
     """The source of normals that `rng` stands for.
 
     Parameters
     ----------
     rng : None, int, SeedSequence, BitGenerator or Generator
         None: this thread's own generator, which never repeats. An int or a SeedSequence seeds a
-        new one. A generator is used as it stands and moves on.
+        new one. A generator is used as it stands and moves on, and so is a Noise, which `vjp`
+        passes to look on.
 
     Raises
     ------
@@ -71,6 +72,8 @@ def as_noise(rng: RNGLike) -> Noise:
     """
     if rng is None:
         return unshared_noise()
+    if isinstance(rng, Noise):
+        return rng
     if isinstance(rng, Generator):
         bit_generator: BitGenerator = rng.bit_generator
     elif isinstance(rng, BitGenerator):
