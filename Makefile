@@ -2,7 +2,7 @@
 # what is installed, so that a second call is quick. `make` alone lists the targets.
 #
 #   PYTHON=python3.12   the interpreter that .venv is made with (3.11 or newer)
-#   ARGS="-k expand"    further arguments for pytest, the benchmarks or the demo
+#   ARGS="-k expand"    further arguments for pytest, the benchmarks, the demo or the examples
 
 PYTHON ?= python3
 ARGS ?=
@@ -20,13 +20,19 @@ SOURCES := setup.py pyproject.toml fastdist/_version.py \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-c test-peers lint battery bench bench-times dist clean
+.PHONY: help demo examples test test-c test-peers lint battery bench bench-times dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
 
 demo: .venv/package.stamp ## batched samples of the iris data, explained and drawn to demo.png
 	$(BIN)/python -m fastdist demo $(ARGS)
+
+examples: .venv/package.stamp .venv/examples.stamp ## train a VAE and a policy: tables, and pictures in build/examples
+	mkdir -p build/examples
+	set -e; for name in vae_digits policy_gradient_pendulum; do \
+	    $(BIN)/python examples/$$name.py --output build/examples/$$name.png $(ARGS); \
+	done
 
 test: .venv/package.stamp .venv/test.stamp ## unit tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -37,11 +43,12 @@ test-c: ## every kernel on every instruction set against scalar, and threads, in
 test-peers: .venv/package.stamp .venv/test.stamp .venv/peers.stamp ## comparisons with torch and scipy
 	$(BIN)/python -m pytest -m peers tests/peers $(ARGS)
 
-lint: .venv/package.stamp .venv/lint.stamp ## style, types, import directions, compiler warnings
+lint: .venv/package.stamp .venv/lint.stamp .venv/examples.stamp ## style, types, import directions, compiler warnings
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastdist
 	$(BIN)/mypy
+	$(BIN)/mypy examples/*.py
 	$(BIN)/python -m mypy.stubtest $(STUBBED)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python bench/report.py --check

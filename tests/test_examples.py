@@ -1,0 +1,344 @@
+"""The programs in ``examples/``: their gradients, and that a short run of each learns.
+
+Baselines are computed again, another way; gradients are held against central differences.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from threadpoolctl import threadpool_limits
+
+import fastdist as fd
+import policy_gradient_pendulum as pendulum
+import vae_digits as vae
+from nets import MLP, Adam
+
+EXAMPLES = Path(vae.__file__).parent
+
+
+def run(name, *arguments, **kwargs):
+    """An example as a user runs it."""
+    command = [sys.executable, EXAMPLES / name, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the programs do, which don't put it back."""
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+def numbers(text):
+    """What the lines of a table begin with, by the rest of the line."""
+    rows = re.findall(r"^ +(-?[\d.]+)(?: ± \d+)?  (.*)$", text, re.MULTILINE)
+    return {name: float(value) for value, name in rows}
+
+
+def check_gradient(loss, parameters, gradients, rng):
+    """`gradients` of `loss()` by the arrays `parameters`, each along three random directions."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        assert gradient.shape == parameter.shape
+        for _ in range(3):
+            direction = rng.choice([-1.0, 1.0], parameter.shape)
+            before, step = parameter.copy(), 1e-5
+            parameter += step * direction
+            above = loss()
+            parameter -= 2 * step * direction
+            below = loss()
+            parameter[...] = before
+            slope = (above - below) / (2 * step)
+            scale = np.sqrt(np.sum(gradient**2))
+            assert abs(slope - np.sum(gradient * direction)) <= 1e-6 * (abs(slope) + scale)
+
+
+def test_mlp_gradients():
+    rng = np.random.default_rng(0)
+    net, x, g = MLP([4, 7, 5, 3], rng), rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+    y, pullback = net.vjp(x)
+    by_x, gradients = pullback(g)
+    np.testing.assert_array_equal(net(x), y)
+    check_gradient(lambda: np.sum(g * net(x)), [x, *net.parameters], [by_x, *gradients], rng)
+
+
+def test_adam_minimises():
+    """Steps of the rate at first, whatever the gradient's size; then down to the minimum of a bad bowl."""
+    x = [np.array([3.0, -2.0]), np.array(5.0)]
+    adam = Adam(x, 0.1)
+    curvature = [np.array([1.0, 100.0]), np.array(0.01)]
+    for i in range(500):
+        adam.step([c * p for c, p in zip(curvature, x, strict=True)])
+        if i == 0:
+            np.testing.assert_allclose(np.concatenate([x[0], [x[1]]]), [2.9, -1.9, 4.9], rtol=1e-6)
+    assert max(np.abs(p).max() for p in x) < 1e-2
+
+
+# ---- the autoencoder -----------------------------------------------------------------------------
+
+
+def test_vae_gradients():
+    """Through the draw, the divergence and the density, with the same draw each time."""
+    rng = fd.default_rng(0)
+    model = vae.VAE(rng)
+    for parameter in model.parameters:  # away from the small weights at the beginning
+        parameter += rng.normal(0, 0.05, parameter.shape)
+    x = vae.load(rng).held_out[:7]
+    loss, gradients = model.loss(x, fd.default_rng(1))
+    assert loss == model.loss(x, fd.default_rng(1))[0]
+    check_gradient(lambda: model.loss(x, fd.default_rng(1))[0], model.parameters, gradients, rng)
+
+
+def test_vae_bounds():
+    """By few draws below, by many close to, the density of a linear Gaussian model, which is known."""
+    model = vae.VAE(fd.default_rng(0))
+    rng = np.random.default_rng(1)
+    weight, noise = rng.normal(0, 0.5, (vae.N_PIXEL, vae.N_LATENT)), 2.0
+    covariance = weight @ weight.T + noise**2 * np.eye(vae.N_PIXEL)
+    x = rng.multivariate_normal(np.zeros(vae.N_PIXEL), covariance, 50)
+    precision = np.eye(vae.N_LATENT) + weight.T @ weight / noise**2
+    loc = x @ weight @ np.linalg.inv(precision).T / noise**2
+    model.decode = lambda z: fd.Independent(fd.Normal(z @ weight.T, noise), 1)
+    model.encode = lambda x: fd.Independent(fd.Normal(loc, np.diag(precision) ** -0.5), 1)  # best of its kind
+    gap = np.einsum("ni,ij,nj->n", x, np.linalg.inv(covariance), x)
+    exact = -0.5 * (gap + np.linalg.slogdet(2 * np.pi * covariance)[1]).mean()
+    elbo, weighted = vae.bounds(model, x, 4000, fd.default_rng(2))
+    divergence = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
+    assert divergence > 0.2
+    assert elbo == pytest.approx(exact - divergence, abs=0.03)
+    assert weighted == pytest.approx(exact, abs=0.01)
+
+
+def test_digits():
+    """Each image once, to train or to test, with its own label."""
+    digits = vae.load(fd.default_rng(0))
+    counts = np.floor(np.concatenate([digits.train, digits.held_out])).astype(np.uint8)
+    with np.load(EXAMPLES / "data" / "digits.npz") as data:
+        labels = {image.tobytes(): label for image, label in zip(data["images"], data["labels"], strict=True)}
+        assert sorted(map(bytes, counts)) == sorted(map(bytes, data["images"]))
+    assert [labels[bytes(image)] for image in counts[-300:]] == digits.labels.tolist()
+    assert np.array_equal(digits.train, counts[:-300])  # the noise comes in training
+    noise = digits.held_out - counts[-300:]
+    assert abs(noise.mean() - 0.5) < 0.01
+
+
+def test_baselines():
+    """By numpy alone: the Gaussians that PCA and the pixels' moments give, on the noisy images."""
+    digits = vae.load(fd.default_rng(3))
+    found = vae.baselines(digits)
+    train = digits.train + 0.5
+    gap = digits.held_out - train.mean(axis=0)
+    variance = train.var(axis=0) + 1 / 12
+    apart = -0.5 * (gap**2 / variance + np.log(2 * np.pi * variance)).sum(axis=1)
+    assert found.apart == pytest.approx(apart.mean())
+
+    _, s, vt = np.linalg.svd(train - train.mean(axis=0), full_matrices=False)
+    spectrum = s**2 / len(train) + 1 / 12
+    by_k = []
+    for k in range(1, 64):
+        noise = spectrum[k:].mean()
+        covariance = noise * np.eye(64) + vt[:k].T @ np.diag(spectrum[:k] - noise) @ vt[:k]
+        mahalanobis = np.einsum("ni,ij,nj->n", gap, np.linalg.inv(covariance), gap)
+        by_k.append(-0.5 * (mahalanobis.mean() + np.linalg.slogdet(2 * np.pi * covariance)[1]))
+    assert found.pca == pytest.approx(by_k[9])
+    assert found.best_pca == pytest.approx(max(by_k))
+    assert found.n_best == np.argmax(by_k) + 1
+
+
+@pytest.fixture(scope="module")
+def quick_vae(tmp_path_factory):
+    """What a quick run printed, and the folder with its picture."""
+    folder = tmp_path_factory.mktemp("vae")
+    result = run("vae_digits.py", "--quick", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return result.stdout, folder
+
+
+def test_vae_beats_the_baselines(quick_vae):
+    """By a few nats after 40 epochs already; an image of 64 pixels, each a nat or so."""
+    text, _ = quick_vae
+    apart, pca, best_pca, elbo, weighted = numbers(text).values()
+    assert pca < best_pca
+    assert elbo > apart + 20
+    assert elbo > best_pca + 5
+    assert elbo < weighted < elbo + 10
+
+
+def test_vae_picture(quick_vae):
+    text, folder = quick_vae
+    assert text.endswith("Wrote vae_digits.png\n")
+    check_picture(folder / "vae_digits.png", (760, 1100))
+
+
+def check_picture(path, shape):
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert 20_000 < path.stat().st_size < 200_000
+    pixels = imread(path)
+    assert pixels.shape[:2] == shape
+    assert pixels.min() < 0.1
+
+
+def test_vae_same_seed_same_bits(tmp_path, capsys):
+    def outcome(seed):
+        output = tmp_path / "vae.png"
+        vae.main(["--seed", str(seed), "--epochs", "2", "--output", str(output)])
+        return capsys.readouterr().out, output.read_bytes()
+
+    first, again, other = outcome(5), outcome(5), outcome(6)
+    assert first == again
+    assert first[0] != other[0]
+
+
+# ---- the policy ----------------------------------------------------------------------------------
+
+
+def some_steps(rng, n=40):
+    """Steps of a policy that has moved on since, some of them clipped, none close to that."""
+    policy = pendulum.Policy(rng)
+    angle = rng.uniform(-np.pi, np.pi, n)
+    observations = np.stack([np.cos(angle), np.sin(angle), rng.uniform(-8, 8, n)], axis=-1)
+    d = policy(observations)
+    torques = d.sample(rng=rng)
+    ratio = rng.permutation(np.linspace(0.5, 1.5, n))
+    return policy, pendulum.Steps(
+        observations, torques, d.log_prob(torques) - np.log(ratio), rng.normal(size=n), np.zeros(n)
+    )
+
+
+def test_surrogate():
+    """Its value by the definition, its gradient by differences."""
+    rng = fd.default_rng(0)
+    policy, steps = some_steps(rng)
+    loss, gradients = pendulum.surrogate(policy, steps)
+    loc, scale = policy.mean(steps.observations)[:, 0], np.exp(policy.log_scale[0])
+    log_prob = -0.5 * ((steps.torques[:, 0] - loc) / scale) ** 2 - np.log(scale * np.sqrt(2 * np.pi))
+    ratio = np.exp(log_prob - steps.log_probs)
+    gains = [min(r * a, min(max(r, 0.8), 1.2) * a) for r, a in zip(ratio, steps.advantages, strict=True)]
+    assert np.any(gains != ratio * steps.advantages)
+    assert loss == pytest.approx(-np.mean(gains))
+    check_gradient(lambda: pendulum.surrogate(policy, steps)[0], policy.parameters, gradients, rng)
+
+
+def test_advantages():
+    """Against the double sum, each step by itself."""
+    rng = np.random.default_rng(0)
+    rewards, values = rng.normal(size=(pendulum.N_STEP, 3)), rng.normal(size=(pendulum.N_STEP + 1, 3))
+    found = pendulum.advantages(rewards, values)
+    for t in (0, 57, pendulum.N_STEP - 1):
+        later = range(t, pendulum.N_STEP)
+        surprises = [rewards[s] + 0.9 * values[s + 1] - values[s] for s in later]
+        expected = sum((0.9 * 0.95) ** i * surprise for i, surprise in enumerate(surprises))
+        np.testing.assert_allclose(found[t], expected)
+
+
+def test_play_is_gymnasium():
+    """Torques are draws from the policy, scored by it, and what follows is what gymnasium does."""
+    rng = fd.default_rng(0)
+    policy, clock = pendulum.Policy(rng), pendulum.Clock()
+    environments = pendulum.make(2)
+    environments.reset(seed=3)
+    observations, torques, log_probs, rewards = pendulum.play(environments, policy, fd.default_rng(1), clock)
+    assert clock.steps == 2 * 200
+    d = policy(observations[:-1])
+    np.testing.assert_allclose(log_probs, d.log_prob(torques), rtol=1e-9)
+    z = (torques - d.mean) / d.stddev
+    np.testing.assert_allclose(z, fd.standard_normal(z.shape, rng=1), atol=1e-9)
+    cos, sin, speed = np.moveaxis(observations, -1, 0)
+    angle, torque = np.arctan2(sin, cos), np.clip(torques[..., 0], -2, 2)
+    costs = angle[:-1] ** 2 + 0.1 * speed[:-1] ** 2 + 0.001 * torque**2
+    np.testing.assert_allclose(rewards, -costs, rtol=1e-4, atol=1e-5)
+    turned = np.clip(speed[:-1] + 0.05 * (15 * sin[:-1] + 3 * torque), -8, 8)
+    np.testing.assert_allclose(speed[1:], turned, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def quick_policy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("policy")
+    result = run("policy_gradient_pendulum.py", "--quick", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return result.stdout, folder
+
+
+def test_policy_beats_the_baselines(quick_policy):
+    """After 48,000 steps by far more than the spread of the means, some 40."""
+    text, _ = quick_policy
+    random, zero, learned = numbers(text).values()
+    assert -1400 < random < -1000
+    assert -1400 < zero < -1000
+    assert learned > max(random, zero) + 300
+
+
+def test_policy_speed_is_told(quick_policy):
+    text, _ = quick_policy
+    seconds, total, per_second = re.search(
+        r"Sampling and scoring took ([\d.]+) of ([\d.]+) s, 16 actions at a time: ([\d,]+) environment steps",
+        text,
+    ).groups()
+    assert 0 < float(seconds) < float(total)
+    assert int(per_second.replace(",", "")) == pytest.approx(48_000 / float(seconds), rel=0.05)
+
+
+def test_policy_picture(quick_policy):
+    text, folder = quick_policy
+    assert text.endswith("Wrote policy_gradient_pendulum.png\n")
+    check_picture(folder / "policy_gradient_pendulum.png", (460, 1100))
+
+
+def test_policy_same_seed_same_bits():
+    (policy, curve), (again, curve_again), (_, other) = (
+        pendulum.train(seed, 2, pendulum.Clock()) for seed in (4, 4, 5)
+    )
+    assert curve == curve_again != other
+    for parameter, same in zip(policy.parameters, again.parameters, strict=True):
+        np.testing.assert_array_equal(parameter, same)
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+BOTH = pytest.mark.parametrize("name", ["vae_digits.py", "policy_gradient_pendulum.py"])
+
+
+@BOTH
+def test_missing_extra(tmp_path, name):
+    (tmp_path / "tqdm.py").write_text("raise ModuleNotFoundError(\"No module named 'tqdm'\")")
+    result = run(name, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"{name}: error: No module named 'tqdm'; what it needs: pip install ")
+    assert " tqdm" in result.stderr.partition("pip install")[2]
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("example", [vae, pendulum])
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--seed", "-1"], "argument --seed: must be an integer >= 0, got '-1'"),
+        (["--output", "missing/picture.png"], "no file can be written to 'missing/picture.png'"),
+        (["--output", "picture.xyz"], "its suffix must be one of "),
+        (["--output", "picture"], "its suffix must be one of "),
+    ],
+)
+def test_bad_arguments(tmp_path, monkeypatch, capsys, example, arguments, complaint):
+    """Told before anything is trained."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        example.main(arguments)
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert complaint in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("example", "option"), [(vae, "--epochs"), (pendulum, "--iterations"), (pendulum, "--seeds")]
+)
+def test_bad_counts(capsys, example, option):
+    with pytest.raises(SystemExit):
+        example.main([option, "0"])
+    assert f"argument {option}: must be an integer >= 1, got '0'" in capsys.readouterr().err
