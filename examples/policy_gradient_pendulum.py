@@ -22,7 +22,7 @@ surrogate   the loss, by the ratio of new and old densities, and its gradient
 play        whole episodes in all environments at once
 advantages  of all steps of these
 train       the loop, for one seed
-evaluate    mean return of a rule without learning
+evaluate    whole episodes without learning
 picture     learning curves, and what has been learned
 """
 
@@ -95,7 +95,7 @@ class Steps(NamedTuple):
 
     observations: Array
     torques: Array
-    log_probs: Array  # of the torques, when they were drawn
+    log_probs: Array  # of the torques, under the policy that drew them
     advantages: Array
     to_come: Array  # discounted sum of rewards, an estimate
 
@@ -129,7 +129,7 @@ def make(n: int) -> VectorEnv:
 
 
 class Clock:
-    """Time spent on draws and their densities, and on the environments, in seconds for `steps` of these."""
+    """Seconds spent on draws and their densities, and on the environments, for how many steps of these."""
 
     def __init__(self) -> None:
         self.steps, self.policy, self.environments = 0, 0.0, 0.0
@@ -243,9 +243,8 @@ def picture(policy: Policy, trial: Trial, curves: Array, random: float, zero: fl
     n_seed, n_iteration = curves.shape
     thousands = N_ENV * N_STEP * np.arange(1, n_iteration + 1) / 1000
     learning.plot(thousands, curves.T, color="#56B4E9", linewidth=0.8)
-    learning.plot(
-        thousands, curves.mean(axis=0), color="#0072B2", linewidth=2, label=f"policy, {n_seed} seeds"
-    )
+    mean = curves.mean(axis=0)
+    learning.plot(thousands, mean, color="#0072B2", linewidth=2, label=f"policy, mean of {n_seed} runs")
     learning.axhline(random, color="#D55E00", linestyle="--", label="random torque")
     learning.axhline(zero, color="0.4", linestyle=":", linewidth=2, label="no torque")
     learning.set(
@@ -258,34 +257,32 @@ def picture(policy: Policy, trial: Trial, curves: Array, random: float, zero: fl
 
     # The policy over the plane of states, and the way of the episode that begins nearest the bottom.
     angle, velocity = np.meshgrid(np.linspace(-np.pi, np.pi, 121), np.linspace(-8, 8, 121))
-    mean = policy.mean(np.stack([np.cos(angle), np.sin(angle), velocity], axis=-1))[..., 0]
-    torque = np.clip(mean, -TORQUE, TORQUE)
+    torque = policy.mean(np.stack([np.cos(angle), np.sin(angle), velocity], axis=-1))[..., 0]
+    torque = np.clip(torque, -TORQUE, TORQUE)
     mesh = plane.pcolormesh(np.degrees(angle), velocity, torque, cmap="RdBu_r", rasterized=True)
-    figure.colorbar(mesh, ax=plane, label="mean torque (N m)")
+    figure.colorbar(mesh, ax=plane, label="torque, on average (N m)")
     cos, sin, speed = trial.observations[:, trial.observations[0, :, 0].argmin()].T
     path = np.degrees(np.arctan2(sin, cos))
     # Broken where the angle jumps.
     line = np.where(np.abs(np.diff(path, prepend=path[0])) > 180, np.nan, path)
     plane.plot(line, speed, color="black", linewidth=1.2)
-    plane.plot(path[0], speed[0], "o", color="black", label="an episode begins")
-    plane.plot(
-        path[-1], speed[-1], "*", color="gold", markeredgecolor="black", markersize=14, label="and ends"
-    )
+    plane.plot(path[0], speed[0], "ok", clip_on=False, label="an episode begins")
+    plane.plot(path[-1], speed[-1], "*k", markerfacecolor="gold", markersize=14, label="and ends")
     plane.set(
         title="What the first seed has learned",
         xlabel="angle from upright (degrees)",
         ylabel="angular velocity (rad/s)",
         xticks=range(-180, 181, 90),
+        xlim=(-180, 180),
+        ylim=(-8, 8),
     )
-    plane.legend(loc="upper right")
+    plane.legend(loc="lower left")
     return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, compare, draw."""
-    options = parser(
-        "A Gaussian policy for Pendulum-v1, by policy gradients.", "policy_gradient_pendulum.png"
-    )
+    options = parser("A Gaussian policy learns to swing a pendulum up.", "policy_gradient_pendulum.png")
     iterations = f"of {N_ENV} episodes each (default: {ITERATIONS})"
     options.add_argument("--iterations", type=at_least(1), metavar="N", help=iterations)
     seeds = f"number of runs, with seeds from --seed on (default: {SEEDS})"
