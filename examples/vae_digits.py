@@ -2,10 +2,11 @@
 
 An image x is thought to come from a few numbers z that nobody sees:
 
-    prior     z ~ Normal(0, 1), independent                        Independent(Normal, 1)
-    decoder   x | z ~ Normal(loc(z), scale(z)), independent pixels     the same, by a network
-    encoder   z | x, approximately: Normal(loc(x), scale(x))           the same, by another
+    prior     z ~ Normal(0, 1)
+    decoder   x | z ~ Normal(loc(z), scale(z)), by a network
+    encoder   z | x ~ Normal(loc(x), scale(x)), by another; an approximation
 
+Each is an Independent(Normal, 1), whose events are vectors, of numbers or of pixels.
 Both networks learn to raise the evidence lower bound (ELBO) of log p(x), in nats per image,
 
     ELBO = E[log p(x | z)] - KL(encoder || prior),    z drawn by the encoder
@@ -15,8 +16,8 @@ reparameterised, and `fd.vjp` carries gradients through it, through the divergen
 
 Pixels are counts from 0 to 16. Uniform noise from [0, 1) is added to them, anew in each epoch, so that they
 have a density in units of one grey level; its mean log is a lower bound of the log probability of the counts
-(L. Theis et al., "A note on the evaluation of generative models", ICLR 2016). All models compared have the
-same density of the same noisy images, which none of them was trained on.
+(L. Theis et al., "A note on the evaluation of generative models", ICLR 2016). All models compared are
+scored in this unit on the same noisy images, which none of them was trained on.
 
 load       the images, to train with and held out
 VAE        both networks, the loss and its gradient

@@ -183,6 +183,49 @@ def check_picture(path, shape):
     assert pixels.min() < 0.1
 
 
+def levels(ax):
+    """Heights of the horizontal lines across a panel."""
+    lines = [line.get_ydata() for line in ax.lines if list(line.get_xdata()) == [0, 1]]
+    return sorted(float(low) for low, high in lines if low == high)
+
+
+def check_texts(figure, axes):
+    """Titles, and the axes named; none leaves the picture or runs into another."""
+    figure.draw_without_rendering()
+    texts = [figure._suptitle]
+    for ax in axes:
+        assert ax.get_title()
+        assert not ax.axison or (ax.get_xlabel() and ax.get_ylabel())
+        texts += [
+            text for text in (ax.title, ax.xaxis.label, ax.yaxis.label) if text.get_text() and ax.axison
+        ]
+    boxes = [text.get_window_extent() for text in texts]
+    for i, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_vae_picture_shows_the_numbers():
+    rng = fd.default_rng(0)
+    digits, model, curve = vae.load(rng), vae.VAE(rng), [-200.0, -120.0, -111.0]
+    baseline = vae.Baselines(apart=-150.0, pca=-161.0, best_pca=-130.0, n_best=54)
+    figure = vae.picture(model, digits, curve, baseline, rng)
+    reconstructions, samples, latent, learning = figure.axes
+    check_texts(figure, figure.axes)
+    assert levels(learning) == [-161.0, -150.0, -130.0]
+    assert learning.lines[0].get_ydata().tolist() == curve
+    assert [text.get_text() for text in learning.texts][1].startswith("PCA-Gaussian, 54 components")
+    tiles = reconstructions.images[0].get_array()
+    first = digits.held_out[digits.labels == 4][0].reshape(8, 8)
+    np.testing.assert_array_equal(tiles[:8, 36:44], first)
+    np.testing.assert_allclose(
+        tiles[9:17, 36:44], model.decode(model.encode(first.ravel()).mean).mean.reshape(8, 8)
+    )
+    assert samples.images[0].get_array().shape == (71, 89)
+    assert sum(len(dots.get_offsets()) for dots in latent.collections) == 300
+
+
 def test_vae_same_seed_same_bits(tmp_path, capsys):
     def outcome(seed):
         output = tmp_path / "vae.png"
@@ -287,6 +330,26 @@ def test_policy_picture(quick_policy):
     text, folder = quick_policy
     assert text.endswith("Wrote policy_gradient_pendulum.png\n")
     check_picture(folder / "policy_gradient_pendulum.png", (460, 1100))
+
+
+def test_policy_picture_shows_the_numbers():
+    policy = pendulum.Policy(fd.default_rng(0))
+    angle = np.linspace(np.pi, 0, 201)
+    way = np.stack([np.cos(angle), np.sin(angle), np.ones(201)], axis=-1)
+    trial = pendulum.Trial(np.stack([way[::-1], way], axis=1), np.zeros(2))  # the second begins at the bottom
+    curves = np.array([[-1200.0, -400.0], [-1100.0, -200.0]])
+    figure = pendulum.picture(policy, trial, curves, -1198.0, -1180.0)
+    learning, plane, bar = figure.axes
+    check_texts(figure, [learning, plane])
+    assert bar.get_ylabel() == "torque, on average (N m)"
+    assert levels(learning) == [-1198.0, -1180.0]
+    assert [line.get_ydata().tolist() for line in learning.lines[:3]] == [*curves.tolist(), [-1150.0, -300.0]]
+    np.testing.assert_allclose(learning.lines[0].get_xdata(), [3.2, 6.4])
+    np.testing.assert_allclose(plane.lines[0].get_xdata(), np.linspace(180, 0, 201), atol=1e-9)
+    torque = plane.collections[0].get_array()
+    assert torque[60, 90] == pytest.approx(
+        policy.mean(np.array([0.0, 1.0, 0.0]))[0]
+    )  # at 90 degrees, at rest
 
 
 def test_policy_same_seed_same_bits():
