@@ -276,7 +276,8 @@ def picture(policy: Policy, trial: Trial, curves: Array, random: float, zero: fl
         xlim=(-180, 180),
         ylim=(-8, 8),
     )
-    plane.legend(loc="lower left")
+    # Below the panel: there is no telling where the line goes.
+    plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
     return figure
 
 

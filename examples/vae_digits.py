@@ -7,6 +7,7 @@ An image x is thought to come from a few numbers z that nobody sees:
     encoder   z | x ~ Normal(loc(x), scale(x)), by another; an approximation
 
 Each is an Independent(Normal, 1), whose events are vectors, of numbers or of pixels.
+
 Both networks learn to raise the evidence lower bound (ELBO) of log p(x), in nats per image,
 
     ELBO = E[log p(x | z)] - KL(encoder || prior),    z drawn by the encoder
