@@ -426,12 +426,17 @@ def _vjp_mvn_rsample(d: MultivariateNormal, replay: Callable[[], Noise]) -> Pull
         n_sample = math.prod(g.shape[: g.ndim - len(shape)])
         by_matrix = np.zeros(d._parameter_shape(name), g.dtype)
         bridge.pull_draw_tril(replay(), by_matrix, _with_events(g).reshape(n_sample, *shape))
-        if name in _TO_M:
-            bridge.transform_tril(_TO_M[name], by_matrix, factor)
-            bridge.transform_tril(_FROM_M[name], by_matrix, factor)
+        from_tril(name, by_matrix, factor)
         return {"loc": _summed(g, d._parameter_shape("loc")), name: by_matrix}
 
     return pull
+
+
+def from_tril(name: str, matrix: Real, factor: Real) -> None:
+    """From the gradient by L, lower triangular, to that by matrix `name`, in place."""
+    if name in _TO_M:
+        bridge.transform_tril(_TO_M[name], matrix, factor)
+        bridge.transform_tril(_FROM_M[name], matrix, factor)
 
 
 @_own("log_prob", MultivariateNormal)

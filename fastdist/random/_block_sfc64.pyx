@@ -4,7 +4,7 @@
 
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.ref cimport PyObject
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from numpy.random.bit_generator cimport BitGenerator
 
 from fastdist._kernels cimport core
@@ -216,6 +216,16 @@ cdef Noise own_noise(object rng):
 def unshared_noise():
     """The noise of this thread's own generator."""
     return thread_noise()
+
+
+def noise_of_key(uint64_t first, uint64_t second):
+    """The normals of the BlockSFC64 stream with this key, from its beginning; without a lock."""
+    cdef core.fd_key key
+    cdef Noise noise = stream_noise()
+    key.word[0] = first
+    key.word[1] = second
+    stream_functions().start(noise.stream, key)
+    return noise
 
 
 def forget_threads():

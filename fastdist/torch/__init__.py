@@ -1,0 +1,36 @@
+"""torch.distributions with Gaussians on fastdist's kernels: swap one import.
+
+>>> import torch
+>>> import fastdist.torch as D  # in place of: import torch.distributions as D
+>>> mvn = D.MultivariateNormal(torch.zeros(3, 2), torch.eye(2))
+>>> mvn.rsample((100,)).shape
+torch.Size([100, 3, 2])
+
+Normal, MultivariateNormal    torch's classes, by fastdist: draws, densities, entropies, divergences
+Independent                   torch's class; hands `generator=` and `rng=` on, sums in the kernels
+all else                      torch.distributions' own
+
+`fastdist.torch.pyro` has the same classes for Pyro.
+"""
+
+from typing import Any
+
+try:
+    import torch.distributions as _torch_distributions
+except ImportError as error:
+    raise ImportError(f"fastdist.torch needs torch ({error}): pip install 'fastdist[torch]'") from error
+from torch.distributions import kl_divergence, register_kl
+
+from fastdist.torch import kl as kl
+from fastdist.torch.independent import Independent
+from fastdist.torch.multivariate_normal import MultivariateNormal
+from fastdist.torch.normal import Normal
+
+__all__ = ["Independent", "MultivariateNormal", "Normal", "kl_divergence", "register_kl"]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return getattr(_torch_distributions, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

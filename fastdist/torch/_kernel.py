@@ -1,0 +1,105 @@
+"""From tensors to kernels and back, with gradients.
+
+usable           whether kernels may read these tensors; if not, torch's own code does the work
+as_array         a tensor's memory as a NumPy array
+differentiable   a kernel's result as a tensor that knows its gradients
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from fastdist import _params
+from fastdist._params import Real
+
+Pull = Callable[[Real], Iterable[Real]]  # from a cotangent to gradients, one for each tensor
+Formula = Callable[..., Tensor]  # the same value by torch's operations
+
+_TYPES = (Tensor, torch.nn.Parameter)
+DTYPES = (torch.float32, torch.float64)
+
+
+def usable(*tensors: Any) -> bool:
+    """Whether these are plain tensors on the CPU, all float32 or all float64.
+
+    In transforms none is: vmap, jvp, torch.compile and tracing see operations of torch's alone.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    for t in tensors:
+        if type(t) not in _TYPES or not t.is_cpu or t.layout is not torch.strided:
+            return False
+    dtype = tensors[0].dtype
+    return (
+        dtype in DTYPES
+        and all(t.dtype is dtype for t in tensors)
+        and not torch._C._are_functorch_transforms_active()
+        and not torch.jit.is_tracing()
+        and forward_ad._current_level < 0
+    )
+
+
+def as_array(t: Tensor) -> Real:
+    """A usable tensor's memory, whatever its strides."""
+    if t.requires_grad:
+        t = t.detach()
+    if t.is_neg():  # to be negated when it is read, as an imaginary part of a conjugate
+        t = t.resolve_neg()
+    array: Real = t.numpy()
+    return array
+
+
+def needs_gradients(*tensors: Tensor) -> bool:
+    """Whether autograd records what is made of these."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def differentiable(
+    value: Real, pull: Pull, formula: Formula, tensors: tuple[Tensor, ...], *, linear: bool = False
+) -> Tensor:
+    """A value that kernels have made of `tensors`.
+
+    Its gradients come from `pull`, and theirs, or those by a batch of cotangents, from `formula`. With
+    `linear`, gradients do not depend on the tensors, which may change in place.
+    """
+    result: Tensor = _Kernel.apply(value, pull, formula, linear, *tensors)
+    return result
+
+
+class _Kernel(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Real, pull: Pull, formula: Formula, linear: bool, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors)
+        ctx.pull, ctx.formula, ctx.linear = pull, formula, linear
+        return torch.from_numpy(value)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:  # type: ignore[override]
+        needs = ctx.needs_input_grad[4:]
+        if torch.is_grad_enabled() or not usable(g):
+            return None, None, None, None, *_by_torch(ctx.formula, ctx.saved_tensors, needs, g)
+        if not ctx.linear:
+            ctx.saved_tensors  # noqa: B018  raises if one has changed in place
+        array = as_array(g)
+        packed = _params.pack(array, array.dtype)
+        cotangent = packed if packed.shape == array.shape else np.broadcast_to(packed, array.shape)
+        gradients = zip(ctx.pull(cotangent), needs, strict=True)
+        return None, None, None, None, *(torch.from_numpy(x) if need else None for x, need in gradients)
+
+
+def _by_torch(
+    formula: Formula, tensors: tuple[Tensor, ...], needs: tuple[bool, ...], g: Tensor
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again."""
+    with torch.enable_grad():
+        # Aliases: one tensor may have been made of another one, whose gradient must not hold its part.
+        aliases = [t.view_as(t) for t in tensors]
+        wanted = [alias for alias, need in zip(aliases, needs, strict=True) if need]
+        found = iter(torch.autograd.grad(formula(*aliases), wanted, g, create_graph=True, allow_unused=True))
+    return [next(found) if need else None for need in needs]
