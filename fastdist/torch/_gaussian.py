@@ -2,7 +2,7 @@
 
 A subclass says, in hooks, which tensors it is made of and what they make:
 
-_tensors()              its parameters as they were given, unbroadcast; None if torch has to do the work
+_tensors()              its parameters as they were given, unbroadcast; None if it is not made of such
 _core()                 fastdist's distribution over the memory of these tensors
 _names()                the names of their gradients
 _as_torch(*tensors)     torch's own distribution of others in their place
@@ -110,7 +110,7 @@ class Gaussian(td.Distribution):
     ) -> Tensor:
         shape = self._extended_shape(sample_shape)  # type: ignore[arg-type]
         tensors = self._tensors()
-        if tensors is not None:
+        if tensors is not None and usable(*tensors):
             noise, replay = _draws.noise(generator, rng)
             if recorded and any(t.requires_grad for t in tensors):
                 return self._recorded_draw(shape, noise, replay, tensors)
@@ -162,7 +162,7 @@ class Gaussian(td.Distribution):
     def entropy(self) -> Tensor:
         """Differential entropy in nats; shape `batch_shape`."""
         tensors = self._tensors()
-        if tensors is None:
+        if tensors is None or not usable(*tensors):
             return super().entropy()
         core, names = self._core(), self._names()
         value = core.entropy()

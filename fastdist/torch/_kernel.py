@@ -21,8 +21,8 @@ from fastdist._params import Real
 Pull = Callable[[Real], Iterable[Real]]  # from a cotangent to gradients, one for each tensor
 Formula = Callable[..., Tensor]  # the same value by torch's operations
 
-_TYPES = (Tensor, torch.nn.Parameter)
-DTYPES = (torch.float32, torch.float64)
+DTYPES = frozenset({torch.float32, torch.float64})
+_TYPES = frozenset({Tensor, torch.nn.Parameter})
 
 
 def usable(*tensors: Any) -> bool:
@@ -30,18 +30,24 @@ def usable(*tensors: Any) -> bool:
 
     In transforms none is: vmap, jvp, torch.compile and tracing see operations of torch's alone.
     """
-    if torch.compiler.is_compiling():
+    if in_transform():
+        return False
+    dtype = getattr(tensors[0], "dtype", None)
+    if dtype not in DTYPES:
         return False
     for t in tensors:
-        if type(t) not in _TYPES or not t.is_cpu or t.layout is not torch.strided:
+        if type(t) not in _TYPES or t.dtype is not dtype or not t.is_cpu or t.layout is not torch.strided:
             return False
-    dtype = tensors[0].dtype
+    return True
+
+
+def in_transform() -> bool:
+    """Whether somebody is looking on who knows torch's operations alone."""
     return (
-        dtype in DTYPES
-        and all(t.dtype is dtype for t in tensors)
-        and not torch._C._are_functorch_transforms_active()
-        and not torch.jit.is_tracing()
-        and forward_ad._current_level < 0
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None
+        or forward_ad._current_level >= 0
     )
 
 
@@ -49,9 +55,10 @@ def as_array(t: Tensor) -> Real:
     """A usable tensor's memory, whatever its strides."""
     if t.requires_grad:
         t = t.detach()
-    if t.is_neg():  # to be negated when it is read, as an imaginary part of a conjugate
-        t = t.resolve_neg()
-    array: Real = t.numpy()
+    try:
+        array: Real = t.numpy()
+    except RuntimeError:  # to be negated when it is read, as an imaginary part of a conjugate
+        array = t.resolve_neg().numpy()
     return array
 
 
@@ -82,7 +89,7 @@ class _Kernel(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:  # type: ignore[override]
         needs = ctx.needs_input_grad[4:]
-        if torch.is_grad_enabled() or not usable(g):
+        if torch.is_grad_enabled() or in_transform():
             return None, None, None, None, *_by_torch(ctx.formula, ctx.saved_tensors, needs, g)
         if not ctx.linear:
             ctx.saved_tensors  # noqa: B018  raises if one has changed in place

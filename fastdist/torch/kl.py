@@ -1,6 +1,6 @@
 """Divergences of the distributions here, registered with torch's `kl_divergence`.
 
-Of a pair that torch has no rule for, Independent(Normal) and MultivariateNormal, too.
+Of Independent(Normal) and MultivariateNormal, too, for which torch has no rule.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributions as td
-from torch.distributions import kl
+from torch.distributions.kl import _KL_REGISTRY
+from torch.distributions.utils import _sum_rightmost
 
-import fastdist as fd
+from fastdist import _params, _shapes
+from fastdist._kernels import bridge
 from fastdist._params import Real
-from fastdist.distributions import gradients
+from fastdist.distributions import gradients, kl
 from fastdist.torch._gaussian import Gaussian, by_name
-from fastdist.torch._kernel import differentiable, needs_gradients, usable
+from fastdist.torch._kernel import Formula, differentiable, needs_gradients, usable
 from fastdist.torch.independent import Independent
 from fastdist.torch.multivariate_normal import MultivariateNormal
 from fastdist.torch.normal import Normal
 
 
-@td.register_kl(Normal, Normal)
 @td.register_kl(MultivariateNormal, MultivariateNormal)
-@td.register_kl(Independent, Independent)
 @td.register_kl(Independent, MultivariateNormal)
 @td.register_kl(MultivariateNormal, Independent)
 def _kl(p: Gaussian, q: Gaussian) -> Tensor:
@@ -33,10 +33,10 @@ def _kl(p: Gaussian, q: Gaussian) -> Tensor:
         return _kl_by_torch(p, q)
     core_p, core_q = p._core(), q._core()
     try:
-        value = fd.kl_divergence(core_p, core_q)
+        value = kl.kl_divergence(core_p, core_q)
     except (ValueError, NotImplementedError):
         return _kl_by_torch(p, q)
-    tensors, n = (*of_p, *of_q), len(of_p)
+    tensors = (*of_p, *of_q)
     if not needs_gradients(*tensors):
         return torch.from_numpy(value)
 
@@ -44,24 +44,70 @@ def _kl(p: Gaussian, q: Gaussian) -> Tensor:
         by_p, by_q = gradients._pull_of_kl(core_p, core_q)(g)
         return *by_name(by_p, p._names()), *by_name(by_q, q._names())
 
+    return differentiable(value, pull, _formula(p, q, len(of_p)), tensors)
+
+
+@td.register_kl(Independent, Independent)
+def _kl_independent(p: Independent, q: Independent) -> Tensor:
+    n, of_p, of_q = p.reinterpreted_batch_ndims, p.base_dist, q.base_dist
+    if (
+        isinstance(of_p, Normal)
+        and isinstance(of_q, Normal)
+        and n == q.reinterpreted_batch_ndims
+        and p.event_shape == q.event_shape
+    ):
+        return _kl_normal(of_p, of_q, n)
+    return _kl_by_torch(p, q)  # of the bases
+
+
+@td.register_kl(Normal, Normal)
+def _kl_normal(p: Normal, q: Normal, n: int = 0) -> Tensor:
+    """Summed over `n` dims as they are made; `vjp`'s rule but for its copies."""
+    tensors = (*p._tensors(), *q._tensors())
+    if not usable(*tensors):
+        return _kl_by_torch(p, q, n)
+    core_p, core_q = p._core(), q._core()
+    try:
+        shape = _shapes.broadcast_shapes(p=core_p._batch_shape, q=core_q._batch_shape)
+    except ValueError:
+        return _kl_by_torch(p, q, n)
+    cut = len(shape) - n
+    tail = shape[cut:]
+    value = _params.filled(kl._kl_of_normals(core_p, core_q, tail), shape[:cut])
+    if not needs_gradients(*tensors):
+        return torch.from_numpy(value)
+    operands = [core._arrays[name] for core in (core_p, core_q) for name in ("loc", "scale")]
+
+    def pull(g: Real) -> list[Real]:
+        found = [gradients._new(g, t.shape) for t in tensors]
+        bridge.pull_normal_kl(*found, gradients._expanded(g, tail), *operands)
+        return found
+
+    formula = _formula(p, q, 2)
+    return differentiable(value, pull, lambda *tensors: _sum_rightmost(formula(*tensors), n), tensors)
+
+
+def _formula(p: Gaussian, q: Gaussian, n: int) -> Formula:
+    """The divergence of torch's distributions in their place, p's of the first `n` tensors."""
+
     def formula(*tensors: Tensor) -> Tensor:
         return td.kl_divergence(_dense(p._as_torch(*tensors[:n]), q), _dense(q._as_torch(*tensors[n:]), p))
 
-    return differentiable(value, pull, formula, tensors)
+    return formula
 
 
 def _dense(d: td.Distribution, other: Gaussian) -> td.Distribution:
-    """torch's distribution as a MultivariateNormal if it is Independent, and `other` is none."""
+    """torch's distribution as a MultivariateNormal if `other` is one."""
     if isinstance(d, td.Independent) and isinstance(other, MultivariateNormal):
         return td.MultivariateNormal(d.mean, scale_tril=torch.diag_embed(d.stddev), validate_args=False)
     return d
 
 
-def _kl_by_torch(p: Any, q: Any) -> Tensor:
-    """By torch's rule for what these are subclasses of."""
-    rules: dict[tuple[type, type], Any] = kl._KL_REGISTRY
+def _kl_by_torch(p: Any, q: Any, n: int = 0) -> Tensor:
+    """By torch's rule for the classes that these are subclasses of, summed over `n` dims."""
+    rules: dict[tuple[type, type], Any] = _KL_REGISTRY
     for cls in (td.Normal, td.MultivariateNormal, td.Independent):
         if isinstance(p, cls) and isinstance(q, cls):
-            result: Tensor = rules[cls, cls](p, q)
+            result: Tensor = _sum_rightmost(rules[cls, cls](p, q), n)
             return result
-    raise NotImplementedError(f"no KL divergence is registered for {p!r} and {q!r} on these tensors")
+    raise NotImplementedError(f"no KL divergence is registered for {p!r} and {q!r} of such tensors")

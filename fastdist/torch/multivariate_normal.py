@@ -54,7 +54,7 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
     # Loc and matrix as they were given, loc as it is shown: broadcast; and the name of the matrix.
     _given: tuple[Tensor, Tensor, Tensor, str] | None = None
     _distribution: fd.MultivariateNormal
-    _versions: tuple[int, int] | None
+    _versions: tuple[int, ...] | None
     _tril: Tensor | None = None
 
     def __init__(
@@ -143,9 +143,7 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
 
     def _tensors(self) -> tuple[Tensor, Tensor] | None:
         # Unless somebody has set another loc.
-        if self._given is None or self._given[2] is not self.loc or not usable(*self._given[:2]):
-            return None
-        return self._given[:2]
+        return None if self._given is None or self._given[2] is not self.loc else self._given[:2]
 
     def _core(self) -> fd.MultivariateNormal:
         assert self._given is not None
@@ -199,8 +197,10 @@ def _new_core(loc: Tensor, name: str, matrix: Tensor, validate_args: bool) -> fd
     return fd.MultivariateNormal(as_array(loc), **matrices, validate_args=validate_args)
 
 
-def _versions(loc: Tensor, name: str, matrix: Tensor) -> tuple[int, int] | None:
-    """How often these have been changed in place, but for a matrix whose factor was made at construction."""
+def _versions(loc: Tensor, name: str, matrix: Tensor) -> tuple[int, ...] | None:
+    """What changes where these are changed, but for a matrix whose factor was made at construction."""
     if loc.is_inference() or matrix.is_inference():  # nobody counts
         return None
-    return loc._version, matrix._version if name == "scale_tril" else 0
+    if name == "scale_tril":
+        return loc._version, matrix._version, loc.data_ptr(), matrix.data_ptr()
+    return loc._version, loc.data_ptr()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch import distributions as td
 
 import fastdist as fd
-from fastdist import _params, _shapes
+from fastdist import _params
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise
 from fastdist._params import Real
@@ -53,6 +53,8 @@ class Normal(Gaussian, td.Normal):
 
     # Loc and scale as they were given, and as they are shown: broadcast.
     _given: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+    # fastdist's distribution, and the addresses of the tensors' memory, to which it refers.
+    _kept: tuple[fd.Normal, int, int] | None = None
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         given = _as_tensors(loc, scale)
@@ -63,21 +65,22 @@ class Normal(Gaussian, td.Normal):
         """Be made of these, if there is nothing unusual about them."""
         if not usable(loc, scale):
             return False
-        shape = loc.shape
-        if scale.shape != shape:
-            try:
-                shape = torch.Size(_shapes.broadcast_shapes(loc=shape, scale=scale.shape))
-            except ValueError:
-                return False
-        if self._validate_args if validate_args is None else validate_args:
-            arrays = [_params.pack(array, array.dtype) for array in map(as_array, (loc, scale))]
-            if bridge.first_not_finite(arrays[0]) >= 0 or bridge.first_not_positive(arrays[1]) >= 0:
-                return False
+        check = self._validate_args if validate_args is None else validate_args
+        try:
+            core = fd.Normal(as_array(loc), as_array(scale), validate_args=check)
+        except ValueError:
+            return False
+        shape = torch.Size(core._batch_shape)
         self.loc = loc if loc.shape == shape else loc.expand(shape)
         self.scale = scale if scale.shape == shape else scale.expand(shape)
         self._given = loc, scale, self.loc, self.scale
+        self._keep(core, loc, scale)
         self._set_shapes(shape, torch.Size(), validate_args)
         return True
+
+    def _keep(self, core: fd.Normal, loc: Tensor, scale: Tensor) -> None:
+        if loc.is_contiguous() and scale.is_contiguous():  # or it may have copied them
+            self._kept = core, loc.data_ptr(), scale.data_ptr()
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         """The same distribution broadcast to another batch shape; no memory is used."""
@@ -88,17 +91,25 @@ class Normal(Gaussian, td.Normal):
             new._given = (*self._given[:2], new.loc, new.scale)
         return new
 
-    def _tensors(self) -> tuple[Tensor, Tensor] | None:
-        tensors = loc, scale = self.loc, self.scale
+    def _tensors(self) -> tuple[Tensor, Tensor]:
+        loc, scale = self.loc, self.scale
         # Unless somebody has set other ones.
         if self._given is not None and self._given[2] is loc and self._given[3] is scale:
-            tensors = self._given[:2]
-        return tensors if usable(*tensors) else None
+            return self._given[:2]
+        return loc, scale
 
     def _core(self) -> fd.Normal:
-        loc, scale = self._tensors() or (self.loc, self.scale)
+        loc, scale = self._tensors()
+        if self._kept is not None and self._kept[1:] == (loc.data_ptr(), scale.data_ptr()):
+            return self._kept[0]
         core = fd.Normal(as_array(loc), as_array(scale), validate_args=False)
-        return core if core.batch_shape == self._batch_shape else core.expand(self._batch_shape)
+        if core.batch_shape != self._batch_shape:
+            core = core.expand(self._batch_shape)
+        self._keep(core, loc, scale)
+        return core
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}
 
     def _names(self) -> tuple[str, ...]:
         return "loc", "scale"
@@ -110,11 +121,9 @@ class Normal(Gaussian, td.Normal):
         return self.loc + eps * self.scale
 
     def _new_draw(self, shape: torch.Size, noise: Noise, tensors: tuple[Tensor, ...]) -> Real:
-        loc, scale = map(as_array, tensors)
-        out: Real = np.empty(shape, loc.dtype)
-        bridge.draw_diag(
-            noise, out, _params.pack(loc, out.dtype), _params.pack(scale, out.dtype), parse_workers(None)
-        )
+        core = self._core()
+        out: Real = np.empty(shape, core._dtype)
+        bridge.draw_diag(noise, out, core._arrays["loc"], core._arrays["scale"], parse_workers(None))
         return out
 
     def _recorded_draw(
@@ -136,13 +145,13 @@ class Normal(Gaussian, td.Normal):
         return differentiable(self._new_draw(shape, noise, tensors), pull, formula, tensors, linear=True)
 
     def _pull_log_prob(self, core: fd.Distribution, value: Real) -> Pull:
-        # The rule of vjp but for copies, as autograd watches over changes in place.
-        loc, scale = map(as_array, self._tensors() or ())
+        # The rule of vjp but for its copies: autograd watches over changes in place.
+        loc, scale = core._arrays["loc"], core._arrays["scale"]
+        loc_shape, scale_shape = core._parameter_shape("loc"), core._parameter_shape("scale")
 
         def pull(g: Real) -> tuple[Real, Real, Real]:
-            by_value, by_loc, by_scale = _new(g, value.shape), _new(g, loc.shape), _new(g, scale.shape)
-            operands = (_params.pack(array, g.dtype) for array in (value, loc, scale))
-            bridge.pull_log_prob_diag(by_value, by_loc, by_scale, g, *operands)
+            by_value, by_loc, by_scale = _new(g, value.shape), _new(g, loc_shape), _new(g, scale_shape)
+            bridge.pull_log_prob_diag(by_value, by_loc, by_scale, g, _params.pack(value, g.dtype), loc, scale)
             return by_value, by_loc, by_scale
 
         return pull
@@ -150,7 +159,7 @@ class Normal(Gaussian, td.Normal):
     def entropy(self) -> Tensor:
         """Differential entropy in nats; shape `batch_shape`."""
         tensors = self._tensors()
-        if tensors is None or tensors[1].numel() > SMALL:
+        if tensors[1].numel() > SMALL:
             return super().entropy()
         entropy = tensors[1].log() + HALF_LOG_2PI_E
         return entropy if entropy.shape == self._batch_shape else entropy.expand(self._batch_shape)
