@@ -1,0 +1,208 @@
+"""Distributions that autograd (HIPS autograd, from PyPI) differentiates through.
+
+>>> import autograd.numpy as np
+>>> from autograd import grad
+>>> from fastdist.autograd import Normal, kl_divergence
+>>> def loss(scale):
+...     q = Normal(np.zeros(2), scale)
+...     return np.mean(q.rsample((1000,), rng=0) ** 2) + np.sum(kl_divergence(q, Normal(0.0, 1.0)))
+>>> grad(loss)(np.array([1.0, 2.0])).shape
+(2,)
+
+Normal, MultivariateNormal, Independent    fastdist's, of arrays that autograd may be following
+kl_divergence                              of two of these
+
+A call is one primitive of autograd's, whose derivative is the rule of `fastdist.vjp`. There are first
+derivatives in reverse mode alone: derivatives of these raise NotImplementedError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+try:
+    from autograd.extend import Box, defvjp_argnums, primitive
+except ImportError as error:
+    raise ImportError(f"fastdist.autograd needs autograd ({error}): pip install 'fastdist[autograd]'") from error
+
+import fastdist as fd
+from fastdist._shapes import Shape, ShapeLike
+from fastdist.random import RNGLike
+
+__all__ = ["Independent", "MultivariateNormal", "Normal", "kl_divergence"]
+
+# An array, a number or a list as for fastdist itself, or a box of autograd's around one; and what is made of it.
+Boxed = Any
+
+
+class _Call:
+    """A call, and what it leaves behind for its derivative."""
+
+    pullback: Callable[[Any], Any]
+    dtype: Any
+
+    def __init__(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        self.method, self.args, self.kwargs = method, args, kwargs
+
+
+@primitive  # type: ignore[untyped-decorator]
+def _value(call: _Call, *arrays: Any) -> Any:
+    """What the call returns, a function of `arrays`, which its distributions are made of."""
+    value, call.pullback = fd.vjp(call.method, *call.args, **call.kwargs)
+    call.dtype = value.dtype
+    return value
+
+
+@primitive  # type: ignore[untyped-decorator]
+def _gradients(call: _Call, cotangent: Any, *arrays: Any) -> tuple[Any, ...]:
+    """The gradients by `arrays`, in their order."""
+    found = call.pullback(np.asarray(cotangent, call.dtype))
+    sides = (found["p"], found["q"]) if call.method is fd.kl_divergence else (found,)
+    return tuple(gradient for side in sides for gradient in side.values())
+
+
+def _vjp_value(argnums: Sequence[int], value: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    call, *arrays = args
+
+    def pull(cotangent: Any) -> list[Any]:
+        gradients = _gradients(call, cotangent, *arrays)
+        return [gradients[i - 1] for i in argnums]
+
+    return pull
+
+
+def _vjp_gradients(*args: Any) -> NoReturn:
+    raise NotImplementedError("fastdist.autograd has first derivatives only, not derivatives of gradients")
+
+
+defvjp_argnums(_value, _vjp_value)
+defvjp_argnums(_gradients, _vjp_gradients)
+
+
+def _unboxed(array: Boxed) -> Any:
+    while isinstance(array, Box):
+        array = array._value
+    return array
+
+
+class _Distribution:
+    """A distribution of fastdist's, and the arrays that it was made of, as autograd knows them.
+
+    Attributes
+    ----------
+    distribution : fastdist.Distribution
+        fastdist's own, over the present values.
+    batch_shape, event_shape : tuple of int
+        Its shapes.
+    """
+
+    def __init__(self, distribution: fd.Distribution, arrays: tuple[Boxed, ...]) -> None:
+        self.distribution = distribution
+        self._arrays = arrays
+
+    @property
+    def batch_shape(self) -> Shape:
+        """Shape of the batch of distributions."""
+        return self.distribution.batch_shape
+
+    @property
+    def event_shape(self) -> Shape:
+        """Shape of one event."""
+        return self.distribution.event_shape
+
+    def sample(self, sample_shape: ShapeLike = (), *, rng: RNGLike = None) -> Boxed:
+        """Draw samples, constants to autograd: those of `rsample` under the same rng, bit for bit."""
+        return self.distribution.sample(sample_shape, rng=rng)
+
+    def rsample(self, sample_shape: ShapeLike = (), *, rng: RNGLike = None) -> Boxed:
+        """Draw reparameterised samples, differentiable by the parameters. See `fastdist.Distribution.rsample`."""
+        return _value(_Call(self.distribution.rsample, sample_shape, rng=rng), *self._arrays)
+
+    def log_prob(self, value: Boxed) -> Boxed:
+        """Logarithm of the density at `value`, differentiable by it, too. See `fastdist.Distribution.log_prob`."""
+        return _value(_Call(self.distribution.log_prob, _unboxed(value)), *self._arrays, value)
+
+    def entropy(self) -> Boxed:
+        """Differential entropy in nats; shape `batch_shape`."""
+        return _value(_Call(self.distribution.entropy), *self._arrays)
+
+    def __repr__(self) -> str:
+        return f"autograd.{self.distribution!r}"
+
+
+class Normal(_Distribution):
+    """`fastdist.Normal` that autograd differentiates through.
+
+    Parameters
+    ----------
+    loc, scale : array_like
+        Mean and standard deviation.
+    validate_args : bool, optional
+        As in `fastdist.Normal`.
+    """
+
+    def __init__(self, loc: Boxed, scale: Boxed, *, validate_args: bool | None = None) -> None:
+        arrays = loc, scale
+        super().__init__(fd.Normal(*map(_unboxed, arrays), validate_args=validate_args), arrays)
+
+
+class MultivariateNormal(_Distribution):
+    """`fastdist.MultivariateNormal` that autograd differentiates through.
+
+    Parameters
+    ----------
+    loc : array_like
+        Mean, shape (..., d).
+    covariance_matrix, precision_matrix, scale_tril : array_like
+        Exactly one of them, shape (..., d, d).
+    validate_args : bool, optional
+        As in `fastdist.MultivariateNormal`.
+    """
+
+    def __init__(
+        self,
+        loc: Boxed,
+        covariance_matrix: Boxed = None,
+        precision_matrix: Boxed = None,
+        scale_tril: Boxed = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        arrays = loc, covariance_matrix, precision_matrix, scale_tril
+        distribution = fd.MultivariateNormal(*map(_unboxed, arrays), validate_args=validate_args)
+        super().__init__(distribution, tuple(array for array in arrays if array is not None))
+
+
+class Independent(_Distribution):
+    """`fastdist.Independent` that autograd differentiates through.
+
+    Parameters
+    ----------
+    base_distribution : Normal, MultivariateNormal or Independent
+        One of this module's.
+    reinterpreted_batch_ndims : int
+        How many of its batch dims are event dims.
+    """
+
+    def __init__(self, base_distribution: _Distribution, reinterpreted_batch_ndims: int) -> None:
+        if not isinstance(base_distribution, _Distribution):
+            raise TypeError(
+                f"base_distribution must be one of fastdist.autograd's, got {type(base_distribution).__name__}"
+            )
+        self.base_dist = base_distribution
+        distribution = fd.Independent(base_distribution.distribution, reinterpreted_batch_ndims)
+        super().__init__(distribution, base_distribution._arrays)
+
+
+def kl_divergence(p: _Distribution, q: _Distribution) -> Boxed:
+    """Kullback-Leibler divergence of `q` from `p`, differentiable by the parameters of both.
+
+    See `fastdist.kl_divergence`.
+    """
+    for name, d in (("p", p), ("q", q)):
+        if not isinstance(d, _Distribution):
+            raise TypeError(f"{name} must be a distribution of fastdist.autograd, got {type(d).__name__}")
+    return _value(_Call(fd.kl_divergence, p.distribution, q.distribution), *p._arrays, *q._arrays)
