@@ -115,10 +115,9 @@ class Gaussian(td.Distribution):
             if recorded and any(t.requires_grad for t in tensors):
                 return self._recorded_draw(shape, noise, replay, tensors)
             return torch.from_numpy(self._new_draw(shape, noise, tensors))
-        if generator is None and rng is None:
-            sample = super().rsample if recorded else super().sample
-            return sample(sample_shape)  # type: ignore[arg-type]
         with torch.set_grad_enabled(recorded):
+            if generator is None and rng is None:
+                return super().rsample(sample_shape)  # type: ignore[arg-type]
             return self._from_eps(_draws.normals_like(self.mean, shape, generator, rng))
 
     def _new_draw(self, shape: torch.Size, noise: Noise, tensors: tuple[Tensor, ...]) -> Real:
@@ -144,8 +143,8 @@ class Gaussian(td.Distribution):
             result = core.log_prob(array)
         except ValueError:  # shapes that do not fit, or that only torch broadcasts
             return super().log_prob(value)
-        if self._validate_args and bridge.first_not_finite(result) >= 0:
-            self._validate_sample(value)
+        if bridge.first_not_finite(result) >= 0:
+            self._check_value(value)
         if not needs_gradients(value, *tensors):
             return torch.from_numpy(result)
         return differentiable(
@@ -154,6 +153,11 @@ class Gaussian(td.Distribution):
             lambda value, *tensors: self._as_torch(*tensors).log_prob(value),
             (value, *tensors),
         )
+
+    def _check_value(self, value: Tensor) -> None:
+        """Raise for a value out of the support, that is with a NaN."""
+        if self._validate_args:
+            self._validate_sample(value)
 
     def _pull_log_prob(self, core: fd.Distribution, value: Real) -> Pull:
         rule, names = gradients._find(type(core), "log_prob"), ("value", *self._names())

@@ -89,7 +89,7 @@ class _Kernel(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:  # type: ignore[override]
         needs = ctx.needs_input_grad[4:]
-        if torch.is_grad_enabled() or in_transform():
+        if torch.is_grad_enabled() or in_transform() or torch._C._functorch.is_legacy_batchedtensor(g):
             return None, None, None, None, *_by_torch(ctx.formula, ctx.saved_tensors, needs, g)
         if not ctx.linear:
             ctx.saved_tensors  # noqa: B018  raises if one has changed in place

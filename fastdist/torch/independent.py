@@ -66,6 +66,9 @@ class Independent(Gaussian, td.Independent[Any]):
         result: Tensor = draw(sample_shape, **{name: x for name, x in given.items() if x is not None})
         return result
 
+    def _check_value(self, value: Tensor) -> None:
+        self.base_dist._check_value(value)
+
     def _pull_log_prob(self, core: fd.Distribution, value: Real) -> Pull:
         assert isinstance(core, fd.Independent)
         pull, tail = self.base_dist._pull_log_prob(core.base_dist, value), core._tail()
