@@ -40,7 +40,7 @@ test: .venv/package.stamp .venv/test.stamp ## unit tests
 test-c: ## every kernel on every instruction set against scalar, and threads, in C: gcc, clang, sanitizers, NEON
 	tests/c/run $(ARGS)
 
-test-peers: .venv/package.stamp .venv/test.stamp .venv/peers.stamp ## comparisons with torch and scipy
+test-peers: .venv/package.stamp .venv/test.stamp .venv/peers.stamp .venv/adapters.stamp ## comparisons with torch and scipy; the adapters to torch, Pyro, autograd and more
 	$(BIN)/python -m pytest -m peers tests/peers $(ARGS)
 
 lint: .venv/package.stamp .venv/lint.stamp .venv/examples.stamp ## style, types, import directions, compiler warnings
