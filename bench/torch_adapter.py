@@ -65,7 +65,12 @@ def vectors() -> Iterator[Case]:
 
             shape = f"{samples} x ({batch},) d={dim}  {name}"
             yield f"mvn rsample + kl        {shape}", with_kl, must, aim
-            yield f"mvn rsample + log_prob  {shape}", with_log_prob, must if samples == 1 else must / 2, aim / 2
+            yield (
+                f"mvn rsample + log_prob  {shape}",
+                with_log_prob,
+                must if samples == 1 else must / 2,
+                aim / 2,
+            )
 
 
 def scalars() -> Iterator[Case]:

@@ -26,15 +26,17 @@ import numpy as np
 try:
     from autograd.extend import Box, defvjp_argnums, primitive
 except ImportError as error:
-    raise ImportError(f"fastdist.autograd needs autograd ({error}): pip install 'fastdist[autograd]'") from error
+    raise ImportError(
+        f"fastdist.autograd needs autograd ({error}): pip install 'fastdist[autograd]'"
+    ) from error
 
-import fastdist as fd
+import fastdist.distributions as fd
 from fastdist._shapes import Shape, ShapeLike
 from fastdist.random import RNGLike
 
 __all__ = ["Independent", "MultivariateNormal", "Normal", "kl_divergence"]
 
-# An array, a number or a list as for fastdist itself, or a box of autograd's around one; and what is made of it.
+# What fastdist takes for an array, or a box of autograd's around it; or what is made of such.
 Boxed = Any
 
 
@@ -118,11 +120,11 @@ class _Distribution:
         return self.distribution.sample(sample_shape, rng=rng)
 
     def rsample(self, sample_shape: ShapeLike = (), *, rng: RNGLike = None) -> Boxed:
-        """Draw reparameterised samples, differentiable by the parameters. See `fastdist.Distribution.rsample`."""
+        """Draw samples, differentiable by the parameters. See `fastdist.Distribution.rsample`."""
         return _value(_Call(self.distribution.rsample, sample_shape, rng=rng), *self._arrays)
 
     def log_prob(self, value: Boxed) -> Boxed:
-        """Logarithm of the density at `value`, differentiable by it, too. See `fastdist.Distribution.log_prob`."""
+        """Log density at `value`, differentiable by that, too. See `fastdist.Distribution.log_prob`."""
         return _value(_Call(self.distribution.log_prob, _unboxed(value)), *self._arrays, value)
 
     def entropy(self) -> Boxed:
@@ -190,7 +192,7 @@ class Independent(_Distribution):
     def __init__(self, base_distribution: _Distribution, reinterpreted_batch_ndims: int) -> None:
         if not isinstance(base_distribution, _Distribution):
             raise TypeError(
-                f"base_distribution must be one of fastdist.autograd's, got {type(base_distribution).__name__}"
+                f"base_distribution must be of fastdist.autograd, got {type(base_distribution).__name__}"
             )
         self.base_dist = base_distribution
         distribution = fd.Independent(base_distribution.distribution, reinterpreted_batch_ndims)

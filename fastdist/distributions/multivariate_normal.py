@@ -128,7 +128,9 @@ class MultivariateNormal(Distribution):
         self._given = name
         if take_mvn(self, loc, name, given[name], validate_args):
             return
-        arrays, shapes = _params.parameters(self._core_ndim, (name,), loc=loc, **given)
+        # A scale_tril is copied when it is packed.
+        owned = () if name == "scale_tril" else (name,)
+        arrays, shapes = _params.parameters(self._core_ndim, owned, loc=loc, **given)
         matrix, loc_shape, matrix_shape = arrays[name], shapes["loc"], shapes[name]
         if not loc_shape:
             raise ValueError("loc must have at least one dim, got shape ()")

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
-import fastdist as fd
+import fastdist.distributions as fd
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise
 from fastdist._params import Real
@@ -32,6 +32,8 @@ from fastdist.torch._draws import Replay
 from fastdist.torch._kernel import Pull, as_array, differentiable, needs_gradients, usable
 
 SampleShape = Iterable[int]
+
+_ONE_DRAW = torch.Size()
 
 
 class Gaussian(td.Distribution):
@@ -53,7 +55,9 @@ class Gaussian(td.Distribution):
         """The draw that standard normals make, by torch."""
         raise NotImplementedError
 
-    def _set_shapes(self, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None) -> None:
+    def _set_shapes(
+        self, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None
+    ) -> None:
         """What torch's constructor does once parameters have been checked."""
         td.Distribution.__init__(self, batch_shape, event_shape, validate_args=False)
         if validate_args is None:
@@ -65,7 +69,7 @@ class Gaussian(td.Distribution):
 
     def sample(
         self,
-        sample_shape: SampleShape = torch.Size(),
+        sample_shape: SampleShape = _ONE_DRAW,
         *,
         generator: torch.Generator | None = None,
         rng: RNGLike = None,
@@ -75,7 +79,7 @@ class Gaussian(td.Distribution):
 
     def rsample(
         self,
-        sample_shape: SampleShape = torch.Size(),
+        sample_shape: SampleShape = _ONE_DRAW,
         *,
         generator: torch.Generator | None = None,
         rng: RNGLike = None,

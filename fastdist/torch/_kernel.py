@@ -81,13 +81,15 @@ def differentiable(
 
 class _Kernel(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: Real, pull: Pull, formula: Formula, linear: bool, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, value: Real, pull: Pull, formula: Formula, linear: bool, *tensors: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(*tensors)
         ctx.pull, ctx.formula, ctx.linear = pull, formula, linear
         return torch.from_numpy(value)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Any:
         needs = ctx.needs_input_grad[4:]
         if torch.is_grad_enabled() or in_transform() or torch._C._functorch.is_legacy_batchedtensor(g):
             return None, None, None, None, *_by_torch(ctx.formula, ctx.saved_tensors, needs, g)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
-import fastdist as fd
+import fastdist.distributions as fd
 from fastdist._params import Real
 from fastdist.distributions.gradients import _expanded
 from fastdist.random import RNGLike

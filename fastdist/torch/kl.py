@@ -56,7 +56,8 @@ def _kl_independent(p: Independent, q: Independent) -> Tensor:
         and n == q.reinterpreted_batch_ndims
         and p.event_shape == q.event_shape
     ):
-        return _kl_normal(of_p, of_q, n)
+        result: Tensor = _kl_normal(of_p, of_q, n)
+        return result
     return _kl_by_torch(p, q)  # of the bases
 
 
@@ -80,7 +81,7 @@ def _kl_normal(p: Normal, q: Normal, n: int = 0) -> Tensor:
 
     def pull(g: Real) -> list[Real]:
         found = [gradients._new(g, t.shape) for t in tensors]
-        bridge.pull_normal_kl(*found, gradients._expanded(g, tail), *operands)
+        bridge.pull_normal_kl(*[*found, gradients._expanded(g, tail), *operands])
         return found
 
     formula = _formula(p, q, 2)
@@ -97,7 +98,7 @@ def _formula(p: Gaussian, q: Gaussian, n: int) -> Formula:
 
 
 def _dense(d: td.Distribution, other: Gaussian) -> td.Distribution:
-    """torch's distribution as a MultivariateNormal if `other` is one."""
+    """A distribution of torch's as a MultivariateNormal if `other` is one."""
     if isinstance(d, td.Independent) and isinstance(other, MultivariateNormal):
         return td.MultivariateNormal(d.mean, scale_tril=torch.diag_embed(d.stddev), validate_args=False)
     return d

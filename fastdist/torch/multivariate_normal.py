@@ -10,7 +10,7 @@ from torch import Tensor
 from torch import distributions as td
 from torch.distributions.multivariate_normal import _batch_mv
 
-import fastdist as fd
+import fastdist.distributions as fd
 from fastdist import _params
 from fastdist._kernels.bridge import Noise
 from fastdist._params import Real
@@ -109,7 +109,7 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
         return new
 
     @property
-    def _unbroadcasted_scale_tril(self) -> Tensor:  # type: ignore[override]
+    def _unbroadcasted_scale_tril(self) -> Tensor:
         if self._tril is not None:
             return self._tril
         assert self._given is not None
@@ -155,7 +155,9 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
                 core = _new_core(loc, name, matrix, False).expand(self._batch_shape)
             else:
                 array = as_array(loc)
-                core = core._with_arrays({**core._arrays, "loc": _params.pack(array, core.dtype, 1)}, core._batch_shape)
+                core = core._with_arrays(
+                    {**core._arrays, "loc": _params.pack(array, core.dtype, 1)}, core._batch_shape
+                )
             self._distribution, self._versions = core, versions
         return self._distribution
 
@@ -167,7 +169,10 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
         loc, matrix = tensors
         name = self._names()[1]
         given = {name: matrix.tril() if name == "scale_tril" else matrix}
-        return td.MultivariateNormal(loc, **given, validate_args=False).expand(self._batch_shape)
+        d: td.MultivariateNormal = td.MultivariateNormal(loc, **given, validate_args=False).expand(
+            self._batch_shape
+        )
+        return d
 
     def _from_eps(self, eps: Tensor) -> Tensor:
         product: Tensor = _batch_mv(self._unbroadcasted_scale_tril, eps)
@@ -182,7 +187,8 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
 
         def formula(loc: Tensor, matrix: Tensor) -> Tensor:
             d = self._as_torch(loc, matrix)
-            return d.loc + _batch_mv(d._unbroadcasted_scale_tril, normals(replay(), shape, dtype))
+            product: Tensor = _batch_mv(d._unbroadcasted_scale_tril, normals(replay(), shape, dtype))
+            return d.loc + product
 
         # Linear: the factor is the one of construction.
         return differentiable(value, lambda g: by_name(rule(g), names), formula, tensors, linear=True)

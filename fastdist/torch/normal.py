@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch import distributions as td
 
-import fastdist as fd
+import fastdist.distributions as fd
 from fastdist import _params
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise
@@ -115,7 +115,9 @@ class Normal(Gaussian, td.Normal):
         return "loc", "scale"
 
     def _as_torch(self, *tensors: Tensor) -> td.Normal:
-        return td.Normal(*tensors, validate_args=False).expand(self._batch_shape)
+        loc, scale = tensors
+        d: td.Normal = td.Normal(loc, scale, validate_args=False).expand(self._batch_shape)
+        return d
 
     def _from_eps(self, eps: Tensor) -> Tensor:
         return self.loc + eps * self.scale
@@ -166,7 +168,7 @@ class Normal(Gaussian, td.Normal):
 
 
 def _as_tensors(loc: Any, scale: Any) -> tuple[Tensor, Tensor] | None:
-    """Tensors as they are and Python's numbers as torch takes them: of the other's dtype, or the default one."""
+    """Tensors as they are, Python's numbers as torch takes them: of the other's dtype, or the default."""
     numbers = isinstance(loc, int | float), isinstance(scale, int | float)
     if numbers == (False, False):
         return loc, scale

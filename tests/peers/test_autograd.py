@@ -64,7 +64,9 @@ def test_independent():
 
     assert (d(LOC, SCALE).batch_shape, d(LOC, SCALE).event_shape) == ((3,), (2,))
     first(lambda loc, scale: d(loc, scale).rsample((5,), rng=1), LOC, SCALE)
-    first(lambda loc, scale, x: d(loc, scale).log_prob(x), LOC, SCALE, np.broadcast_to(VALUE, (4, 3, 2)).copy())
+    first(
+        lambda loc, scale, x: d(loc, scale).log_prob(x), LOC, SCALE, np.broadcast_to(VALUE, (4, 3, 2)).copy()
+    )
     first(lambda loc, scale: d(loc, scale).entropy(), LOC, SCALE)
 
 
@@ -110,9 +112,9 @@ def test_no_second_derivatives():
 def test_errors_are_fastdists():
     with pytest.raises(ValueError, match="scale must be positive"):
         grad(lambda scale: anp.sum(fda.Normal(0.0, scale).entropy()))(np.array([1.0, -1.0]))
-    with pytest.raises(TypeError, match="q must be a distribution of fastdist.autograd, got Normal"):
+    with pytest.raises(TypeError, match=r"q must be a distribution of fastdist\.autograd, got Normal"):
         fda.kl_divergence(fda.Normal(0.0, 1.0), fd.Normal(0.0, 1.0))
-    with pytest.raises(TypeError, match="base_distribution must be one of"):
+    with pytest.raises(TypeError, match="base_distribution must be of"):
         fda.Independent(fd.Normal(np.zeros(2), 1.0), 1)
 
 

@@ -40,7 +40,9 @@ def test_distribution(cls, monkeypatch):
     torch.testing.assert_close(d.mode(), theirs.mode())
     if cls == "DiagGaussianDistribution":
         torch.testing.assert_close(d.entropy(), theirs.entropy())
-        torch.testing.assert_close(distributions.kl_divergence(d, theirs), torch.zeros(5, 3), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            distributions.kl_divergence(d, theirs), torch.zeros(5, 3), rtol=0, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC])
