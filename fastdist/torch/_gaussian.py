@@ -75,7 +75,7 @@ class Gaussian(td.Distribution):
         rng: RNGLike = None,
     ) -> Tensor:
         """Draw samples that know nothing of gradients: those of `rsample`, bit for bit."""
-        return self._draw(sample_shape, generator, rng, recorded=False)
+        return self._draw(sample_shape, generator, rng, reparameterised=False)
 
     def rsample(
         self,
@@ -107,21 +107,27 @@ class Gaussian(td.Distribution):
         TypeError
             For an unusable one.
         """
-        return self._draw(sample_shape, generator, rng, recorded=torch.is_grad_enabled())
+        return self._draw(sample_shape, generator, rng, reparameterised=True)
 
     def _draw(
-        self, sample_shape: SampleShape, generator: torch.Generator | None, rng: RNGLike, *, recorded: bool
+        self,
+        sample_shape: SampleShape,
+        generator: torch.Generator | None,
+        rng: RNGLike,
+        *,
+        reparameterised: bool,
     ) -> Tensor:
         shape = self._extended_shape(sample_shape)  # type: ignore[arg-type]
         tensors = self._tensors()
         if tensors is not None and usable(*tensors):
             noise, replay = _draws.noise(generator, rng)
-            if recorded and any(t.requires_grad for t in tensors):
+            if reparameterised and needs_gradients(*tensors):
                 return self._recorded_draw(shape, noise, replay, tensors)
             return torch.from_numpy(self._new_draw(shape, noise, tensors))
-        with torch.set_grad_enabled(recorded):
-            if generator is None and rng is None:
-                return super().rsample(sample_shape)  # type: ignore[arg-type]
+        if generator is None and rng is None:
+            draw = super().rsample if reparameterised else super().sample
+            return draw(sample_shape)  # type: ignore[arg-type]
+        with torch.set_grad_enabled(reparameterised and torch.is_grad_enabled()):
             return self._from_eps(_draws.normals_like(self.mean, shape, generator, rng))
 
     def _new_draw(self, shape: torch.Size, noise: Noise, tensors: tuple[Tensor, ...]) -> Real:

@@ -59,9 +59,14 @@ class Independent(Gaussian, td.Independent[Any]):
         return td.Independent(self.base_dist._as_torch(*tensors), self.reinterpreted_batch_ndims)
 
     def _draw(
-        self, sample_shape: SampleShape, generator: torch.Generator | None, rng: RNGLike, *, recorded: bool
+        self,
+        sample_shape: SampleShape,
+        generator: torch.Generator | None,
+        rng: RNGLike,
+        *,
+        reparameterised: bool,
     ) -> Tensor:
-        draw = self.base_dist.rsample if recorded else self.base_dist.sample
+        draw = self.base_dist.rsample if reparameterised else self.base_dist.sample
         given = {"generator": generator, "rng": rng}
         result: Tensor = draw(sample_shape, **{name: x for name, x in given.items() if x is not None})
         return result

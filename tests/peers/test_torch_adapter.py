@@ -4,10 +4,12 @@ import copy
 import doctest
 import io
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -928,6 +930,15 @@ def test_docstrings():
         result = doctest.testmod(module)
         assert result.attempted
         assert not result.failed
+
+
+def test_readme():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```py\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    test = doctest.DocTestParser().get_doctest(code, {}, "README.md", None, None)
+    result = doctest.DocTestRunner().run(test)
+    assert result.attempted > 5
+    assert result.failed == 0
 
 
 def test_nobody_imports_torch():
