@@ -43,7 +43,7 @@ def matrices(name: str, batch: int, dim: int) -> torch.Tensor:
 
 def vectors() -> Iterator[Case]:
     """Draws of vectors, with their divergence from a prior or with their densities."""
-    for batch, dim, samples, must, aim in [(64, 32, 100, 20, 40), (256, 8, 100, 10, 20), (3, 2, 1, 1, 2)]:
+    for batch, dim, samples, must, aim in [(64, 32, 100, 20, 40), (256, 8, 100, 5, 10), (3, 2, 1, 1, 2)]:
         for name in ("scale_tril", "covariance_matrix", "precision_matrix"):
             loc = leaf(torch.randn(batch, dim, dtype=torch.float64))
             matrix = leaf(matrices(name, batch, dim))

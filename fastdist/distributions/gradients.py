@@ -27,7 +27,7 @@ from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise, Recorded
 from fastdist._params import Real, RealDType
 from fastdist._shapes import Shape
-from fastdist.distributions import _factors, kl
+from fastdist.distributions import kl
 from fastdist.distributions.distribution import Distribution
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.multivariate_normal import MultivariateNormal
@@ -490,12 +490,10 @@ class _Side:
             self.factor = _params.pack(np.broadcast_to(self.scale, (*scale.shape[:-1], dim)), dtype, 1)
         else:
             assert isinstance(d, MultivariateNormal)
-            loc, factor = d._arrays["loc"], d._arrays["_factor"]
+            loc = d._arrays["loc"]
             self.name = d._given
-            self.given = _params.pack(factor, dtype, 2)
-            if is_p and d._inverse:
-                factor = _factors.inverse(factor)
-            self.factor = _params.pack(factor, dtype, 2)
+            self.given = _params.pack(d._arrays["_factor"], dtype, 2)
+            self.factor = _params.pack(d._triangle(inverse=False), dtype, 2) if is_p else self.given
             self.inverse = d._inverse
         self.d = d
         self.loc = _copy(loc, dtype)

@@ -19,7 +19,6 @@ from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._params import Real
 from fastdist._shapes import Shape
-from fastdist.distributions import _factors
 from fastdist.distributions._gaussian import log, sum_events
 from fastdist.distributions.distribution import Distribution
 from fastdist.distributions.independent import Independent
@@ -183,9 +182,7 @@ def _kl_mvn_mvn(p: MultivariateNormal, q: MultivariateNormal) -> Real:
     result = np.zeros(shape, dtype)
     q._add_mahalanobis(_params.pack(p._arrays["loc"], dtype), result)
     # A factor's rows are the columns of L_p; whitened by q one by one, they add up to the trace.
-    columns = p._arrays["_factor"]
-    if p._inverse:
-        columns = _factors.inverse(columns)
+    columns = p._triangle(inverse=False)
     bridge.mahalanobis_tril(
         result,
         _params.pack(columns, dtype),
@@ -231,8 +228,7 @@ def _kl_independent_mvn(p: Independent, q: MultivariateNormal) -> Real:
     result = np.zeros(shape, dtype)
     q._add_mahalanobis(_params.pack(np.broadcast_to(loc, loc.shape[:-1] + p.event_shape), dtype, 1), result)
     # Column i of L_q^-1 is stretched by scale_i.
-    inverse = q._arrays["_factor"] if q._inverse else _factors.inverse(q._arrays["_factor"])
-    columns = np.hypot.reduce(_params.pack(inverse, dtype), axis=-1, initial=0)
+    columns = np.hypot.reduce(_params.pack(q._triangle(inverse=True), dtype), axis=-1, initial=0)
     result += np.square(scale * columns).sum(-1)
     return _gaussian_kl(
         result, math.prod(p.event_shape), sum_events(log(scale), p.event_shape), q._half_log_det(dtype)

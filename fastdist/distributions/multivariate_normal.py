@@ -104,6 +104,7 @@ class MultivariateNormal(Distribution):
         "loc": 1,
         **dict.fromkeys(MATRICES, 2),
         "_factor": 2,
+        "_inverse_factor": 2,
         "_panels": 1,
         "_half_log_det": 0,
     }
@@ -196,12 +197,18 @@ class MultivariateNormal(Distribution):
         """Add an array: threads that race do the work twice and agree."""
         self._arrays = {**self._arrays, name: array}
 
+    def _triangle(self, *, inverse: bool) -> Real:
+        """L, or its inverse, by columns."""
+        if self._inverse == inverse:
+            return self._arrays["_factor"]
+        if "_inverse_factor" not in self._arrays:
+            self._keep("_inverse_factor", _factors.inverse(self._arrays["_factor"]))
+        return self._arrays["_inverse_factor"]
+
     def _converted(self, name: str) -> Real:
         """`name` from the factor, or the factor's inverse where the other one is wanted."""
         want_inverse = name == "precision_matrix"
-        factor = self._arrays["_factor"]
-        if self._inverse != want_inverse:
-            factor = _factors.inverse(factor)
+        factor = self._triangle(inverse=want_inverse)
         tril = factor.swapaxes(-1, -2)
         if name == "scale_tril":
             return tril
