@@ -23,9 +23,9 @@ static void FD_NAME(subtract)(const fd_job *job, intptr_t begin, intptr_t end)
 }
 
 /* ---- diagonal ------------------------------------------------------------------------------
- * The divisions take most of the time. Those by a scale are made block by block, and kept while it
- * repeats from run to run. What could leave the range is multiplied by the small and the large in
- * turns. */
+ * The divisions take most of the time. Those by a scale go on beside the rest of the work, and are kept,
+ * block by block, while it repeats from run to run. What could leave the range is multiplied by the small
+ * and the large in turns. */
 
 enum { FD_LOCAL(reciprocal_block) = 256 };
 
@@ -35,19 +35,26 @@ typedef struct FD_LOCAL(fd_reciprocals) {
     REAL value[FD_LOCAL(reciprocal_block)];
 } FD_LOCAL(fd_reciprocals);
 
-/* The reciprocals of n elements, or of one that repeats, which are not to change. */
-FD_INLINE const REAL *FD_LOCAL(reciprocals)(FD_LOCAL(fd_reciprocals) *kept, intptr_t n, const REAL *x, intptr_t step)
+/* Before a block of n elements, or of one that repeats, which are not to change: whether theirs are known. */
+FD_INLINE int FD_LOCAL(know)(FD_LOCAL(fd_reciprocals) *kept, intptr_t n, const REAL *x, intptr_t step)
 {
-    if (!step)
-        n = 1;
-    if (kept->of != x || kept->n != n)
-        for (intptr_t i = 0; i < n; i += V(lanes)) {
-            const VEC one = V(set1)(1);
-            FD_LOCAL(store_to)(kept->value + i, V(div)(one, FD_LOCAL(load_to)(x + i, n - i)), n - i);
-        }
+    const int known = kept->of == x && kept->n == n;
     kept->of = x;
     kept->n = n;
-    return kept->value;
+    if (!step)
+        kept->value[0] = 1 / *x;
+    return known || !step;
+}
+
+/* Vector i of them. */
+FD_INLINE VEC FD_LOCAL(reciprocal)(FD_LOCAL(fd_reciprocals) *kept, int known, VEC x, intptr_t step, intptr_t i,
+                                   intptr_t m)
+{
+    if (known)
+        return FD_LOCAL(pick_to)(kept->value, step, i, m);
+    const VEC result = V(div)(V(set1)(1), x);
+    FD_LOCAL(store_to)(kept->value + i, result, m);
+    return result;
 }
 
 /* A run in blocks of n elements from `first` on. */
@@ -61,10 +68,12 @@ static void FD_NAME(score_diag)(const fd_job *job, intptr_t begin, intptr_t end)
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
         FD_BLOCKS(first, n) {
             const REAL *g = AT(2) + first * STEP(2), *x = AT(3) + first * STEP(3), *loc = AT(4) + first * STEP(4);
-            const REAL *over = FD_LOCAL(reciprocals)(&kept, n, AT(5) + first * STEP(5), STEP(5));
+            const REAL *scale = AT(5) + first * STEP(5);
+            const int known = FD_LOCAL(know)(&kept, n, scale, STEP(5));
             for (intptr_t i = 0; i < n; i += V(lanes)) {
                 const intptr_t m = n - i;
-                const VEC r = FD_LOCAL(pick_to)(over, STEP(5), i, m);
+                const VEC sd = FD_LOCAL(pick_to)(scale, STEP(5), i, m);
+                const VEC r = FD_LOCAL(reciprocal)(&kept, known, sd, STEP(5), i, m);
                 const VEC difference = V(sub)(FD_LOCAL(pick_to)(x, STEP(3), i, m), FD_LOCAL(pick_to)(loc, STEP(4), i, m));
                 const VEC h = V(mul)(FD_LOCAL(pick_to)(g, STEP(2), i, m), V(sub)(V(set1)(0), r));
                 const VEC z = V(mul)(difference, r), hz = V(mul)(h, z);
@@ -84,14 +93,14 @@ static void FD_NAME(kl_score_diag)(const fd_job *job, intptr_t begin, intptr_t e
             const REAL *g = AT(3) + first * STEP(3);
             const REAL *loc_p = AT(4) + first * STEP(4), *p = AT(5) + first * STEP(5);
             const REAL *loc_q = AT(6) + first * STEP(6), *q = AT(7) + first * STEP(7);
-            const REAL *all_over_p = FD_LOCAL(reciprocals)(&kept_p, n, p, STEP(5));
-            const REAL *all_over_q = FD_LOCAL(reciprocals)(&kept_q, n, q, STEP(7));
+            const int p_known = FD_LOCAL(know)(&kept_p, n, p, STEP(5)), q_known = FD_LOCAL(know)(&kept_q, n, q, STEP(7));
             for (intptr_t i = 0; i < n; i += V(lanes)) {
                 const intptr_t m = n - i;
-                const VEC over_p = FD_LOCAL(pick_to)(all_over_p, STEP(5), i, m);
-                const VEC over_q = FD_LOCAL(pick_to)(all_over_q, STEP(7), i, m);
+                const VEC scale_p = FD_LOCAL(pick_to)(p, STEP(5), i, m), scale_q = FD_LOCAL(pick_to)(q, STEP(7), i, m);
+                const VEC over_p = FD_LOCAL(reciprocal)(&kept_p, p_known, scale_p, STEP(5), i, m);
+                const VEC over_q = FD_LOCAL(reciprocal)(&kept_q, q_known, scale_q, STEP(7), i, m);
                 const VEC delta = V(sub)(FD_LOCAL(pick_to)(loc_p, STEP(4), i, m), FD_LOCAL(pick_to)(loc_q, STEP(6), i, m));
-                const VEC wider = V(sub)(FD_LOCAL(pick_to)(p, STEP(5), i, m), FD_LOCAL(pick_to)(q, STEP(7), i, m));
+                const VEC wider = V(sub)(scale_p, scale_q);
                 /* t = scale_p / scale_q - 1, exact where the scales are close */
                 const VEC t = V(mul)(wider, over_q), z = V(mul)(delta, over_q);
                 const VEC t2 = V(mul)(V(add)(t, V(set1)(2)), over_q), squares = V(fma)(t, t2, V(mul)(z, V(mul)(z, over_q)));

@@ -19,11 +19,12 @@ FD_INLINE f64v FD_STREAM(split)(f64v x, f64v *k)
     return f64v_from_bits(u64v_add(u64v_and(shifted, u64v_set1(0x000fffffffffffff)), root_half));
 }
 
+static const double FD_STREAM(lg)[] = {1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
+                                       2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
+                                       6.666666666666735130e-01};
+
 FD_INLINE f64v FD_STREAM(log)(f64v x)
 {
-    static const double lg[] = {1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
-                                2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
-                                6.666666666666735130e-01};
     const f64v ln2_high = f64v_set1(FD_LN2_HIGH), ln2_low = f64v_set1(FD_LN2_LOW);
     const f64v zero = f64v_set1(0), one = f64v_set1(1), infinity = f64v_set1((double)INFINITY);
     /* Subnormal numbers times 2^54 are normal. */
@@ -33,9 +34,9 @@ FD_INLINE f64v FD_STREAM(log)(f64v x)
     k = f64v_sub(k, f64v_select(tiny, f64v_set1(54), zero));
 
     const f64v f = f64v_sub(m, one), s = f64v_div(f, f64v_add(f64v_set1(2), f)), s2 = f64v_mul(s, s);
-    f64v r = f64v_set1(lg[0]);
-    for (size_t i = 1; i < sizeof lg / sizeof *lg; i++)
-        r = f64v_add(f64v_mul(r, s2), f64v_set1(lg[i]));
+    f64v r = f64v_set1(FD_STREAM(lg)[0]);
+    for (size_t i = 1; i < sizeof FD_STREAM(lg) / sizeof *FD_STREAM(lg); i++)
+        r = f64v_add(f64v_mul(r, s2), f64v_set1(FD_STREAM(lg)[i]));
     r = f64v_mul(r, s2);
     const f64v half_square = f64v_mul(f64v_mul(f64v_set1(0.5), f), f);
     const f64v low = f64v_add(f64v_mul(s, f64v_add(half_square, r)), f64v_mul(k, ln2_low));
