@@ -93,10 +93,12 @@ static void FD_NAME(kl_score_diag)(const fd_job *job, intptr_t begin, intptr_t e
             const REAL *g = AT(3) + first * STEP(3);
             const REAL *loc_p = AT(4) + first * STEP(4), *p = AT(5) + first * STEP(5);
             const REAL *loc_q = AT(6) + first * STEP(6), *q = AT(7) + first * STEP(7);
-            const int p_known = FD_LOCAL(know)(&kept_p, n, p, STEP(5)), q_known = FD_LOCAL(know)(&kept_q, n, q, STEP(7));
+            const int p_known = FD_LOCAL(know)(&kept_p, n, p, STEP(5));
+            const int q_known = FD_LOCAL(know)(&kept_q, n, q, STEP(7));
             for (intptr_t i = 0; i < n; i += V(lanes)) {
                 const intptr_t m = n - i;
-                const VEC scale_p = FD_LOCAL(pick_to)(p, STEP(5), i, m), scale_q = FD_LOCAL(pick_to)(q, STEP(7), i, m);
+                const VEC scale_p = FD_LOCAL(pick_to)(p, STEP(5), i, m);
+                const VEC scale_q = FD_LOCAL(pick_to)(q, STEP(7), i, m);
                 const VEC over_p = FD_LOCAL(reciprocal)(&kept_p, p_known, scale_p, STEP(5), i, m);
                 const VEC over_q = FD_LOCAL(reciprocal)(&kept_q, q_known, scale_q, STEP(7), i, m);
                 const VEC delta = V(sub)(FD_LOCAL(pick_to)(loc_p, STEP(4), i, m), FD_LOCAL(pick_to)(loc_q, STEP(6), i, m));

@@ -19,9 +19,11 @@ FD_INLINE f64v FD_STREAM(split)(f64v x, f64v *k)
     return f64v_from_bits(u64v_add(u64v_and(shifted, u64v_set1(0x000fffffffffffff)), root_half));
 }
 
-static const double FD_STREAM(lg)[] = {1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
-                                       2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
-                                       6.666666666666735130e-01};
+/* Coefficients of R, the highest power first. */
+static const double FD_STREAM(lg)[] = {
+    1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01, 2.222219843214978396e-01,
+    2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01,
+};
 
 FD_INLINE f64v FD_STREAM(log)(f64v x)
 {
