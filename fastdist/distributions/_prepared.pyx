@@ -370,15 +370,16 @@ cdef inline void logarithms(Plan plan, void *log_scale, intptr_t n) noexcept:
 
 
 cdef bint fits(object array, int typenum) noexcept:
-    """Whether it is an array that kernels can take as it is, and a small one."""
+    """Whether it is an array that kernels can take as it is."""
     return (type(array) is np.ndarray and np.PyArray_TYPE(array) == typenum
-            and np.PyArray_ISCARRAY_RO(array) and np.PyArray_SIZE(array) <= SMALL)
+            and np.PyArray_ISCARRAY_RO(array))
 
 
 cdef bint passes(
     core.fd_verb check, np.ndarray array, core.fd_dtype dtype, intptr_t dim, intptr_t n
 ) noexcept:
     """Whether all n items of an array pass a check."""
+    cdef core.fd_kernel *kernel = lookup(check, dtype)
     cdef core.fd_job job
     cdef intptr_t found = -1
     job.ndim = 1
@@ -386,7 +387,11 @@ cdef bint passes(
     job.shape[0] = n
     job.operand[0] = np.PyArray_DATA(array)
     job.operand[1] = &found
-    lookup(check, dtype)(&job, 0, n)
+    if n <= SMALL:
+        kernel(&job, 0, n)
+    else:
+        with nogil:
+            kernel(&job, 0, n)
     return found < 0
 
 
@@ -397,7 +402,7 @@ cdef object shape_of(np.ndarray array, int ndim):
 
 
 def take_normal(Prepared self, loc, scale, validate_args):
-    """Sets up a Normal whose arguments are small arrays that fit and are right; whether they are."""
+    """Sets up a Normal whose arguments are arrays that fit and are right; whether they are."""
     cdef core.fd_dtype dtype
     cdef int d, ndim
     if type(loc) is not np.ndarray:
@@ -427,7 +432,7 @@ def take_normal(Prepared self, loc, scale, validate_args):
 
 
 def take_mvn(Prepared self, loc, str name, matrix, validate_args):
-    """Sets up a MultivariateNormal whose arguments are such; whether they are."""
+    """Sets up a MultivariateNormal whose arguments are such, and small; whether they are."""
     cdef core.fd_dtype dtype
     cdef core.fd_job job
     cdef int d, ndim, n_batch_dim
@@ -439,7 +444,8 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
     cdef int typenum = np.PyArray_TYPE(loc)
     if typenum != np.NPY_FLOAT64 and typenum != np.NPY_FLOAT32:
         return False
-    if not fits(loc, typenum) or not fits(matrix, typenum):
+    if (not fits(loc, typenum) or not fits(matrix, typenum)
+            or np.PyArray_SIZE(loc) > SMALL or np.PyArray_SIZE(matrix) > SMALL):
         return False
     ndim = np.PyArray_NDIM(loc)
     n_batch_dim = np.PyArray_NDIM(matrix) - 2
