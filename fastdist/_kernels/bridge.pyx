@@ -896,10 +896,10 @@ cdef int pull_tile(Pull *pull, intptr_t tile_item, intptr_t tile_items) except -
 
 
 cdef int pull_planes(Pull *pull, int n_plane) except -1:
-    """Make a tile of elements, with so many numbers for each, FD_TILE apart."""
+    """Make a tile of elements, with so many numbers for each, `tile_items` apart."""
     pull.c.tile_item = 1
-    pull.c.tile_items = core.FD_TILE
-    pull.c.tile = scratch(pull, n_plane * core.FD_TILE)
+    pull.c.tile_items = min(core.FD_TILE, pull.n_item)
+    pull.c.tile = scratch(pull, n_plane * pull.c.tile_items)
     return 0
 
 
@@ -1063,7 +1063,7 @@ cdef int pull_term(Pull *pull, core.fd_step *step, int k, object out, intptr_t p
     if out.size == pull.n_item:
         pull_add(pull, step, k, out, 0, True)
     else:
-        step.in_tile[k] = plane * core.FD_TILE
+        step.in_tile[k] = plane * pull.c.tile_items
     return 0
 
 
@@ -1071,7 +1071,7 @@ cdef int pull_sum_term(Pull *pull, object out, object of, intptr_t plane, intptr
     """A step: the sum of such terms, which were for `of`."""
     cdef bint there = of.size == pull.n_item
     if not (there and out is of):
-        pull_sum(pull, out, of, ARRAY if there else plane * core.FD_TILE, sign)
+        pull_sum(pull, out, of, ARRAY if there else plane * pull.c.tile_items, sign)
     return 0
 
 
