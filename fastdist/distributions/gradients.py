@@ -97,7 +97,8 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
     What gradients depend on is recorded at the call: an array that is changed in place afterwards
     changes nothing. Of a draw that is no more than where its noise began, which pullbacks draw
     again: by key and position from BlockSFC64, from other bit generators by a new one that is set
-    to the same `state`. The generator itself does not move.
+    to the same `state`. The generator itself does not move. A draw and its pullback take at most three
+    times the draw's memory, plus the gradients themselves.
 
     A sum over broadcast and sample dims has a fixed order: the same bits on every instruction set
     and for every layout.
