@@ -72,23 +72,22 @@ def vae_steps(g: np.random.Generator) -> Iterator[Case]:
     for dtype in DTYPES:
         arrays = normals(g, (256, 64), dtype)
         leaves = [leaf(one) for one in arrays.values()]
-        one, many = np.ones((256, 64), dtype), np.ones(256, dtype)
-        prior = fd.Independent(fd.Normal(np.zeros(64, dtype), np.ones(64, dtype)), 1)
+        c, many, loc, scale = (np.ones(shape, dtype) for shape in ((256, 64), 256, 64, 64))
+        loc[:] = 0
+        their_c, their_many, *their_prior = (torch.from_numpy(one) for one in (c, many, loc, scale))
 
-        def ours(arrays=arrays, one=one, many=many, prior=prior):
-            q = fd.Independent(fd.Normal(**arrays), 1)
+        def ours(arrays=arrays, c=c, many=many, loc=loc, scale=scale):
+            q, prior = fd.Independent(fd.Normal(**arrays), 1), fd.Independent(fd.Normal(loc, scale), 1)
             _, pull_draw = fd.vjp(q.rsample)
             _, pull_kl = fd.vjp(fd.kl_divergence, q, prior)
-            total, more = pull_draw(one), pull_kl(many)["p"]
+            total, more = pull_draw(c), pull_kl(many)["p"]
             for name in total:
                 total[name] += more[name]
             return total
 
-        def theirs(leaves=leaves):
-            q = td.Independent(td.Normal(*leaves), 1)
-            prior = td.Independent(td.Normal(torch.zeros_like(leaves[0]), torch.ones_like(leaves[1])), 1)
-            loss = q.rsample().sum() + td.kl_divergence(q, prior).sum()
-            return torch.autograd.grad(loss, leaves)
+        def theirs(leaves=leaves, c=their_c, many=their_many, their_prior=their_prior):
+            q, prior = td.Independent(td.Normal(*leaves), 1), td.Independent(td.Normal(*their_prior), 1)
+            return torch.autograd.grad((q.rsample(), td.kl_divergence(q, prior)), leaves, (c, many))
 
         yield f"vae step  (256, 64)  {np.dtype(dtype).name}", ours, theirs
 
