@@ -20,10 +20,10 @@ SOURCES := setup.py pyproject.toml fastdist/_version.py \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo examples test test-c test-peers lint battery bench bench-times dist clean
+.PHONY: help demo examples test test-c test-peers lint battery bench bench-gradients bench-times dist clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-22s %s\n", $$1, $$2 }'
 
 demo: .venv/package.stamp ## batched samples of the iris data, explained and drawn to demo.png
 	$(BIN)/python -m fastdist demo $(ARGS)
@@ -63,6 +63,10 @@ battery: .venv/package.stamp .venv/test.stamp ## statistical tests of the stream
 
 bench: .venv/package.stamp .venv/bench.stamp ## speed relative to NumPy, torch, scipy and more, to bench/results
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-gradients: .venv/package.stamp .venv/bench.stamp ## gradients and fastdist.torch, relative to torch
+	$(BIN)/python bench/gradients.py $(ARGS)
+	$(BIN)/python bench/torch_adapter.py $(ARGS)
 
 bench-times: .venv/package.stamp .venv/bench.stamp ## times of kernels and calls, to compare with earlier ones
 	$(BIN)/python -m pytest bench $(ARGS)
