@@ -136,8 +136,10 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
             gradients.from_tril(name, by_matrix, core._arrays["_factor"])
             return (by_matrix,)
 
-        def formula(matrix: Tensor) -> Tensor:
-            return self._as_torch(matrix[..., 0], matrix)._unbroadcasted_scale_tril
+        def formula(matrix: Tensor) -> Tensor:  # without self, which keeps the result: no cycle
+            given: dict[str, Any] = {name: matrix}
+            d = td.MultivariateNormal(matrix[..., 0], **given, validate_args=False)
+            return d._unbroadcasted_scale_tril
 
         return differentiable(value, pull, formula, (matrix,), linear=True)
 

@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+import gc
 import io
 import pickle
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from pathlib import Path
 from unittest import mock
 
@@ -877,6 +879,25 @@ def test_subclasses():
     close(td.kl_divergence(Unit(3), fdt.Normal(0.0, 1.0)), torch.zeros(3))
     with pytest.raises(NotImplementedError, match="custom __init__"):
         Unit(3).expand((2, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_keeps_a_distribution(kind):
+    """What it was made of, its factor, and the graphs behind are free when it is, without the collector."""
+    calls = ["rsample", "entropy", "variance"] + ["scale_tril", "precision_matrix"] * (kind != "Normal")
+    loc, other = leaves(*tensors_of(kind, np.random.default_rng(0)))
+    gc.disable()
+    try:
+        for call in calls:
+            d = make(fdt, kind, loc, other)
+            result = getattr(d, call)
+            result = result() if callable(result) else result
+            result.sum().backward()
+            seen = weakref.ref(d)
+            del d, result
+            assert seen() is None, call
+    finally:
+        gc.enable()
 
 
 DOCUMENTED = [
