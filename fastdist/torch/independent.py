@@ -14,6 +14,7 @@ from fastdist.distributions.gradients import _expanded
 from fastdist.random import RNGLike
 from fastdist.torch._gaussian import Gaussian, SampleShape
 from fastdist.torch._kernel import Pull
+from fastdist.torch.normal import Normal
 
 
 class Independent(Gaussian, td.Independent[Any]):
@@ -46,7 +47,16 @@ class Independent(Gaussian, td.Independent[Any]):
         return new
 
     def _tensors(self) -> tuple[Tensor, ...] | None:
-        return self.base_dist._tensors() if isinstance(self.base_dist, Gaussian) else None
+        base = self.base_dist
+        if not isinstance(base, Gaussian):
+            return None
+        # A subclass may have a density or an entropy of its own.
+        cls = type(base)
+        overridden = cls.log_prob is not Gaussian.log_prob or cls.entropy not in (
+            Gaussian.entropy,
+            Normal.entropy,
+        )
+        return None if overridden else base._tensors()
 
     def _core(self) -> fd.Independent:
         return fd.Independent(self.base_dist._core(), self.reinterpreted_batch_ndims)

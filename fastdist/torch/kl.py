@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributions as td
-from torch.distributions.kl import _KL_REGISTRY
+from torch.distributions.kl import _KL_REGISTRY, _dispatch_kl
 from torch.distributions.utils import _sum_rightmost
 
 from fastdist import _params, _shapes
@@ -50,15 +50,17 @@ def _kl(p: Gaussian, q: Gaussian) -> Tensor:
 @td.register_kl(Independent, Independent)
 def _kl_independent(p: Independent, q: Independent) -> Tensor:
     n, of_p, of_q = p.reinterpreted_batch_ndims, p.base_dist, q.base_dist
-    if (
-        isinstance(of_p, Normal)
-        and isinstance(of_q, Normal)
-        and n == q.reinterpreted_batch_ndims
-        and p.event_shape == q.event_shape
-    ):
+    if n == q.reinterpreted_batch_ndims and p.event_shape == q.event_shape and _of_normals(of_p, of_q):
         result: Tensor = _kl_normal(of_p, of_q, n)
         return result
     return _kl_by_torch(p, q)  # of the bases
+
+
+def _of_normals(p: td.Distribution, q: td.Distribution) -> bool:
+    """Whether their divergence is that of normals: a subclass may have one of its own."""
+    if type(p) is type(q) is Normal:
+        return True
+    return isinstance(p, Normal) and isinstance(q, Normal) and _dispatch_kl(type(p), type(q)) is _kl_normal
 
 
 @td.register_kl(Normal, Normal)

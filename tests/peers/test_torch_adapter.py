@@ -881,6 +881,36 @@ def test_subclasses():
         Unit(3).expand((2, 3))
 
 
+@pytest.mark.parametrize("override", ["log_prob", "entropy", "kl"])
+def test_independent_of_a_subclass(override):
+    """What a subclass overrides is what an Independent of it sums, as in torch."""
+    results = []
+    for module in (td, fdt):
+
+        class Changed(module.Normal):
+            def log_prob(self, value, base=module.Normal):
+                return (
+                    base.log_prob(self, value).clamp(min=-1)
+                    if override == "log_prob"
+                    else base.log_prob(self, value)
+                )
+
+            def entropy(self, base=module.Normal):
+                return base.entropy(self) + 1 if override == "entropy" else base.entropy(self)
+
+        if override == "kl":
+            td.register_kl(Changed, Changed)(lambda p, q: p.loc - q.loc + 5)
+        base = Changed(torch.zeros(2, 3), torch.tensor([1.0, 2.0, 3.0]))
+        once = module.Independent(base, 1)
+        results += [
+            [d.log_prob(torch.full((2, 3), 4.0)), d.entropy(), td.kl_divergence(d, d)]
+            for d in (once, module.Independent(once, 1))
+        ]
+    for theirs, ours in zip(results[:2], results[2:], strict=True):
+        for x, y in zip(ours, theirs, strict=True):
+            close(x, y)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_keeps_a_distribution(kind):
     """What it was made of, its factor, and the graphs behind are free when it is, without the collector."""
