@@ -116,7 +116,7 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
         loc, matrix, _, name = self._given
         if not usable(loc, matrix):
             return self._as_torch(loc, matrix)._unbroadcasted_scale_tril
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():  # kept for later calls, out of such modes
             self._tril = self._make_tril(matrix, name)
         return self._tril
 

@@ -600,6 +600,12 @@ def test_gradient_modes():
         assert d.rsample().requires_grad
     plain = fdt.Normal(torch.zeros(2), torch.ones(2))
     assert not plain.rsample().requires_grad
+    (covariance,) = leaves(2 * torch.eye(2))
+    d = fdt.MultivariateNormal(torch.zeros(2), covariance)
+    with torch.inference_mode():
+        assert not d.variance.requires_grad
+    # The factor made then is one that gradients flow through, as torch's of construction is.
+    close(torch.autograd.grad(d.variance.sum(), covariance)[0], torch.eye(2))
     parameter = torch.nn.Parameter(torch.ones(2))
     fdt.Normal(torch.zeros(2), parameter).rsample((3,), rng=0).sum().backward()
     assert parameter.grad.shape == (2,)
