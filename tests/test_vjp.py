@@ -579,6 +579,16 @@ def test_changes_in_place_afterwards(kind):
                 array[...] = copy
 
 
+def test_changes_in_memory_of_others():
+    """A value may be of any type that lends NumPy its memory."""
+    value = memoryview(np.array([1.0, 2.0]))
+    _, pullback = fd.vjp(random_normal((2,), (2,)).log_prob, value)
+    before = pullback(np.ones(2))
+    value[0] = 50.0
+    for name, one in pullback(np.ones(2)).items():
+        assert_same_bits(one, before[name])
+
+
 def test_out_and_overlap():
     d = random_normal((3,), (3,))
     value = np.array([0.5, 1.0, 2.0])

@@ -321,9 +321,7 @@ def _copy(array: Real, dtype: RealDType) -> Real:
 def _value(value: ArrayLike, d: Distribution) -> tuple[Real, Shape, RealDType]:
     """A record of a density's argument, its shape, and the dtype to compute in."""
     array, batch_shape, dtype = _params.values(value, d._dtype, d._event_shape)
-    if isinstance(value, np.ndarray):
-        array = array.copy()
-    return array, batch_shape + d._event_shape, dtype
+    return array.copy(), batch_shape + d._event_shape, dtype
 
 
 def _with_events(g: Real) -> Real:
