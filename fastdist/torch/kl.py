@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributions as td
-from torch.distributions.kl import _KL_REGISTRY, _dispatch_kl
+from torch.distributions.kl import _KL_REGISTRY, _dispatch_kl, kl_divergence, register_kl
 from torch.distributions.utils import _sum_rightmost
 
 from fastdist import _params, _shapes
@@ -22,6 +22,8 @@ from fastdist.torch._kernel import Formula, differentiable, needs_gradients, usa
 from fastdist.torch.independent import Independent
 from fastdist.torch.multivariate_normal import MultivariateNormal
 from fastdist.torch.normal import Normal
+
+__all__ = ["kl_divergence", "register_kl"]  # as torch.distributions.kl has them
 
 
 @td.register_kl(MultivariateNormal, MultivariateNormal)

@@ -380,6 +380,9 @@ def test_attributes(kind, dtype):
 
 def test_swapped_import():
     assert fdt.Categorical is td.Categorical
+    assert fdt.kl.kl_divergence is td.kl.kl_divergence
+    assert fdt.kl.register_kl is td.kl.register_kl
+    assert fdt.normal.Normal is fdt.Normal
     assert fdt.transforms is td.transforms
     assert fdt.kl_divergence is td.kl_divergence
     with pytest.raises(AttributeError, match=r"module 'fastdist\.torch' has no attribute 'Cauchi'"):
