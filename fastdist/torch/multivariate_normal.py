@@ -56,6 +56,8 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
     _distribution: fd.MultivariateNormal
     _versions: tuple[int, ...] | None
     _tril: Tensor | None = None
+    # A scale_tril that is a parameter, as it was factored: fused optimizers do not count what they change.
+    _seen: Tensor | None = None
 
     def __init__(
         self,
@@ -86,6 +88,8 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
         setattr(self, name, matrix if matrix.shape == shape else matrix.expand(shape))
         if name == "scale_tril":
             self._tril = matrix
+            if matrix.is_leaf and matrix.requires_grad:
+                self._seen = matrix.detach().clone()
         self._given = loc, matrix, self.loc, name
         self._distribution, self._versions = core, _versions(loc, name, matrix)
         self._set_shapes(batch_shape, event_shape, validate_args)
@@ -104,7 +108,8 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
             if other in self.__dict__:
                 setattr(new, other, getattr(self, other).expand(shape + self._event_shape * 2))
         new._given, new._tril = (loc, matrix, new.loc, name), self._tril
-        new._distribution, new._versions = self._core().expand(shape), self._versions
+        new._distribution = self._core().expand(shape)
+        new._versions, new._seen = self._versions, self._seen
         new._set_shapes(shape, self._event_shape, self.__dict__.get("_validate_args"))
         return new
 
@@ -151,9 +156,11 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
         assert self._given is not None
         loc, matrix, _, name = self._given
         versions = _versions(loc, name, matrix)
-        if versions is None or versions != self._versions:
+        changed = versions is None or versions != self._versions
+        if changed or (self._seen is not None and not self._seen.equal(matrix)):
             core = self._distribution
             if name == "scale_tril":
+                self._seen = None if self._seen is None else matrix.detach().clone()
                 core = _new_core(loc, name, matrix, False).expand(self._batch_shape)
             else:
                 array = as_array(loc)

@@ -939,6 +939,19 @@ def test_nothing_keeps_a_distribution(kind):
         gc.enable()
 
 
+def test_optimizers_change_parameters_uncounted():
+    """torch's fused optimizers leave the version of a parameter as it was."""
+    loc, scale_tril = leaves(torch.zeros(2), torch.eye(2))
+    kept = fdt.MultivariateNormal(loc, scale_tril=scale_tril)
+    optimizer = torch.optim.Adam([loc, scale_tril], lr=0.1, fused=True)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (-kept.log_prob(torch.tensor([1.0, 3.0]))).backward()
+        optimizer.step()
+        made = td.MultivariateNormal(loc, scale_tril=scale_tril.tril())
+        close(kept.log_prob(torch.ones(2)), made.log_prob(torch.ones(2)))
+
+
 DOCUMENTED = [
     (td.Normal, "torch.distributions.normal"),
     (td.MultivariateNormal, "torch.distributions.multivariate_normal"),
