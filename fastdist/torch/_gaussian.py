@@ -123,17 +123,18 @@ class Gaussian(td.Distribution):
             noise, replay = _draws.noise(generator, rng)
             if reparameterised and needs_gradients(*tensors):
                 return self._recorded_draw(shape, noise, replay, tensors)
-            return torch.from_numpy(self._new_draw(shape, noise, tensors))
+            return torch.from_numpy(self._new_draw(self._core(), shape, noise))
         if generator is None and rng is None:
             draw = super().rsample if reparameterised else super().sample
             return draw(sample_shape)  # type: ignore[arg-type]
         with torch.set_grad_enabled(reparameterised and torch.is_grad_enabled()):
             return self._from_eps(_draws.normals_like(self.mean, shape, generator, rng))
 
-    def _new_draw(self, shape: torch.Size, noise: Noise, tensors: tuple[Tensor, ...]) -> Real:
-        """A draw of `shape`."""
+    def _new_draw(self, core: Any, shape: torch.Size, noise: Noise) -> Real:
+        """A draw of `shape` from the core."""
         sample_shape = shape[: len(shape) - len(self._batch_shape) - len(self._event_shape)]
-        return self._core().sample(sample_shape, rng=noise)  # type: ignore[arg-type]
+        draw: Real = core.sample(sample_shape, rng=noise)
+        return draw
 
     def _recorded_draw(
         self, shape: torch.Size, noise: Noise, replay: Replay, tensors: tuple[Tensor, ...]

@@ -191,7 +191,7 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
         self, shape: torch.Size, noise: Noise, replay: Replay, tensors: tuple[Tensor, ...]
     ) -> Tensor:
         core, names, dtype = self._core(), self._names(), tensors[0].dtype
-        value = self._new_draw(shape, noise, tensors)
+        value = self._new_draw(core, shape, noise)
         rule = gradients._find(type(core), "rsample")(core, replay)
 
         def formula(loc: Tensor, matrix: Tensor) -> Tensor:

@@ -122,8 +122,7 @@ class Normal(Gaussian, td.Normal):
     def _from_eps(self, eps: Tensor) -> Tensor:
         return self.loc + eps * self.scale
 
-    def _new_draw(self, shape: torch.Size, noise: Noise, tensors: tuple[Tensor, ...]) -> Real:
-        core = self._core()
+    def _new_draw(self, core: Any, shape: torch.Size, noise: Noise) -> Real:
         out: Real = np.empty(shape, core._dtype)
         bridge.draw_diag(noise, out, core._arrays["loc"], core._arrays["scale"], parse_workers(None))
         return out
@@ -144,7 +143,8 @@ class Normal(Gaussian, td.Normal):
         def formula(loc: Tensor, scale: Tensor) -> Tensor:
             return loc + normals(replay(), shape, dtype) * scale
 
-        return differentiable(self._new_draw(shape, noise, tensors), pull, formula, tensors, linear=True)
+        value = self._new_draw(self._core(), shape, noise)
+        return differentiable(value, pull, formula, tensors, linear=True)
 
     def _pull_log_prob(self, core: fd.Distribution, value: Real) -> Pull:
         # The rule of vjp but for its copies: autograd watches over changes in place.
