@@ -48,6 +48,7 @@ def in_transform() -> bool:
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None
         or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0  # make_fx
     )
 
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 from torch import distributions as td
 from torch.autograd import gradcheck, gradgradcheck
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import fastdist as fd
 import fastdist.torch as fdt
@@ -937,6 +938,15 @@ def test_nothing_keeps_a_distribution(kind):
             assert seen() is None, call
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_make_fx(kind):
+    """A mode of dispatch sees torch's operations alone: what it records depends on the arguments."""
+    d = make(fdt, kind, *tensors_of(kind, np.random.default_rng(0)), validate_args=False)
+    x, y = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    recorded = make_fx(lambda value: d.log_prob(value))(x)
+    close(recorded(y), d.log_prob(y))
 
 
 def test_optimizers_change_parameters_uncounted():
