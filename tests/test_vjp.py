@@ -579,6 +579,19 @@ def test_changes_in_place_afterwards(kind):
                 array[...] = copy
 
 
+@pytest.mark.parametrize("of_p", [True, False])
+def test_a_scale_that_changes_after_a_divergence(of_p):
+    """Of an Independent(Normal) from or to a MultivariateNormal; one without gradients by a factor."""
+    scale = np.array([0.5, 2.0])
+    ind = fd.Independent(fd.Normal(np.zeros(2), scale), 1)
+    mvn = random_mvn("scale_tril", (2,), (2, 2))
+    pair, side = ((ind, mvn), "p") if of_p else ((mvn, ind), "q")
+    _, pullback = fd.vjp(fd.kl_divergence, *pair)
+    before = pullback(np.ones(()))[side]["scale"]
+    scale *= 3
+    assert_same_bits(pullback(np.ones(()))[side]["scale"], before)
+
+
 def test_changes_in_memory_of_others():
     """A value may be of any type that lends NumPy its memory."""
     value = memoryview(np.array([1.0, 2.0]))
@@ -857,6 +870,26 @@ def test_a_divergence_of_ones_own(registry):
 
     with pytest.raises(NotImplementedError, match="kl_divergence of Normal and Normal"):
         fd.vjp(fd.kl_divergence, fd.Normal(0.0, 1.0), fd.Normal(0.0, 1.0))
+
+
+def test_a_rule_that_is_replaced(registry):
+    """The one that was registered last is used, also where another one has been used before."""
+    for slope in (2.0, 3.0):
+
+        @fd.register_vjp("entropy", fd.Normal)
+        def rule(d, slope=slope):
+            return lambda g: {"loc": 0 * g, "scale": slope * g}
+
+        assert fd.vjp(fd.Normal(0.0, 1.0).entropy)[1](np.ones(()))["scale"] == slope
+
+
+def test_a_rule_with_a_gradient_too_many(registry):
+    @fd.register_vjp("entropy", fd.Normal)
+    def rule(d):
+        return lambda g: {"loc": g, "scale": g, "skew": g}
+
+    with pytest.raises(ValueError, match="rule for Normal returned a gradient by 'skew'; it has loc, scale"):
+        fd.vjp(fd.Normal(0.0, 1.0).entropy)[1](np.ones(()))
 
 
 def test_bad_registrations():

@@ -860,6 +860,12 @@ cdef double[2] SIGN_F64 = [1, -1]
 cdef float[2] SIGN_F32 = [1, -1]
 
 
+# More than any pullback takes.
+cdef enum:
+    MAX_VIEW = 16
+    MAX_SCRATCH = 8
+
+
 cdef struct Pull:
     core.fd_pull c
     int ndim                # of the loop over items
@@ -867,8 +873,8 @@ cdef struct Pull:
     int order[64]           # in which its dims are walked
     intptr_t n_item, dim
     int n_view, n_scratch
-    Py_buffer view[16]
-    void *scratch[8]
+    Py_buffer view[MAX_VIEW]
+    void *scratch[MAX_SCRATCH]
 
 
 cdef int pull_start(Pull *pull, tuple shape, intptr_t itemsize, int core_ndim, intptr_t dim) except -1:
@@ -913,6 +919,8 @@ cdef void pull_finish(Pull *pull) noexcept:
 
 cdef void *scratch(Pull *pull, intptr_t n) except NULL:
     """Memory for n numbers, until pull_finish."""
+    if pull.n_scratch == MAX_SCRATCH:
+        raise SystemError("too many arrays of scratch memory for a pullback")
     cdef void *memory = PyMem_Malloc(max(n, 1) * sizeof(double))
     if memory is NULL:
         raise MemoryError
@@ -921,8 +929,10 @@ cdef void *scratch(Pull *pull, intptr_t n) except NULL:
     return memory
 
 
-cdef core.fd_step *pull_step(Pull *pull, core.fd_verb verb, intptr_t inner=-1) noexcept:
+cdef core.fd_step *pull_step(Pull *pull, core.fd_verb verb, intptr_t inner=-1) except NULL:
     """A step whose items are those of the loop or, with `inner`, that many elements of each."""
+    if pull.c.n_step == core.FD_MAX_STEP:
+        raise SystemError("too many steps for a pullback")
     cdef core.fd_step *step = &pull.c.step[pull.c.n_step]
     cdef int d
     pull.c.n_step += 1
@@ -943,6 +953,8 @@ cdef core.fd_step *pull_step(Pull *pull, core.fd_verb verb, intptr_t inner=-1) n
 cdef int pull_add(Pull *pull, core.fd_step *step, int k, object array, int core_ndim=0,
                   bint written=False) except -1:
     """Make `array` operand k of a step."""
+    if pull.n_view == MAX_VIEW:
+        raise SystemError("too many arrays for a pullback")
     cdef Py_buffer *view = &pull.view[pull.n_view]
     PyObject_GetBuffer(array, view, PyBUF_STRIDES | (PyBUF_WRITABLE if written else 0))
     pull.n_view += 1
@@ -1078,8 +1090,8 @@ cdef int pull_sum_term(Pull *pull, object out, object of, intptr_t plane, intptr
 def pull_draw_diag(Noise noise not None, by_loc, by_scale, cotangent):
     """Gradients of ``loc + scale * eps`` with the noise's next normals."""
     cdef Pull pull
+    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
     try:
-        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
         if pull.n_item:
             pull_planes(&pull, 1)
             pull_sum(&pull, by_scale, cotangent, ARRAY, 0)
@@ -1093,8 +1105,8 @@ def pull_log_prob_diag(by_value, by_loc, by_scale, cotangent, value, loc, scale)
     """Gradients of `normal_log_prob`."""
     cdef Pull pull
     cdef core.fd_step *step
+    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
     try:
-        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
         if pull.n_item:
             pull_planes(&pull, 2)
             step = pull_step(&pull, core.FD_score_diag)
@@ -1117,8 +1129,8 @@ def pull_normal_kl(by_loc_p, by_scale_p, by_loc_q, by_scale_q, cotangent, loc_p,
     """Gradients of `normal_kl`."""
     cdef Pull pull
     cdef core.fd_step *step
+    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
     try:
-        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
         if pull.n_item:
             pull_planes(&pull, 3)
             step = pull_step(&pull, core.FD_kl_score_diag)
@@ -1168,8 +1180,8 @@ def pull_draw_tril(Noise noise not None, by_factor, cotangent):
     cdef core.fd_step *step
     cdef intptr_t span[2]
     cdef intptr_t n_sample = cotangent.shape[0], dim = cotangent.shape[len(cotangent.shape) - 1]
+    pull_start(&pull, cotangent.shape, cotangent.itemsize, 1, dim)
     try:
-        pull_start(&pull, cotangent.shape, cotangent.itemsize, 1, dim)
         if pull.n_item == 0 or dim == 0:
             return
         step = pull_step(&pull, core.FD_sum_outer)
@@ -1240,8 +1252,8 @@ def pull_log_prob_tril(str given, by_value, by_loc, by_factor, cotangent, value,
     cdef intptr_t span[2]
     cdef intptr_t dim = value.shape[len(value.shape) - 1]
     cdef bint summed
+    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
     try:
-        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
         if pull.n_item == 0 or dim == 0:
             return
         kept_first(&pull, by_factor.shape[:-2])
@@ -1294,8 +1306,8 @@ def pull_kl_tril(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, 
         verb = core.FD_kl_score_tril_diag
     else:
         verb = core.FD_kl_score_tril_multiply if inverse else core.FD_kl_score_tril_solve
+    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
     try:
-        pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
         if pull.n_item == 0 or dim == 0:
             return
         pull_tile(&pull, dim + size_p + size_q, EVENT_TILE // (dim + size_p + size_q))
@@ -1367,8 +1379,8 @@ def normal_kl(out, tuple event_shape, loc_p, scale_p, loc_q, scale_q):
         finally:
             finish(&call)
         return
+    pull_start(&pull, out.shape + event_shape, out.itemsize, 0, 1)
     try:
-        pull_start(&pull, out.shape + event_shape, out.itemsize, 0, 1)
         if pull.n_item:
             pull_planes(&pull, 1)
             step = pull_step(&pull, core.FD_normal_kl)

@@ -204,7 +204,8 @@ def register_vjp(method: str, *types: type[Distribution]) -> Callable[[AnyRule],
     TypeError
         If a type is no subclass of Distribution, or there are too many or too few.
     ValueError
-        If the types have no divergence.
+        If the types have no divergence; by the pullback, if the rule returns a gradient by something else
+        than a parameter or ``"value"``, or of a shape that does not fit.
 
     Examples
     --------
@@ -267,6 +268,11 @@ def _fit(d: Distribution, gradients: Gradients, dtype: RealDType, value_shape: S
     result = {}
     for name, gradient in gradients.items():
         of_value = name == "value" and name not in d._arrays
+        if not of_value and name not in d._arrays:
+            known = ", ".join(key for key in d._arrays if not key.startswith("_"))
+            raise ValueError(
+                f"a rule for {type(d).__name__} returned a gradient by {name!r}; it has {known}"
+            )
         shape = value_shape if of_value else d._parameter_shape(name)
         terms = np.ascontiguousarray(gradient, dtype if of_value else d.dtype)
         _shapes.check_broadcast_to(f"{name} of shape", shape, terms.shape)

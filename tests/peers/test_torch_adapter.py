@@ -692,6 +692,9 @@ def test_attributes_that_are_set():
     mvn._unbroadcasted_scale_tril = 2 * torch.eye(2)
     close(mvn.variance, 4 * torch.ones(2))
     close(mvn.entropy(), td.MultivariateNormal(torch.zeros(2), 4 * torch.eye(2)).entropy())
+    mvn = fdt.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    mvn._unbroadcasted_scale_tril = 2 * torch.eye(2)
+    close(mvn.entropy(), td.MultivariateNormal(torch.zeros(2), 4 * torch.eye(2)).entropy())
 
 
 @pytest.mark.parametrize("kind", KINDS)
