@@ -36,9 +36,6 @@ enum { FD_SCRATCH_BYTES = 256 };
 /* And for each element of a matrix: two vectors, the widest there are. */
 enum { FD_MATRIX_BYTES = 128 };
 
-/* As many events at a time are pulled back through a factor; times dim it is the scratch for that. */
-enum { FD_SCORE_COLUMNS = 64 };
-
 /* A sum of more terms than this needs an fd_total an element as scratch. */
 enum { FD_SUM_TERMS = 128 };
 

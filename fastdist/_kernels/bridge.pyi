@@ -105,7 +105,7 @@ def pull_log_prob_tril(
     cotangent: _Real,
     value: _Real,
     loc: _Real,
-    factor: _Real,
+    panels: _Real,
 ) -> None: ...
 def pull_kl_tril(
     by_loc_p: _Real,

@@ -951,14 +951,14 @@ cdef core.fd_step *pull_step(Pull *pull, core.fd_verb verb, intptr_t inner=-1) e
 
 
 cdef int pull_add(Pull *pull, core.fd_step *step, int k, object array, int core_ndim=0,
-                  bint written=False) except -1:
+                  bint written=False, intptr_t size=-1) except -1:
     """Make `array` operand k of a step."""
     if pull.n_view == MAX_VIEW:
         raise SystemError("too many arrays for a pullback")
     cdef Py_buffer *view = &pull.view[pull.n_view]
     PyObject_GetBuffer(array, view, PyBUF_STRIDES | (PyBUF_WRITABLE if written else 0))
     pull.n_view += 1
-    return place(&step.job, k, pull.c.dtype, view, core_ndim)
+    return place(&step.job, k, pull.c.dtype, view, core_ndim, size)
 
 
 cdef void pull_ready(Pull *pull, core.fd_step *step, int n_operand) noexcept:
@@ -1242,41 +1242,47 @@ cdef dict SCORE_VERBS = {
 }
 
 
-def pull_log_prob_tril(str given, by_value, by_loc, by_factor, cotangent, value, loc, factor):
-    """Gradients of ``-|z|^2 / 2``, z = L^-1 (value - loc), where the factor is of the `given` matrix.
+def pull_log_prob_tril(str given, by_value, by_loc, by_factor, cotangent, value, loc, panels):
+    """Gradients of ``-|z|^2 / 2``, z = L^-1 (value - loc), with panels of a factor of the `given` matrix.
 
     `by_factor` gets the lower triangle of the one by L or, if L was not given, of L' times that.
     """
     cdef Pull pull
     cdef core.fd_step *step
     cdef intptr_t span[2]
-    cdef intptr_t dim = value.shape[len(value.shape) - 1]
-    cdef bint summed
+    cdef intptr_t dim = value.shape[len(value.shape) - 1], size
+    cdef bint whitened = given != "scale_tril", summed
     pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
     try:
         if pull.n_item == 0 or dim == 0:
             return
         kept_first(&pull, by_factor.shape[:-2])
         summed = by_value.size != pull.n_item * dim
-        pull_tile(&pull, (3 if summed else 2) * dim, max(EVENT_TILE // dim // 2, core.FD_SCORE_COLUMNS))
+        # Of an item there are one or two vectors of terms and then, if it is summed, its part of by_value.
+        size = 2 * dim if whitened else dim
+        pull_tile(&pull, size + dim if summed else size,
+                  max(EVENT_TILE // dim // 2, core.FD_SCRATCH_BYTES // cotangent.itemsize))
         step = pull_step(&pull, SCORE_VERBS[given])
         step.in_tile[0] = 0
         if summed:
-            step.in_tile[1] = 2 * dim
+            step.in_tile[1] = size
         else:
             pull_add(&pull, step, 1, by_value, 1, True)
         pull_add(&pull, step, 2, cotangent)
         pull_add(&pull, step, 3, value, 1)
         pull_add(&pull, step, 4, loc, 1)
-        pull_add(&pull, step, 5, factor, 2)
+        pull_add(&pull, step, 5, panels, 1, False, panels_size(dim, panels.itemsize))
         pull_ready(&pull, step, 6)
-        step.job.operand[6] = scratch(&pull, core.FD_SCORE_COLUMNS * dim)
+        step.job.operand[6] = scratch(&pull, core.FD_SCRATCH_BYTES // 4 * dim + panels_size(dim, panels.itemsize))
         if summed:
-            pull_sum(&pull, by_value, None, 2 * dim, PLUS, dim)
-        pull_sum(&pull, by_loc, by_value, 2 * dim if summed else ARRAY, MINUS, dim)
+            pull_sum(&pull, by_value, None, size, PLUS, dim)
+        pull_sum(&pull, by_loc, by_value, size if summed else ARRAY, MINUS, dim)
         step = pull_step(&pull, core.FD_sum_outer)
         pull_add(&pull, step, 0, by_factor, 2, True)
-        step.in_tile[1] = dim
+        if whitened or summed:
+            step.in_tile[1] = dim
+        else:
+            pull_add(&pull, step, 1, by_value, 1)
         step.in_tile[2] = 0
         pull_ready(&pull, step, 3)
         span[0] = 0

@@ -5,7 +5,6 @@ from libc.stdint cimport intptr_t, uint32_t, uint64_t
 cdef extern from "fastdist.h" nogil:
     int FD_MAX_NDIM
     int FD_MAX_OPERAND
-    int FD_SCORE_COLUMNS
     int FD_SUM_TERMS
     int FD_MAX_STEP
     int FD_TILE

@@ -448,12 +448,12 @@ def from_tril(name: str, matrix: Real, factor: Real) -> None:
 def _vjp_mvn_log_prob(d: MultivariateNormal, /, value: ArrayLike) -> Pull:
     array, value_shape, dtype = _value(value, d)
     name, factor = d._given, _params.pack(d._arrays["_factor"], dtype, 2)
-    loc = _copy(d._arrays["loc"], dtype)
+    loc, panels = _copy(d._arrays["loc"], dtype), d._panels(dtype)
 
     def pull(g: Real) -> Gradients:
         by_value, by_loc = _new(g, value_shape), _new(g, d._parameter_shape("loc"))
         by_matrix = np.zeros(d._parameter_shape(name), dtype)
-        bridge.pull_log_prob_tril(name, by_value, by_loc, by_matrix, g, array, loc, factor)
+        bridge.pull_log_prob_tril(name, by_value, by_loc, by_matrix, g, array, loc, panels)
         _add_log_det(name, by_matrix, factor, _summed(g, by_matrix.shape[:-2]))
         return {**_cast({"loc": by_loc, name: by_matrix}, d._dtype), "value": by_value}
 

@@ -254,75 +254,117 @@ static void FD_LOCAL(do_vector)(int what, intptr_t dim, REAL *x, REAL *y, const 
 
 /* ---- lower triangular, by events -------------------------------------------------------------- */
 
-enum { FD_LOCAL(few) = 4 }; /* events are done one by one */
-
-/* n events x = a - b become the columns of a matrix, and columns events again: y = c x, c one for each. */
-FD_INLINE void FD_LOCAL(to_columns)(intptr_t n, intptr_t dim, REAL *restrict x, intptr_t ld, const REAL *restrict a,
-                                    intptr_t a_ld, const REAL *restrict b, intptr_t b_ld)
+/* The panels of a factor's transpose with rows and columns in reverse order. That is lower triangular, too:
+ * what it does to the elements of an event in reverse order, the transpose does to the event. */
+static void FD_LOCAL(turn_panels)(intptr_t dim, REAL *turned, const REAL *panels)
 {
-    for (intptr_t r = 0; r < n; r++)
-        for (intptr_t i = 0; i < dim; i++)
-            x[i * ld + r] = a[r * a_ld + i] - b[r * b_ld + i];
-}
-
-FD_INLINE void FD_LOCAL(to_events)(intptr_t n, intptr_t dim, const REAL *restrict x, intptr_t ld, REAL *restrict y,
-                                   intptr_t y_ld, const REAL *restrict c, intptr_t c_step, REAL sign)
-{
-    for (intptr_t r = 0; r < n; r++) {
-        const REAL factor = c ? sign * c[r * c_step] : sign;
-        for (intptr_t i = 0; i < dim; i++)
-            y[r * y_ld + i] = factor * x[i * ld + r];
+    enum { H = FD_PANEL(REAL) };
+    memset(turned, 0, (size_t)fd_panels_size(dim, H) * sizeof *turned);
+    for (intptr_t first = 0; first < dim; first += H) {
+        const intptr_t end = fd_min(first + H, dim);
+        for (intptr_t k = 0; k < end; k++, panels += end - first) {
+            const intptr_t row = dim - 1 - k, top = row / H * H, height = fd_min(dim - top, H);
+            REAL *to = turned + top * (top + H) / 2 + row - top;
+            for (intptr_t i = k > first ? k : first; i < end; i++)
+                to[(dim - 1 - i) * height] = panels[i - first];
+        }
     }
 }
 
-/* Events that share a factor, up to FD_SCORE_COLUMNS of them, become the columns of a matrix. With
- * `whitened` (a literal) the left factors of the outer products are g z, otherwise g L^-T z. */
-FD_INLINE void FD_LOCAL(score)(int there, int back, int whitened, const fd_job *job, intptr_t begin, intptr_t end)
+/* n events in tiles, or one, to `white`: W x or, in place, L^-1 x. */
+FD_INLINE void FD_LOCAL(whiten_events)(int inverse, intptr_t n, intptr_t dim, REAL *tile, const REAL *factor,
+                                       REAL *white)
 {
-    enum { WIDTH = FD_SCORE_COLUMNS };
-    const intptr_t dim = job->dim;
-    REAL *x = job->operand[6];
+    REAL distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
+    if (n > 1) {
+        FD_LOCAL(whiten_tiles)(inverse, n, dim, tile, factor, white, distance);
+    } else if (inverse) {
+        memcpy(white, tile, (size_t)dim * sizeof *tile);
+        FD_LOCAL(multiply_rows)(1, dim, white, 0, NULL, 0, factor);
+    } else {
+        FD_LOCAL(solve_row)(dim, white, factor);
+    }
+}
+
+/* Rows of n numbers in reverse order. */
+FD_INLINE void FD_LOCAL(reverse)(intptr_t n_row, intptr_t n, REAL *restrict to, const REAL *restrict from)
+{
+    for (intptr_t i = 0; i < n_row; i++)
+        for (intptr_t j = 0; j < n; j++)
+            to[(n_row - 1 - i) * n + j] = from[i * n + j];
+}
+
+/* n events from tiles whose rows are ld apart, or from the last row on (-ld): y = sign c x, c one for
+ * each or NULL. */
+FD_INLINE void FD_LOCAL(to_events)(intptr_t n, intptr_t dim, const REAL *tile, intptr_t ld, REAL *y, intptr_t y_ld,
+                                   const REAL *c, intptr_t c_step, REAL sign)
+{
+    enum { WIDTH = FD_LOCAL(tile_width), LANES = V(lanes) };
+    for (intptr_t r = 0; r < n; r += LANES) {
+        const REAL *rows = tile + r / WIDTH * WIDTH * dim + r % WIDTH + (ld < 0 ? (1 - dim) * ld : 0);
+        for (intptr_t i = 0; i < dim; i += LANES) {
+            const intptr_t m = dim - i;
+            VEC v[LANES];
+            FD_UNROLL
+            for (int j = 0; j < LANES; j++)
+                v[j] = j < m ? V(load)(rows + (i + j) * ld) : V(set1)(0);
+            V(transpose)(v);
+            FD_UNROLL
+            for (int j = 0; j < LANES; j++)
+                if (r + j < n) {
+                    const REAL factor = c ? sign * c[(r + j) * c_step] : sign;
+                    FD_LOCAL(store_to)(y + (r + j) * y_ld + i, V(mul)(V(set1)(factor), v[j]), m);
+                }
+        }
+    }
+}
+
+/* With `whitened` the terms are z and g z, otherwise -z. */
+FD_INLINE void FD_LOCAL(score)(int inverse, int whitened, const fd_job *job, intptr_t begin, intptr_t end)
+{
+    const intptr_t dim = job->dim, room = FD_SCRATCH_BYTES / (intptr_t)sizeof(REAL) * dim;
+    REAL *tile = job->operand[6], *other = tile + room, *turned = other + room;
+    REAL *white = inverse ? other : tile, *reversed = inverse ? tile : other;
+    const REAL *known = NULL; /* the factor that is turned */
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        intptr_t n;
-        for (intptr_t first = 0; first < run.n; first += n) {
-            REAL *z = AT(0) + first * STEP(0), *left = z + dim, *by_value = AT(1) + first * STEP(1);
-            const REAL *g = AT(2) + first * STEP(2), *factor = AT(5) + first * STEP(5);
-            n = STEP(5) == 0 ? fd_min(run.n - first, WIDTH) : 1;
-            if (n < FD_LOCAL(few))
-                n = 1;
-            const intptr_t ld = n == 1 ? 1 : WIDTH;
-            FD_LOCAL(to_columns)(n, dim, x, ld, AT(3) + first * STEP(3), STEP(3), AT(4) + first * STEP(4), STEP(4));
-            if (n == 1)
-                FD_LOCAL(do_vector)(there, dim, x, x + dim, factor);
-            else
-                FD_LOCAL(do_columns)(there, FD_LOCAL(all), n, dim, x, ld, factor);
-            FD_LOCAL(to_events)(n, dim, x, ld, z, STEP(0), NULL, 0, 1);
+        const intptr_t step = FD_LOCAL(events_at_once)(dim, STEP(5));
+        for (intptr_t r = 0; r < run.n; r += step) {
+            const intptr_t n = fd_min(step, run.n - r), ld = n > 1 ? FD_LOCAL(tile_width) : 1;
+            REAL *terms = AT(0) + r * STEP(0), *by_value = AT(1) + r * STEP(1);
+            const REAL *g = AT(2) + r * STEP(2), *value = AT(3) + r * STEP(3), *loc = AT(4) + r * STEP(4);
+            const REAL *factor = AT(5) + r * STEP(5);
+            if (known != factor)
+                FD_LOCAL(turn_panels)(dim, turned, known = factor);
+            if (n > 1)
+                FD_LOCAL(load_tiles)(n, dim, tile, value, STEP(3), loc, STEP(4),
+                                     FD_LOCAL(bytes_ahead)(job, 3, n, run.n));
+            for (intptr_t i = 0; n == 1 && i < dim; i++)
+                tile[i] = value[i] - loc[i];
+            FD_LOCAL(whiten_events)(inverse, n, dim, tile, factor, white);
+            FD_LOCAL(to_events)(n, dim, white, ld, terms, STEP(0), NULL, 0, whitened ? 1 : -1);
             if (whitened)
-                FD_LOCAL(to_events)(n, dim, x, ld, left, STEP(0), g, STEP(2), 1);
-            if (n == 1)
-                FD_LOCAL(do_vector)(back, dim, x, x + dim, factor);
-            else
-                FD_LOCAL(do_columns)(back, FD_LOCAL(all), n, dim, x, ld, factor);
-            FD_LOCAL(to_events)(n, dim, x, ld, by_value, STEP(1), g, STEP(2), -1);
-            if (!whitened)
-                FD_LOCAL(to_events)(n, dim, x, ld, left, STEP(0), g, STEP(2), 1);
+                FD_LOCAL(to_events)(n, dim, white, ld, terms + dim, STEP(0), g, STEP(2), 1);
+            for (intptr_t e = 0; e < n; e += FD_LOCAL(tile_width))
+                FD_LOCAL(reverse)(dim, ld, reversed + e * dim, white + e * dim);
+            FD_LOCAL(whiten_events)(inverse, n, dim, reversed, turned, other);
+            FD_LOCAL(to_events)(n, dim, other, -ld, by_value, STEP(1), g, STEP(2), -1);
         }
     }
 }
 
 static void FD_NAME(score_tril)(const fd_job *job, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(score)(FD_LOCAL(solve), FD_LOCAL(solve_t), 0, job, begin, end);
+    FD_LOCAL(score)(0, 0, job, begin, end);
 }
 
 static void FD_NAME(score_covariance)(const fd_job *job, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(score)(FD_LOCAL(solve), FD_LOCAL(solve_t), 1, job, begin, end);
+    FD_LOCAL(score)(0, 1, job, begin, end);
 }
 
 static void FD_NAME(score_precision)(const fd_job *job, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(score)(FD_LOCAL(multiply), FD_LOCAL(multiply_t), 1, job, begin, end);
+    FD_LOCAL(score)(1, 1, job, begin, end);
 }
 
 /* g (rows' rows - 1), lower triangle or (`diagonal`) diagonal alone, of n rows. */

@@ -159,7 +159,7 @@ FD_INLINE void FD_LOCAL(mahalanobis_events)(int what, int inverse, const fd_job 
     if (n > 1) {
         const intptr_t ahead = FD_LOCAL(bytes_ahead)(job, 1, n, run.n);
         FD_LOCAL(load_tiles)(n, dim, tile, value, STEP(1), loc, STEP(2), ahead);
-        FD_LOCAL(whiten_tiles)(inverse, n, dim, tile, factor, distance);
+        FD_LOCAL(whiten_tiles)(inverse, n, dim, tile, factor, NULL, distance);
     } else {
         for (intptr_t i = 0; i < dim; i++)
             tile[i] = value[i] - loc[i];

@@ -135,11 +135,11 @@ FD_INLINE void FD_LOCAL(whiten_step)(int inverse, int multiply, int n_vec, int n
     }
 }
 
-/* Elements i to i + n of n_vec vectors of events: L^-1 in place, or W if `inverse`, which leaves the
- * tile as it is (these are literals). `column` is where column 0 of these rows of the factor is, and
+/* Elements i to i + n of n_vec vectors of events: L^-1 in place, or W if `inverse`, which goes to the tile
+ * `white` unless it is NULL (these are literals). `column` is where column 0 of these rows of the factor is, and
  * `height` how far on the next; `by` the reciprocals of the diagonal, if all have one. */
 FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile, const REAL *column, intptr_t height,
-                                      intptr_t i, const REAL *by, FD_LOCAL(norm) *norm)
+                                      intptr_t i, const REAL *by, REAL *white, FD_LOCAL(norm) *norm)
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
     VEC sum[FD_LOCAL(block)][2];
@@ -170,6 +170,12 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
         for (int k = 0; k < n; k++)
             FD_LOCAL(whiten_step)(0, 0, n_vec, n, k, row, column + k * height, 1 / column[k * height + k], sum);
     }
+    if (inverse && white)
+        FD_UNROLL
+        for (int j = 0; j < n; j++)
+            FD_UNROLL
+            for (int v = 0; v < n_vec; v++) /* + 0 as in store_sum */
+                V(store)(white + (i + j) * WIDTH + v * V(lanes), V(add)(sum[j][v], V(set1)(0)));
     FD_UNROLL
     for (int v = 0; v < n_vec; v++) {
         FD_UNROLL
@@ -184,7 +190,8 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
 
 /* For n_tile tiles in turn, each `size` numbers. */
 FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile, intptr_t size, REAL *tile,
-                                       const REAL *column, intptr_t height, intptr_t i, FD_LOCAL(norm) *norm)
+                                       const REAL *column, intptr_t height, intptr_t i, REAL *white,
+                                       FD_LOCAL(norm) *norm)
 {
     REAL by[FD_LOCAL(block)];
     int multiply = 1;
@@ -194,7 +201,8 @@ FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile
         multiply &= FD_LOCAL(has_reciprocal)(diagonal);
     }
     for (int t = 0; t < n_tile; t++)
-        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, multiply ? by : NULL, norm + t);
+        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, multiply ? by : NULL,
+                               white ? white + t * size : NULL, norm + t);
 }
 
 /* Whole blocks, then 4, 2 and 1 elements. */
@@ -204,7 +212,8 @@ FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile
     FD_WHITEN_BLOCK(name##_2, inverse, n_vec, 2)                                               \
     FD_WHITEN_BLOCK(name##_1, inverse, n_vec, 1)                                               \
     /* All elements of n_tile times n_vec vectors of events, and the squares of the results. */ \
-    static void FD_LOCAL(name)(int n_tile, intptr_t dim, REAL *tile, const REAL *factor, FD_LOCAL(norm) *norm) \
+    static void FD_LOCAL(name)(int n_tile, intptr_t dim, REAL *tile, const REAL *factor, REAL *white, \
+                               FD_LOCAL(norm) *norm)                                           \
     {                                                                                          \
         const intptr_t size = dim * FD_LOCAL(tile_width);                                      \
         enum { H = FD_PANEL(REAL), BLOCK = FD_LOCAL(block) };                                  \
@@ -213,25 +222,25 @@ FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile
             const intptr_t height = fd_min(dim - first, H);                                    \
             intptr_t at = 0;                                                                   \
             for (; at + BLOCK <= height; at += BLOCK)                                          \
-                FD_LOCAL(name##_block)(n_tile, size, tile, panel + at, height, first + at, norm); \
+                FD_LOCAL(name##_block)(n_tile, size, tile, panel + at, height, first + at, white, norm); \
             if (BLOCK > 4 && at + 4 <= height) {                                               \
-                FD_LOCAL(name##_4)(n_tile, size, tile, panel + at, height, first + at, norm);  \
+                FD_LOCAL(name##_4)(n_tile, size, tile, panel + at, height, first + at, white, norm); \
                 at += 4;                                                                       \
             }                                                                                  \
             if (at + 2 <= height) {                                                            \
-                FD_LOCAL(name##_2)(n_tile, size, tile, panel + at, height, first + at, norm);  \
+                FD_LOCAL(name##_2)(n_tile, size, tile, panel + at, height, first + at, white, norm); \
                 at += 2;                                                                       \
             }                                                                                  \
             if (at < height)                                                                   \
-                FD_LOCAL(name##_1)(n_tile, size, tile, panel + at, height, first + at, norm);  \
+                FD_LOCAL(name##_1)(n_tile, size, tile, panel + at, height, first + at, white, norm); \
         }                                                                                      \
     }
 
 #define FD_WHITEN_BLOCK(name, inverse, n_vec, n)                                               \
     FD_ALONE void FD_LOCAL(name)(int n_tile, intptr_t size, REAL *tile, const REAL *column, intptr_t height, \
-                                 intptr_t i, FD_LOCAL(norm) *norm)                             \
+                                 intptr_t i, REAL *white, FD_LOCAL(norm) *norm)                \
     {                                                                                          \
-        FD_LOCAL(whiten_blocks)(inverse, n_vec, n, n_tile, size, tile, column, height, i, norm); \
+        FD_LOCAL(whiten_blocks)(inverse, n_vec, n, n_tile, size, tile, column, height, i, white, norm); \
     }
 
 FD_WHITEN(solve_one, 0, 1)
@@ -241,9 +250,10 @@ FD_WHITEN(times_two, 1, 2)
 #undef FD_WHITEN
 #undef FD_WHITEN_BLOCK
 
-/* n events, in as many tiles as they need, and their |white|^2, for which there is room for all lanes. */
+/* n events, in as many tiles as they need, and their |white|^2, for which there is room for all lanes. With
+ * W they go to other tiles, or nowhere. */
 FD_INLINE void FD_LOCAL(whiten_tiles)(int inverse, intptr_t n, intptr_t dim, REAL *tile, const REAL *factor,
-                                      REAL *distance)
+                                      REAL *white, REAL *distance)
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
     FD_LOCAL(norm) norm[FD_LOCAL(n_tile)];
@@ -252,9 +262,9 @@ FD_INLINE void FD_LOCAL(whiten_tiles)(int inverse, intptr_t n, intptr_t dim, REA
         for (int v = 0; v < 2; v++)
             norm[t].chunk[v] = norm[t].total[v] = V(set1)(0);
     if (n > V(lanes))
-        (inverse ? FD_LOCAL(times_two) : FD_LOCAL(solve_two))(n_tile, dim, tile, factor, norm);
+        (inverse ? FD_LOCAL(times_two) : FD_LOCAL(solve_two))(n_tile, dim, tile, factor, white, norm);
     else
-        (inverse ? FD_LOCAL(times_one) : FD_LOCAL(solve_one))(1, dim, tile, factor, norm);
+        (inverse ? FD_LOCAL(times_one) : FD_LOCAL(solve_one))(1, dim, tile, factor, white, norm);
     for (int t = 0; t < n_tile; t++)
         for (int v = 0; v < 2; v++)
             V(store)(distance + t * WIDTH + v * V(lanes), V(add)(norm[t].total[v], norm[t].chunk[v]));
@@ -346,7 +356,7 @@ static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
                 continue;
             }
             FD_LOCAL(load_tiles)(n, dim, tile, x, STEP(0), NULL, 0, FD_LOCAL(bytes_ahead)(job, 0, n, run.n));
-            FD_LOCAL(whiten_tiles)(0, n, dim, tile, factor, distance);
+            FD_LOCAL(whiten_tiles)(0, n, dim, tile, factor, NULL, distance);
             for (intptr_t e = 0; e < n; e += WIDTH)
                 FD_LOCAL(store_tile)(fd_min(n - e, WIDTH), dim, tile + e * dim, x + e * STEP(0), STEP(0),
                                      loc + e * STEP(1), STEP(1));

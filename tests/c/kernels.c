@@ -273,9 +273,9 @@ static const struct {
     [FD_subtract] = {ELEMENTS, 1, "ovl"},
     [FD_score_diag] = {ELEMENTS, 1, "oovvls"},
     [FD_kl_score_diag] = {ELEMENTS, 1, "ooovlsls"},
-    [FD_score_tril] = {EVENTS, 1, "tokvlCS"},
-    [FD_score_covariance] = {EVENTS, 1, "tokvlCS"},
-    [FD_score_precision] = {EVENTS, 1, "tokvlCS"},
+    [FD_score_tril] = {EVENTS, 1, "tokvlLS"},
+    [FD_score_covariance] = {EVENTS, 1, "tokvlLS"},
+    [FD_score_precision] = {EVENTS, 1, "tokvlLS"},
     [FD_kl_score_tril_solve] = {EVENTS, 1, "tkCCS"},
     [FD_kl_score_tril_multiply] = {EVENTS, 1, "tkCCS"},
     [FD_kl_score_tril_diag] = {EVENTS, 1, "tkCsS"},
@@ -310,7 +310,8 @@ static size_t scratch_size(fd_verb verb, fd_dtype dtype, intptr_t dim)
     case FD_score_tril:
     case FD_score_covariance:
     case FD_score_precision:
-        return FD_SCORE_COLUMNS * n * itemsize[dtype];
+        return 2 * FD_SCRATCH_BYTES * n +
+               (size_t)fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]) * itemsize[dtype];
     case FD_kl_score_tril_solve:
     case FD_kl_score_tril_multiply:
     case FD_kl_score_tril_diag:
@@ -430,7 +431,7 @@ static intptr_t core_of(fd_verb verb, int k, fd_dtype dtype, intptr_t dim)
         return fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]);
     if (strchr("CMFYTX", letters[k]) || (layout == EVENT_PRODUCTS && k == 0))
         return dim * dim;
-    if (letters[k] == 't') /* two vectors, or one and as many numbers as p and q have */
+    if (letters[k] == 't') /* two vectors at most, or one and as many numbers as p and q have */
         return letters[1] == 'o' ? 2 * dim : dim + core_of(verb, 2, dtype, dim) + core_of(verb, 3, dtype, dim);
     if (strchr("+k", letters[k]) || (letters[k] == 'o' && k == 0)) /* of an event a number */
         return 1;
