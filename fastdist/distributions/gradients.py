@@ -447,13 +447,19 @@ def from_tril(name: str, matrix: Real, factor: Real) -> None:
 @_own("log_prob", MultivariateNormal)
 def _vjp_mvn_log_prob(d: MultivariateNormal, /, value: ArrayLike) -> Pull:
     array, value_shape, dtype = _value(value, d)
+    return pull_mvn_log_prob(d, array, value_shape, _copy(d._arrays["loc"], dtype))
+
+
+def pull_mvn_log_prob(d: MultivariateNormal, value: Real, value_shape: Shape, loc: Real) -> Pull:
+    """The rule but for its copies: neither the value, packed, nor the loc may change."""
+    dtype = loc.dtype
     name, factor = d._given, _params.pack(d._arrays["_factor"], dtype, 2)
-    loc, panels = _copy(d._arrays["loc"], dtype), d._panels(dtype)
+    panels = d._panels(dtype)
 
     def pull(g: Real) -> Gradients:
         by_value, by_loc = _new(g, value_shape), _new(g, d._parameter_shape("loc"))
         by_matrix = np.zeros(d._parameter_shape(name), dtype)
-        bridge.pull_log_prob_tril(name, by_value, by_loc, by_matrix, g, array, loc, panels)
+        bridge.pull_log_prob_tril(name, by_value, by_loc, by_matrix, g, value, loc, panels)
         _add_log_det(name, by_matrix, factor, _summed(g, by_matrix.shape[:-2]))
         return {**_cast({"loc": by_loc, name: by_matrix}, d._dtype), "value": by_value}
 

@@ -294,28 +294,39 @@ FD_INLINE void FD_LOCAL(reverse)(intptr_t n_row, intptr_t n, REAL *restrict to, 
             to[(n_row - 1 - i) * n + j] = from[i * n + j];
 }
 
+/* m elements of n events, `full` if that is a square, from rows of a tile: y = weight x, a lane an event. */
+FD_INLINE void FD_LOCAL(store_square)(int full, intptr_t n, intptr_t m, const REAL *rows, intptr_t ld, REAL *y,
+                                      intptr_t y_ld, VEC weight)
+{
+    VEC v[V(lanes)];
+    FD_UNROLL
+    for (int j = 0; j < V(lanes); j++)
+        v[j] = full || j < m ? V(mul)(weight, V(load)(rows + j * ld)) : V(set1)(0);
+    V(transpose)(v);
+    FD_UNROLL
+    for (int j = 0; j < V(lanes); j++) {
+        if (full)
+            V(store)(y + j * y_ld, v[j]);
+        else if (j < n)
+            FD_LOCAL(store_to)(y + j * y_ld, v[j], m);
+    }
+}
+
 /* n events from tiles whose rows are ld apart, or from the last row on (-ld): y = sign c x, c one for
  * each or NULL. */
-FD_INLINE void FD_LOCAL(to_events)(intptr_t n, intptr_t dim, const REAL *tile, intptr_t ld, REAL *y, intptr_t y_ld,
-                                   const REAL *c, intptr_t c_step, REAL sign)
+static void FD_LOCAL(to_events)(intptr_t n, intptr_t dim, const REAL *tile, intptr_t ld, REAL *y, intptr_t y_ld,
+                                const REAL *c, intptr_t c_step, REAL sign)
 {
     enum { WIDTH = FD_LOCAL(tile_width), LANES = V(lanes) };
     for (intptr_t r = 0; r < n; r += LANES) {
         const REAL *rows = tile + r / WIDTH * WIDTH * dim + r % WIDTH + (ld < 0 ? (1 - dim) * ld : 0);
-        for (intptr_t i = 0; i < dim; i += LANES) {
-            const intptr_t m = dim - i;
-            VEC v[LANES];
-            FD_UNROLL
-            for (int j = 0; j < LANES; j++)
-                v[j] = j < m ? V(load)(rows + (i + j) * ld) : V(set1)(0);
-            V(transpose)(v);
-            FD_UNROLL
-            for (int j = 0; j < LANES; j++)
-                if (r + j < n) {
-                    const REAL factor = c ? sign * c[(r + j) * c_step] : sign;
-                    FD_LOCAL(store_to)(y + (r + j) * y_ld + i, V(mul)(V(set1)(factor), v[j]), m);
-                }
-        }
+        const VEC weight = V(mul)(V(set1)(sign), c ? V(gather)(c + r * c_step, c_step, fd_min(n - r, LANES)) : V(set1)(1));
+        REAL *to = y + r * y_ld;
+        intptr_t i = 0;
+        for (; n - r >= LANES && i + LANES <= dim; i += LANES)
+            FD_LOCAL(store_square)(1, LANES, LANES, rows + i * ld, ld, to + i, y_ld, weight);
+        for (; i < dim; i += LANES)
+            FD_LOCAL(store_square)(0, n - r, dim - i, rows + i * ld, ld, to + i, y_ld, weight);
     }
 }
 
@@ -340,6 +351,9 @@ FD_INLINE void FD_LOCAL(score)(int inverse, int whitened, const fd_job *job, int
                                      FD_LOCAL(bytes_ahead)(job, 3, n, run.n));
             for (intptr_t i = 0; n == 1 && i < dim; i++)
                 tile[i] = value[i] - loc[i];
+            for (intptr_t e = 0; e < n; e++) /* where they lie apart, the hardware would not see them coming */
+                for (intptr_t i = 0; i < dim; i += 64 / (int)sizeof(REAL))
+                    fd_prefetch_write((uintptr_t)(by_value + e * STEP(1) + i));
             FD_LOCAL(whiten_events)(inverse, n, dim, tile, factor, white);
             FD_LOCAL(to_events)(n, dim, white, ld, terms, STEP(0), NULL, 0, whitened ? 1 : -1);
             if (whitened)
