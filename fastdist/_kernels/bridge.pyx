@@ -1250,7 +1250,7 @@ def pull_log_prob_tril(str given, by_value, by_loc, by_factor, cotangent, value,
     cdef Pull pull
     cdef core.fd_step *step
     cdef intptr_t span[2]
-    cdef intptr_t dim = value.shape[len(value.shape) - 1], size
+    cdef intptr_t dim = value.shape[len(value.shape) - 1], size, n_scratch
     cdef bint whitened = given != "scale_tril", summed
     pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
     try:
@@ -1273,7 +1273,8 @@ def pull_log_prob_tril(str given, by_value, by_loc, by_factor, cotangent, value,
         pull_add(&pull, step, 4, loc, 1)
         pull_add(&pull, step, 5, panels, 1, False, panels_size(dim, panels.itemsize))
         pull_ready(&pull, step, 6)
-        step.job.operand[6] = scratch(&pull, core.FD_SCRATCH_BYTES // 4 * dim + panels_size(dim, panels.itemsize))
+        n_scratch = core.FD_SCRATCH_BYTES // 4 * dim + panels_size(dim, panels.itemsize)
+        step.job.operand[6] = scratch(&pull, n_scratch)
         if summed:
             pull_sum(&pull, by_value, None, size, PLUS, dim)
         pull_sum(&pull, by_loc, by_value, size if summed else ARRAY, MINUS, dim)

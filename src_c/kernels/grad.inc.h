@@ -271,6 +271,21 @@ static void FD_LOCAL(turn_panels)(intptr_t dim, REAL *turned, const REAL *panels
     }
 }
 
+/* One event: W x, without the zeros above the diagonal, as in whiten_block: an infinity times them is NaN. */
+FD_INLINE void FD_LOCAL(times_row)(intptr_t dim, REAL *white, const REAL *x, const REAL *panels)
+{
+    enum { H = FD_PANEL(REAL) };
+    memset(white, 0, (size_t)dim * sizeof *white);
+    for (intptr_t first = 0; first < dim; first += H) {
+        const intptr_t end = fd_min(first + H, dim);
+        for (intptr_t k = 0; k < end; k++, panels += end - first)
+            for (intptr_t i = k > first ? k : first; i < end; i += V(lanes)) {
+                const VEC sum = FD_LOCAL(load_to)(white + i, end - i), w = FD_LOCAL(load_to)(panels + i - first, end - i);
+                FD_LOCAL(store_to)(white + i, V(fma)(w, V(set1)(x[k]), sum), end - i);
+            }
+    }
+}
+
 /* n events in tiles, or one, to `white`: W x or, in place, L^-1 x. */
 FD_INLINE void FD_LOCAL(whiten_events)(int inverse, intptr_t n, intptr_t dim, REAL *tile, const REAL *factor,
                                        REAL *white)
@@ -279,8 +294,7 @@ FD_INLINE void FD_LOCAL(whiten_events)(int inverse, intptr_t n, intptr_t dim, RE
     if (n > 1) {
         FD_LOCAL(whiten_tiles)(inverse, n, dim, tile, factor, white, distance);
     } else if (inverse) {
-        memcpy(white, tile, (size_t)dim * sizeof *tile);
-        FD_LOCAL(multiply_rows)(1, dim, white, 0, NULL, 0, factor);
+        FD_LOCAL(times_row)(dim, white, tile, factor);
     } else {
         FD_LOCAL(solve_row)(dim, white, factor);
     }
@@ -320,7 +334,8 @@ static void FD_LOCAL(to_events)(intptr_t n, intptr_t dim, const REAL *tile, intp
     enum { WIDTH = FD_LOCAL(tile_width), LANES = V(lanes) };
     for (intptr_t r = 0; r < n; r += LANES) {
         const REAL *rows = tile + r / WIDTH * WIDTH * dim + r % WIDTH + (ld < 0 ? (1 - dim) * ld : 0);
-        const VEC weight = V(mul)(V(set1)(sign), c ? V(gather)(c + r * c_step, c_step, fd_min(n - r, LANES)) : V(set1)(1));
+        const VEC of_c = c ? V(gather)(c + r * c_step, c_step, fd_min(n - r, LANES)) : V(set1)(1);
+        const VEC weight = V(mul)(V(set1)(sign), of_c);
         REAL *to = y + r * y_ld;
         intptr_t i = 0;
         for (; n - r >= LANES && i + LANES <= dim; i += LANES)

@@ -174,8 +174,8 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
         FD_UNROLL
         for (int j = 0; j < n; j++)
             FD_UNROLL
-            for (int v = 0; v < n_vec; v++) /* + 0 as in store_sum */
-                V(store)(white + (i + j) * WIDTH + v * V(lanes), V(add)(sum[j][v], V(set1)(0)));
+            for (int v = 0; v < n_vec; v++)
+                V(store)(white + (i + j) * WIDTH + v * V(lanes), sum[j][v]);
     FD_UNROLL
     for (int v = 0; v < n_vec; v++) {
         FD_UNROLL
