@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -207,7 +206,7 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
         # The rule of vjp but for its copies: autograd watches over changes in place.
         loc, names = core._arrays["loc"], ("value", *self._names())
 
-        def pull(g: Real) -> Iterable[Real]:
+        def pull(g: Real) -> Any:
             packed = _params.pack(value, g.dtype, 1)
             return by_name(gradients.pull_mvn_log_prob(core, packed, value.shape, loc)(g), names)
 
