@@ -270,9 +270,7 @@ def _fit(d: Distribution, gradients: Gradients, dtype: RealDType, value_shape: S
         of_value = name == "value" and name not in d._arrays
         if not of_value and name not in d._arrays:
             known = ", ".join(key for key in d._arrays if not key.startswith("_"))
-            raise ValueError(
-                f"a rule for {type(d).__name__} returned a gradient by {name!r}; it has {known}"
-            )
+            raise ValueError(f"a rule for {type(d).__name__} returned a gradient by {name!r}; it has {known}")
         shape = value_shape if of_value else d._parameter_shape(name)
         terms = np.ascontiguousarray(gradient, dtype if of_value else d.dtype)
         _shapes.check_broadcast_to(f"{name} of shape", shape, terms.shape)
