@@ -4,11 +4,13 @@ what is measured is CPU time, so that a neighbour on the same core does not coun
 Statement     code as its user writes it, to be timed or run
 measure       {key: statement} -> {key: seconds a call, an array with one entry a round}
 quartiles     of a time, or of the ratio of two
+parse         --only and --rounds, of benchmarks that print and keep nothing
 import_extra  how much longer one module takes to import than another, in ms
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import math
 import os
@@ -84,6 +86,14 @@ def _calls(statement: Statement, seconds: float, clock: Clock) -> int:
 def quartiles(samples: np.ndarray) -> list[float]:
     """First quartile, median and third, to four digits."""
     return [float(f"{q:.4g}") for q in np.nanpercentile(samples, (25, 50, 75))]
+
+
+def parse(doc: str) -> argparse.Namespace:
+    """The command line's options; the first paragraph of `doc` is the help."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n\n")[0])
+    parser.add_argument("--only", default="", help="cases whose title has this in it")
+    parser.add_argument("--rounds", type=int, default=15)
+    return parser.parse_args()
 
 
 def import_extra(module: str, reference: str, rounds: int = 25) -> float:
