@@ -8,7 +8,7 @@ finding out what to do with `out=` took a tenth of the time in which two workers
 """
 
 cimport numpy as np
-from cpython.long cimport PyLong_CheckExact
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
 from fastdist._kernels cimport core
@@ -93,6 +93,7 @@ cdef int small_shape(object size, np.npy_intp *shape) except -2:
     """Parse a tuple of ints or an int into `shape`; its length, or -1 if it is not plain and small."""
     cdef Py_ssize_t ndim, i
     cdef np.npy_intp total = 1
+    cdef int overflow
     if PyLong_CheckExact(size):
         ndim = 1
     elif PyTuple_CheckExact(size) and PyTuple_GET_SIZE(size) <= SMALL_NDIM:
@@ -101,9 +102,11 @@ cdef int small_shape(object size, np.npy_intp *shape) except -2:
         return -1
     for i in range(ndim):
         entry = size if PyLong_CheckExact(size) else <object>PyTuple_GET_ITEM(size, i)
-        if not PyLong_CheckExact(entry) or not 0 <= entry <= SMALL:
+        if not PyLong_CheckExact(entry):
             return -1
-        shape[i] = entry
+        shape[i] = PyLong_AsLongAndOverflow(entry, &overflow)  # then -1
+        if not 0 <= shape[i] <= SMALL:
+            return -1
         total *= shape[i]
         if total > SMALL:
             return -1
