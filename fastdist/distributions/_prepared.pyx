@@ -12,7 +12,7 @@ everything that only other calls need. What it computes is the others' to the la
 """
 
 cimport numpy as np
-from cpython.long cimport PyLong_CheckExact
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport intptr_t, uintptr_t
 
@@ -147,29 +147,32 @@ cdef inline void operand(Plan plan, core.fd_job *job, int k, int which, void *da
 # ---- the small calls -----------------------------------------------------------------------
 
 
-cdef int leading(object shape, np.npy_intp *dims, intptr_t *total) except -2:
+cdef inline intptr_t small_int(object number) noexcept:
+    """An int from 0 to SMALL; -1 for anything else."""
+    cdef int overflow
+    cdef intptr_t value
+    if not PyLong_CheckExact(number):
+        return -1
+    value = PyLong_AsLongAndOverflow(number, &overflow)  # then -1
+    return value if 0 <= value <= SMALL else -1
+
+
+cdef int leading(object shape, np.npy_intp *dims, intptr_t *total) noexcept:
     """Parse a sample shape, an int or a tuple of ints, into `dims`; their number, or -1 for any other."""
     cdef Py_ssize_t ndim, i
-    cdef intptr_t entry
     total[0] = 1
     if PyTuple_CheckExact(shape):
         ndim = PyTuple_GET_SIZE(shape)
         if ndim > MAX_NDIM:
             return -1
         for i in range(ndim):
-            item = <object>PyTuple_GET_ITEM(shape, i)
-            if not PyLong_CheckExact(item) or not 0 <= item <= SMALL:
-                return -1
-            entry = item
-            dims[i] = entry
-            total[0] *= entry
-            if total[0] > SMALL:
+            dims[i] = small_int(<object>PyTuple_GET_ITEM(shape, i))
+            total[0] *= dims[i]
+            if dims[i] < 0 or total[0] > SMALL:
                 return -1
         return <int>ndim
-    if not PyLong_CheckExact(shape) or not 0 <= shape <= SMALL:
-        return -1
-    dims[0] = total[0] = shape
-    return 1
+    dims[0] = total[0] = small_int(shape)
+    return 1 if dims[0] >= 0 else -1
 
 
 cdef np.ndarray small_draw(Plan plan, object sample_shape, object rng):
