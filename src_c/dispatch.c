@@ -36,6 +36,7 @@ static const char *const verb_names[] = {
 
 /* Written and read by any thread. */
 static _Atomic int current = 0;
+static _Atomic(const fd_stream_ops *) current_stream = NULL;
 
 int fd_isa_count(void) { return N_ROW; }
 
@@ -45,7 +46,15 @@ int fd_isa_available(int row) { return rows[row].available(); }
 
 int fd_isa_current(void) { return current; }
 
-void fd_isa_use(int row) { current = row; }
+int fd_isa_has_gather(int row) { return rows[row].row->stream_gather != rows[row].row->stream; }
+
+void fd_isa_use(int row) { fd_isa_use_gather(row, fd_cpu_has_fast_gathers()); }
+
+void fd_isa_use_gather(int row, int gather)
+{
+    current = row;
+    current_stream = gather ? rows[row].row->stream_gather : rows[row].row->stream;
+}
 
 int fd_isa_best(void)
 {
@@ -62,4 +71,4 @@ fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype)
 
 const char *fd_verb_name(fd_verb verb) { return verb_names[verb]; }
 
-const fd_stream_ops *fd_stream_ops_current(void) { return &rows[current].row->stream; }
+const fd_stream_ops *fd_stream_ops_current(void) { return current_stream; }

@@ -68,8 +68,11 @@ static void make_normals(fd_stream *stream, const fd_stream_ops *ops, intptr_t e
     if (end > stream->normal_made) {
         const intptr_t steps = (end - stream->normal_made + FD_LANES - 1) / FD_LANES + AHEAD_STEPS;
         const intptr_t n_step = fd_min(steps, (FD_BLOCK - stream->normal_made) / FD_LANES);
+        fd_pending pending;
+        pending.n = 0;
         ops->normals_f64(&stream->normal_lanes, key, start + (uint64_t)stream->normal_made, n_step,
-                         stream->normal + stream->normal_made);
+                         stream->normal + stream->normal_made, &pending);
+        ops->settle_f64(key, &pending);
         stream->normal_made += n_step * FD_LANES;
     }
 }
@@ -95,7 +98,25 @@ static void copy_f32(float *out, const double *from, intptr_t n)
         out[i] = (float)from[i];
 }
 
+/* Whole blocks, as many as n numbers are and this key has positions for. */
 #define FD_FILL(dtype, REAL)                                                                   \
+    static intptr_t whole_##dtype(const fd_stream *stream, const fd_stream_ops *ops, intptr_t n, REAL *out) \
+    {                                                                                          \
+        const fd_key key = key_at(stream, stream->normal_carry);                               \
+        const uint64_t left = FD_POSITIONS - stream->normal_position;                          \
+        const intptr_t n_block = ((uint64_t)n < left ? n : (intptr_t)left) / FD_BLOCK;         \
+        fd_pending pending;                                                                    \
+        pending.n = 0;                                                                         \
+        for (intptr_t k = 0; k < n_block; k++) {                                               \
+            const uint64_t position = stream->normal_position + (uint64_t)(k * FD_BLOCK);      \
+            fd_lanes lanes;                                                                    \
+            ops->seed(&lanes, key, position / FD_BLOCK, FD_CODE_NORMAL);                       \
+            ops->normals_##dtype(&lanes, key, position, FD_BLOCK_STEPS, out + k * FD_BLOCK, &pending); \
+        }                                                                                      \
+        ops->settle_##dtype(key, &pending);                                                    \
+        return n_block * FD_BLOCK;                                                             \
+    }                                                                                          \
+                                                                                               \
     void fd_stream_fill_##dtype(void *state, intptr_t n, void *out)                            \
     {                                                                                          \
         fd_stream *stream = state;                                                             \
@@ -103,12 +124,9 @@ static void copy_f32(float *out, const double *from, intptr_t n)
         REAL *next = out;                                                                      \
         while (n > 0) {                                                                        \
             const intptr_t at = (intptr_t)(stream->normal_position % FD_BLOCK);                \
-            const intptr_t part = fd_min(n, FD_BLOCK - at);                                    \
+            intptr_t part = fd_min(n, FD_BLOCK - at);                                          \
             if (part == FD_BLOCK) {                                                            \
-                const fd_key key = key_at(stream, stream->normal_carry);                       \
-                fd_lanes lanes;                                                                \
-                ops->seed(&lanes, key, stream->normal_position / FD_BLOCK, FD_CODE_NORMAL);    \
-                ops->normals_##dtype(&lanes, key, stream->normal_position, FD_BLOCK_STEPS, next); \
+                part = whole_##dtype(stream, ops, n, next);                                    \
             } else {                                                                           \
                 make_normals(stream, ops, at + part);                                          \
                 copy_##dtype(next, stream->normal + at, part);                                 \

@@ -1,9 +1,10 @@
 /* stream.h - BlockSFC64: random numbers as a function of (key, position).
  *
  * Position p of a stream belongs to block p / 1024. A block is made by 8 lanes of SFC64
- * (Chris Doty-Humphrey, PractRand 0.94), word j by lane j % 8; the 256 bits of state of a lane
- * are two outputs of Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2,
- * 3", SC 2011), a keyed hash of
+ * (Chris Doty-Humphrey, PractRand 0.94), word j by lane j % 8. Their counter begins with 1, as
+ * SFC64's does; the 192 bits besides of a lane's state, a, b and c, are the first three words of two
+ * outputs of Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
+ * 2011), a keyed hash of
  *
  *     counter = (block or position) * 64 + code, 64 bits | key[1], 64 bits;   key = key[0]
  *
@@ -12,7 +13,7 @@
  *
  *     0..15   lane state of the normals' block: lane * 2 + half
  *     16..31  the same of the raw words' block
- *     32..62  draw 0..30 of the side stream of the normal at one position (ziggurat rejections)
+ *     32..62  draw 0..30 of the side stream of the normal at one position (ziggurat.h)
  *
  * Positions have 58 bits; beyond them a stream goes on with key[1] + 1, which makes
  * 2^122 positions in all. */
@@ -29,20 +30,34 @@ typedef struct fd_key {
     uint64_t word[2];
 } fd_key;
 
-/* The state of a block's lanes, part by part. */
+/* The state of a block's lanes, part by part; their counter is step + 1. */
 typedef struct fd_lanes {
-    uint64_t a[FD_LANES], b[FD_LANES], c[FD_LANES], counter[FD_LANES];
+    uint64_t a[FD_LANES], b[FD_LANES], c[FD_LANES];
+    intptr_t step;
 } fd_lanes;
+
+/* Normals yet to be made, because their words have no layer (ziggurat.h): position, word and place of each, the number
+ * of the side draw that comes next and, from draw 1 on, the wedge. They gather over many blocks of one key until they are MANY,
+ * for they are made by vectors full of them. */
+enum { FD_PENDING_MANY = 32, FD_PENDING = 128 };
+typedef struct fd_pending {
+    int n;
+    uint64_t position[FD_PENDING], word[FD_PENDING], draw[FD_PENDING], wedge[FD_PENDING];
+    void *place[FD_PENDING];
+} fd_pending;
 
 /* What each ISA makes blocks with; all rows give the same bits.
  *   seed     lanes at the start of a block
  *   words    the next n_step * 8 words of a block
- *   normals  the same as normals, the first of them at stream position `first` */
+ *   normals  the same as normals, the first of them at stream position `first`, but for some left pending
+ *   settle   makes those that are pending */
 typedef struct fd_stream_ops {
     void (*seed)(fd_lanes *lanes, fd_key key, uint64_t block, int code);
     void (*words)(fd_lanes *lanes, intptr_t n_step, uint64_t *out);
-    void (*normals_f64)(fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step, double *out);
-    void (*normals_f32)(fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step, float *out);
+    void (*normals_f64)(fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step, double *out, fd_pending *pending);
+    void (*normals_f32)(fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step, float *out, fd_pending *pending);
+    void (*settle_f64)(fd_key key, fd_pending *pending);
+    void (*settle_f32)(fd_key key, fd_pending *pending);
 } fd_stream_ops;
 
 const fd_stream_ops *fd_stream_ops_current(void);

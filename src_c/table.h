@@ -7,7 +7,7 @@
 
 typedef struct fd_row {
     fd_kernel *kernel[FD_N_VERB][FD_N_DTYPE];
-    fd_stream_ops stream;
+    const fd_stream_ops *stream, *stream_gather; /* the latter for CPUs with fast gathers */
 } fd_row;
 
 extern const fd_row fd_row_scalar;

@@ -2,7 +2,6 @@
  * series only, so that no libm has a say in the bits. */
 #include "ziggurat.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "vec/scalar.h"
@@ -41,32 +40,18 @@ static double log_unit(double u)
 /* (0, 1] from the top 53 bits of a word. */
 static double positive_unit(uint64_t word) { return (double)((word >> 11) + 1) * 0x1p-53; }
 
-double fd_ziggurat_finish(fd_key key, uint64_t position, uint64_t word)
+/* Marsaglia, "Generating a variable from the tail of the normal distribution", Technometrics 6, 1964:
+ * r + e / r with e exponential, if 2 e' > (e / r)^2. */
+double fd_ziggurat_tail(fd_key key, uint64_t position)
 {
-    double x = 0;
-    /* A draw fails less than half of the time: 31 in a row do not happen. */
-    for (int draw = 0; draw < FD_SIDE_DRAWS; draw++) {
-        const uint64_t layer = word % FD_ZIGGURAT_LAYERS;
-        const double t = signed_unit_one(word);
+    double beyond = 0;
+    /* A draw fails one time in twenty: 30 in a row do not happen. */
+    for (uint64_t draw = 1; draw < FD_SIDE_DRAWS; draw++) {
         uint64_t side[2];
-        fd_philox(key, position << FD_CODE_BITS | (uint64_t)(FD_CODE_SIDE + draw), side);
-        if (layer == 0) {
-            /* Marsaglia, "Generating a variable from the tail of the normal distribution",
-             * Technometrics 6, 1964: r + e / r with e exponential, if 2 e' > (e / r)^2. */
-            const double beyond = -log_unit(positive_unit(side[0])) * fd_ziggurat_inverse_r;
-            x = t < 0 ? -(fd_ziggurat_r + beyond) : fd_ziggurat_r + beyond;
-            if (-2 * log_unit(positive_unit(side[1])) > beyond * beyond)
-                return x;
-            continue;
-        }
-        x = t * fd_ziggurat_x[layer];
-        const double f0 = fd_ziggurat_f[layer], f1 = fd_ziggurat_f[layer + 1];
-        if (f0 + unit_one(side[0]) * (f1 - f0) < gauss_one(x))
-            return x;
-        word = side[1];
-        x = signed_unit_one(word) * fd_ziggurat_x[word % FD_ZIGGURAT_LAYERS];
-        if (fabs(x) < fd_ziggurat_x[word % FD_ZIGGURAT_LAYERS + 1])
-            return x;
+        fd_philox(key, position << FD_CODE_BITS | (FD_CODE_SIDE + draw), side);
+        beyond = -log_unit(positive_unit(side[0])) * fd_ziggurat_inverse_r;
+        if (-2 * log_unit(positive_unit(side[1])) > beyond * beyond)
+            break;
     }
-    return x;
+    return fd_ziggurat_r + beyond;
 }

@@ -3,7 +3,7 @@ tests to compare with. It shares neither code nor tables with the package.
 
     philox                   Philox-4x32-10
     raw_words, normals       numbers of a stream from any position on, as the package makes them
-    rejections               which of these normals were no plain hits of the ziggurat, and how they ended
+    rejections               which of these normals had no layer of the ziggurat, and how they ended
 """
 
 from functools import cache
@@ -12,14 +12,12 @@ import mpmath
 import numpy as np
 
 BLOCK, LANES, LAYERS = 1024, 8, 1024
+OUTSIDE, TAIL = 3, 1023
 POSITIONS = 1 << 58
 PERIOD = 1 << 122
 NORMAL, RAW, SIDE = 0, 16, 32
 
 LOW = np.uint64(0xFFFFFFFF)
-
-# Where the tail of 1024 layers of equal area begins; tables() checks it.
-R = "4.03884984610950452271442340533593120470099195589456473039512"
 
 
 def u64(value):
@@ -59,11 +57,10 @@ def blocks(key, numbers, code):
     lane = np.arange(LANES, dtype=np.uint64)
     first = (u64(numbers)[:, None] << np.uint64(6)) + np.uint64(code) + np.uint64(2) * lane
     a, b = keyed_hash(key, first)
-    c, counter = keyed_hash(key, first + np.uint64(1))
+    c, _ = keyed_hash(key, first + np.uint64(1))
     words = np.empty((len(numbers), BLOCK // LANES, LANES), dtype=np.uint64)
     for step in range(BLOCK // LANES):
-        word = a + b + counter
-        counter = counter + np.uint64(1)
+        word = a + b + np.uint64(step + 1)
         a = b ^ (b >> np.uint64(11))
         b = c + (c << np.uint64(3))
         c = (c << np.uint64(24) | c >> np.uint64(40)) + word
@@ -96,28 +93,97 @@ def raw_words(key, first, n):
 
 @cache
 def tables():
-    """Edges x[0..1024] of the layers and the density there, as doubles."""
-    with mpmath.workdps(55):
-        r = mpmath.mpf(R)
-        area = r * mpmath.exp(-r * r / 2) + mpmath.sqrt(mpmath.pi / 2) * mpmath.erfc(r / mpmath.sqrt(2))
-        x, f = [area / mpmath.exp(-r * r / 2), r], [mpmath.mpf(0), mpmath.exp(-r * r / 2)]
-        while len(x) < LAYERS:
-            f.append(f[-1] + area / x[-1])
-            x.append(mpmath.sqrt(-2 * mpmath.log(f[-1])))
-        top = f[-1] + area / x[-1]
-        if abs(top - 1) > 1e-40:
-            raise AssertionError(f"the layers end at {top}, not at 1")
-        return np.array([*map(float, x), 0.0]), np.array([*map(float, f), 1.0]), float(r), float(1 / r)
+    """Edges x[0..1023], densities and slacks there, and the alias table (keep, other), as doubles and integers.
+
+    Layer i > 2 is the rectangle below the curve from height f(x[i + 1]), or 0, to f(x[i]); its area is 1 / 1024 of
+    that of the curve. Wedge i > 1 lies right of it, x[2] = 0.
+    """
+    with mpmath.workdps(45):
+        whole = mpmath.sqrt(mpmath.pi / 2)
+
+        def f(x):
+            return mpmath.exp(-x * x / 2)
+
+        def newton(x, g, slope):
+            for _ in range(60):
+                step = g(x) / slope(x)
+                x -= step
+                if abs(step) < mpmath.mpf(10) ** -40:
+                    return x
+            raise AssertionError("Newton's method does not converge")
+
+        # From below: x (f(x) - bottom) = area, on the branch where the left side falls.
+        edges, bottom = [], mpmath.mpf(0)
+        for _ in range(LAYERS - OUTSIDE):
+            edges.append(
+                newton(
+                    edges[-1] if edges else mpmath.mpf(4),
+                    lambda x, bottom=bottom: x * (f(x) - bottom) - whole / LAYERS,
+                    lambda x, bottom=bottom: f(x) * (1 - x * x) - bottom,
+                )
+            )
+            bottom = f(edges[-1])
+        r = edges[0]
+        x = [mpmath.mpf(0)] * OUTSIDE + edges[::-1]
+
+        def beyond(x):
+            return whole * mpmath.erfc(x / mpmath.sqrt(2))
+
+        slacks, areas = [mpmath.mpf(1)] * (OUTSIDE - 1), [mpmath.mpf(0)] * (OUTSIDE - 1)
+        for left, right in zip(x[OUTSIDE - 1 :], x[OUTSIDE:], strict=False):
+            areas.append(beyond(left) - beyond(right) - (right - left) * f(right))
+            # u + v is largest where the curve is parallel to its chord, if that is where it is concave.
+            chord = (f(right) - f(left)) / (right - left)
+            slack = mpmath.mpf(1)
+            if left < 1 and min(right, 1) * f(min(right, 1)) > -chord:
+                touch = newton((left + right) / 2, lambda x: x * f(x) + chord, lambda x: f(x) * (1 - x * x))
+                rise = (f(touch) - f(right)) / (f(left) - f(right))
+                slack = max(slack, (touch - left) / (right - left) + rise)
+            slacks.append(slack)
+        slacks.append(mpmath.mpf(1))
+        areas.append(beyond(r))
+
+        # Vose's alias method on integers: shares of 2^54 each.
+        one = 1 << 54
+        share = [int(mpmath.nint(area / sum(areas) * LAYERS * one)) for area in areas]
+        share[max(range(LAYERS), key=share.__getitem__)] += one * LAYERS - sum(share)
+        keep, other = [0] * LAYERS, list(range(LAYERS))
+        poor = [i for i in range(LAYERS) if share[i] < one]
+        rich = [i for i in range(LAYERS) if share[i] >= one]
+        while poor:
+            i = poor.pop()
+            keep[i], other[i] = share[i], rich[-1]
+            share[rich[-1]] -= one - share[i]
+            if share[rich[-1]] < one:
+                poor.append(rich.pop())
+
+        def doubles(numbers):
+            return np.array([float(number) for number in numbers])
+
+        return (
+            doubles([*x, r]),
+            doubles([f(edge) for edge in [*x, r]]),
+            doubles(slacks),
+            (u64(keep), np.array(other)),
+            (float(r), float(1 / r)),
+        )
+
+
+MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
+
+
+def layer_of(word):
+    return (word >> np.uint64(54)).astype(int)
 
 
 def signed_unit(word):
-    """[-1, 1) from 52 bits."""
-    return (word >> np.uint64(12) | np.uint64(0x4000000000000000)).view(np.float64) - 3.0
+    """[-1, 1) from the low 52 bits."""
+    return (word & MANTISSA | np.uint64(0x4000000000000000)).view(np.float64) - 3.0
 
 
 def unit(word):
-    """[0, 1) from 52 bits."""
-    return (word >> np.uint64(12) | np.uint64(0x3FF0000000000000)).view(np.float64) - 1.0
+    """[0, 1) from the low 52 bits."""
+    return (word & MANTISSA | np.uint64(0x3FF0000000000000)).view(np.float64) - 1.0
 
 
 def positive_unit(word):
@@ -127,17 +193,18 @@ def positive_unit(word):
 
 def gauss(x):
     """exp(-x**2 / 2) in the package's order of operations."""
-    factorials = np.cumprod(np.arange(1.0, 14.0))
+    factorials = np.cumprod(np.arange(1.0, 16.0))
     ln2_high, ln2_low = float.fromhex("0x1.62e43p-1"), float.fromhex("-0x1.05c610ca86c39p-29")
     magic = 1.5 * 2.0**52
     y = x * x * -0.5
     shifted = y * float.fromhex("0x1.71547652b82fep+0") + magic
     n = shifted - magic
-    r = (y - n * ln2_high) - n * ln2_low
-    total = np.full_like(r, 1.0 / factorials[-1])
-    for factorial in [*factorials[-2::-1], 1.0]:
-        total = total * r + 1.0 / factorial
-    return (total.view(np.uint64) + (shifted.view(np.uint64) << np.uint64(52))).view(np.float64)
+    power = (y - n * ln2_high) - n * ln2_low
+    terms = [np.full_like(power, 1.0), *(np.full_like(power, 1.0 / factorial) for factorial in factorials)]
+    while len(terms) > 1:
+        terms = [low + high * power for low, high in zip(terms[::2], terms[1::2], strict=True)]
+        power = power * power
+    return (terms[0].view(np.uint64) + (shifted.view(np.uint64) << np.uint64(52))).view(np.float64)
 
 
 def log_unit(u):
@@ -154,52 +221,56 @@ def log_unit(u):
     return exponent * 0.69314718055994531 + 2 * s * total
 
 
+def pick(word):
+    """The wedge that a word picks: an entry of the alias table by 10 bits, it or its other one by the 54 below."""
+    keep, other = tables()[3]
+    own = layer_of(word)
+    return np.where(word & np.uint64(2**54 - 1) < keep[own], own, other[own])
+
+
 def finish(key, position, word):
-    """The normals of rejected words, how many side draws they took, and by what they ended."""
-    edge, density, r, inverse_r = tables()
-    x, draws = np.empty(len(word)), np.zeros(len(word), dtype=int)
-    end = np.empty(len(word), dtype="U6")
-    word, left = word.copy(), np.arange(len(word))
-    for draw in range(31):
-        w = word[left]
-        layer = (w % np.uint64(LAYERS)).astype(int)
-        low, high = keyed_hash(key, position[left] << np.uint64(6) | np.uint64(SIDE + draw))
-        t = signed_unit(w)
-        draws[left] += 1
-
-        beyond = -log_unit(positive_unit(low)) * inverse_r
-        tail = layer == 0
-        tail_hit = tail & (-2 * log_unit(positive_unit(high)) > beyond * beyond)
-        outside = np.where(t < 0, -(r + beyond), r + beyond)
-
-        inside = t * edge[layer]
-        height = density[layer] + unit(low) * (density[np.minimum(layer + 1, LAYERS)] - density[layer])
-        wedge_hit = ~tail & (height < gauss(np.where(tail, 0.0, inside)))
-
-        other = (high % np.uint64(LAYERS)).astype(int)
-        redrawn = signed_unit(high) * edge[other]
-        redraw_hit = ~tail & ~wedge_hit & (np.abs(redrawn) < edge[other + 1])
-
-        x[left] = np.where(tail, outside, np.where(wedge_hit, inside, redrawn))
-        for name, hit in (("tail", tail_hit), ("wedge", wedge_hit), ("redraw", redraw_hit)):
-            end[left[hit]] = name
-        again = ~(tail_hit | wedge_hit | redraw_hit)
-        word[left] = np.where(tail, w, high)
-        left = left[again]
+    """The normals of words without a layer, how many side draws they took, and by what they ended."""
+    edge, density, slack, _, (r, inverse_r) = tables()
+    x, draws = np.empty(len(word)), np.ones(len(word), dtype=int)
+    low, high = keyed_hash(key, position << np.uint64(6) | np.uint64(SIDE))
+    wedge = pick(low)
+    u, v = unit(word), unit(high)
+    left = np.arange(len(word))
+    for draw in range(1, 31):
+        tail = wedge[left] == TAIL
+        if draw == 1:
+            hit = np.zeros(len(left), dtype=bool)
+        else:
+            low, high = keyed_hash(key, position[left] << np.uint64(6) | np.uint64(SIDE + draw - 1))
+            u, v = unit(low), unit(high)
+            draws[left] += 1
+            beyond = -log_unit(positive_unit(low)) * inverse_r
+            hit = tail & (-2 * log_unit(positive_unit(high)) > beyond * beyond)
+            x[left[hit]] = r + beyond[hit]
+        i = np.where(tail, OUTSIDE, wedge[left])
+        folded = u + v > 1
+        u, v = np.where(folded, 1 - u, u) * slack[i], np.where(folded, 1 - v, v) * slack[i]
+        point = edge[i] + u * (edge[i + 1] - edge[i])
+        under = ~tail & (density[i + 1] + v * (density[i] - density[i + 1]) < gauss(point))
+        x[left[under]] = point[under]
+        left = left[~(hit | under)]
         if not len(left):
-            return x, draws, end
-    raise AssertionError("31 side draws in vain")
+            return (
+                np.where(word >> np.uint64(53) & np.uint64(1), -x, x),
+                draws,
+                np.where(wedge == TAIL, "tail", "wedge"),
+            )
+    raise AssertionError("30 side draws in vain")
 
 
 def segment_normals(key, position, n):
-    """The normals, and for those that were rejected at first: where, side draws, end."""
-    edge = tables()[0]
+    """The normals, and for those without a layer: where, side draws, end."""
     words = segment_words(key, position, n, NORMAL)
-    layer = (words % np.uint64(LAYERS)).astype(int)
-    x = signed_unit(words) * edge[layer]
-    rejected = np.flatnonzero(np.abs(x) >= edge[layer + 1])
-    x[rejected], draws, end = finish(key, rejected.astype(np.uint64) + np.uint64(position), words[rejected])
-    return x, rejected, draws, end
+    layer = layer_of(words)
+    x = signed_unit(words) * tables()[0][layer]
+    outside = np.flatnonzero(layer < OUTSIDE)
+    x[outside], draws, end = finish(key, outside.astype(np.uint64) + np.uint64(position), words[outside])
+    return x, outside, draws, end
 
 
 def normals(key, first, n):
@@ -208,9 +279,9 @@ def normals(key, first, n):
 
 
 def rejections(key, first, n):
-    """Arrays (index, side draws, end) of the normals among n that were rejected at first.
+    """Arrays (index, side draws, end) of the normals among n that had no layer.
 
-    `end` is "wedge", "redraw" or "tail".
+    `end` is "wedge" or "tail".
     """
     at, found = 0, []
     for segment in segments(key, first, n):

@@ -49,10 +49,12 @@ cdef class BlockSFC64(BitGenerator):
     Notes
     -----
     The key has 128 bits, ``seed_seq.generate_state(2, numpy.uint64)``. A stream has 2**122
-    positions. The normals are a ziggurat of 1024 layers with exact wedges and tail (src_c/stream.h,
-    src_c/kernels/stream.inc.h); they use no mathematical library and no contraction, and a
-    float32 normal is the float64 one, rounded. SFC64 is Chris Doty-Humphrey's (PractRand);
-    Philox is from Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+    positions. The normals are a ziggurat of 1021 rectangles of equal area below the density, with exact
+    wedges and tail (src_c/stream.h, src_c/ziggurat.h); they use no mathematical library and no
+    contraction, and a float32 normal is the float64 one, rounded. SFC64 is Chris Doty-Humphrey's
+    (PractRand); Philox is from Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
+    2011; the ziggurat without a test inside is McFarland's, "A modified ziggurat algorithm for generating
+    exponentially and normally distributed pseudorandom numbers", J. Stat. Comput. Simul. 86(7), 2016.
 
     Examples
     --------

@@ -49,5 +49,6 @@ const fd_row FD_CAT(fd_row, FD_ISA) = {
 #include "../kernels.def"
 #undef FD_KERNEL
     },
-    {FD_STREAM(seed), FD_STREAM(words), FD_STREAM(normals_f64), FD_STREAM(normals_f32)},
+    &FD_STREAM(stream),
+    FD_STREAM_GATHER,
 };

@@ -33,6 +33,13 @@
 #define FD_UNROLL
 #endif
 
+/* Eight bytes as a word, the first one lowest, in which compilers see one load. */
+static inline uint64_t fd_little_endian(const unsigned char *byte)
+{
+    return (uint64_t)byte[0] | (uint64_t)byte[1] << 8 | (uint64_t)byte[2] << 16 | (uint64_t)byte[3] << 24 |
+           (uint64_t)byte[4] << 32 | (uint64_t)byte[5] << 40 | (uint64_t)byte[6] << 48 | (uint64_t)byte[7] << 56;
+}
+
 #if defined(__GNUC__)
 #define FD_INLINE static inline __attribute__((always_inline))
 /* A function of its own, so that its loop has all registers to itself. */

@@ -16,158 +16,197 @@ static void FD_STREAM(seed)(fd_lanes *lanes, fd_key key, uint64_t block, int cod
         u64v_store(lanes->b + i, high);
         FD_STREAM(philox)(key, u64v_add(half0, u64v_set1(1)), &low, &high);
         u64v_store(lanes->c + i, low);
-        u64v_store(lanes->counter + i, high);
+    }
+    lanes->step = 0;
+}
+
+/* The counter of all lanes at each step: a load that every ISA can broadcast on the way costs less
+ * than counting in vectors. */
+#define FD_COUNT_8(k) k, k + 1, k + 2, k + 3, k + 4, k + 5, k + 6, k + 7
+#define FD_COUNT_32(k) FD_COUNT_8(k), FD_COUNT_8(k + 8), FD_COUNT_8(k + 16), FD_COUNT_8(k + 24)
+static const uint64_t FD_STREAM(counter)[FD_BLOCK_STEPS] = {FD_COUNT_32(1), FD_COUNT_32(33), FD_COUNT_32(65),
+                                                            FD_COUNT_32(97)};
+
+/* So many vectors of lanes as a loop over steps keeps in registers. */
+typedef struct FD_STREAM(state) {
+    u64v a[u64v_group], b[u64v_group], c[u64v_group];
+} FD_STREAM(state);
+enum { FD_STREAM(together) = u64v_group * u64v_lanes };
+
+FD_INLINE FD_STREAM(state) FD_STREAM(load_state)(const fd_lanes *lanes, int first)
+{
+    FD_STREAM(state) state;
+    for (int g = 0; g < u64v_group; g++) {
+        state.a[g] = u64v_load(lanes->a + first + g * u64v_lanes);
+        state.b[g] = u64v_load(lanes->b + first + g * u64v_lanes);
+        state.c[g] = u64v_load(lanes->c + first + g * u64v_lanes);
+    }
+    return state;
+}
+
+FD_INLINE void FD_STREAM(store_state)(fd_lanes *lanes, int first, FD_STREAM(state) state)
+{
+    for (int g = 0; g < u64v_group; g++) {
+        u64v_store(lanes->a + first + g * u64v_lanes, state.a[g]);
+        u64v_store(lanes->b + first + g * u64v_lanes, state.b[g]);
+        u64v_store(lanes->c + first + g * u64v_lanes, state.c[g]);
     }
 }
 
-/* SFC64, n_step words of each lane. Its chain of dependent operations leaves room for more work:
- * `index` (a literal NULL or not) also gets the words' ziggurat layers. */
-FD_INLINE void FD_STREAM(run_lanes)(fd_lanes *lanes, intptr_t n_step, uint64_t *out, uint64_t *index)
+/* SFC64: the next word of each lane of vector g. */
+FD_INLINE u64v FD_STREAM(next)(FD_STREAM(state) *state, int g, uint64_t counter)
 {
-    enum { GROUP = u64v_group, WIDTH = u64v_lanes };
-    const u64v one = u64v_set1(1), layer_mask = u64v_set1(FD_ZIGGURAT_LAYERS - 1);
-    for (int first = 0; first < FD_LANES; first += GROUP * WIDTH) {
-        u64v a[GROUP], b[GROUP], c[GROUP], counter[GROUP];
-        for (int g = 0; g < GROUP; g++) {
-            const int i = first + g * WIDTH;
-            a[g] = u64v_load(lanes->a + i);
-            b[g] = u64v_load(lanes->b + i);
-            c[g] = u64v_load(lanes->c + i);
-            counter[g] = u64v_load(lanes->counter + i);
-        }
-        for (intptr_t step = 0; step < n_step; step++)
-            for (int g = 0; g < GROUP; g++) {
-                const intptr_t at = step * FD_LANES + first + g * WIDTH;
-                const u64v word = u64v_add(u64v_add(a[g], b[g]), counter[g]);
-                counter[g] = u64v_add(counter[g], one);
-                a[g] = u64v_xor(b[g], u64v_srl(b[g], 11));
-                b[g] = u64v_add(c[g], u64v_sll(c[g], 3));
-                c[g] = u64v_add(u64v_rotl24(c[g]), word);
-                u64v_store(out + at, word);
-                if (index)
-                    u64v_store(index + at, u64v_and(word, layer_mask));
-            }
-        for (int g = 0; g < GROUP; g++) {
-            const int i = first + g * WIDTH;
-            u64v_store(lanes->a + i, a[g]);
-            u64v_store(lanes->b + i, b[g]);
-            u64v_store(lanes->c + i, c[g]);
-            u64v_store(lanes->counter + i, counter[g]);
-        }
-    }
+    const u64v a = state->a[g], b = state->b[g], c = state->c[g];
+    const u64v word = u64v_add(u64v_add(a, b), u64v_set1(counter));
+    state->a[g] = u64v_xor(b, u64v_srl(b, 11));
+    state->b[g] = u64v_add(c, u64v_sll(c, 3));
+    state->c[g] = u64v_add(u64v_rotl24(c), word);
+    return word;
 }
 
 static void FD_STREAM(words)(fd_lanes *lanes, intptr_t n_step, uint64_t *out)
 {
-    FD_STREAM(run_lanes)(lanes, n_step, out, NULL);
-}
-
-/* The wedges and redraws of up to `lanes` rejections at once, which settles 98.5 % of them; sets
- * `settled`, a mask. Candidate k is x[k] of layer[k], its side draw 0 is low[k], high[k]. */
-FD_INLINE f64v FD_STREAM(wedges)(fd_key key, const uint64_t *position, const uint64_t *word, unsigned *settled)
-{
-    const u64v w = u64v_load(word), layer_mask = u64v_set1(FD_ZIGGURAT_LAYERS - 1);
-    uint64_t index[u64v_lanes];
-    u64v low, high;
-    f64v edge, next, f0, f1;
-    const u64v counter = u64v_or(u64v_sll(u64v_load(position), FD_CODE_BITS), u64v_set1(FD_CODE_SIDE));
-    FD_STREAM(philox)(key, counter, &low, &high);
-
-    u64v_store(index, u64v_and(w, layer_mask));
-    f64v_lookup(fd_ziggurat_x, index, &edge, &next);
-    f64v_lookup(fd_ziggurat_f, index, &f0, &f1);
-    const f64v x = f64v_mul(FD_STREAM(signed_unit)(w), edge);
-    const f64v y = f64v_add(f0, f64v_mul(FD_STREAM(unit)(low), f64v_sub(f1, f0)));
-    unsigned base = 0;
-    for (int k = 0; k < u64v_lanes; k++)
-        base |= (unsigned)(index[k] == 0) << k;
-    const unsigned under = f64v_below(f64v_abs(y), FD_STREAM(gauss)(x)) & ~base;
-
-    u64v_store(index, u64v_and(high, layer_mask));
-    f64v_lookup(fd_ziggurat_x, index, &edge, &next);
-    const f64v redrawn = f64v_mul(FD_STREAM(signed_unit)(high), edge);
-    *settled = under | (f64v_below(f64v_abs(redrawn), next) & ~base);
-    return f64v_select(under, x, redrawn);
-}
-
-/* The bits of n_step bytes, each a step's lanes, as a list of positions. To branch on them in the
- * main loop would cost a quarter of its time: each misprediction throws away what the CPU has
- * begun of the next hundred normals. Of 64 positions two at most are set (but for 0.3 %).
- *
- * Inline, for gcc takes a call for something that leaves the upper halves of vectors clean: without
- * rejections it would return without vzeroupper, and all SSE code after it run at half its speed. */
-FD_INLINE int FD_STREAM(positions)(const unsigned char *outside, intptr_t n_step, uint16_t *list)
-{
-    int n = 0;
-    for (intptr_t step = 0; step < n_step; step += 8) {
-        uint64_t bits = 0;
-        for (int k = 0; k < 8; k++)
-            bits |= (uint64_t)outside[step + k] << (8 * k);
-        for (int k = 0; k < 2; k++) {
-            list[n] = (uint16_t)(step * FD_LANES + fd_lowest_bit(bits | (uint64_t)1 << 63));
-            n += bits != 0;
-            bits &= bits - 1;
-        }
-        while (FD_UNLIKELY(bits)) {
-            list[n++] = (uint16_t)(step * FD_LANES + fd_lowest_bit(bits));
-            bits &= bits - 1;
-        }
+    for (int first = 0; first < FD_LANES; first += FD_STREAM(together)) {
+        FD_STREAM(state) state = FD_STREAM(load_state)(lanes, first);
+        for (intptr_t step = 0; step < n_step; step++)
+            for (int g = 0; g < u64v_group; g++)
+                u64v_store(out + step * FD_LANES + first + g * u64v_lanes,
+                           FD_STREAM(next)(&state, g, FD_STREAM(counter)[lanes->step + step]));
+        FD_STREAM(store_state)(lanes, first, state);
     }
-    return n;
+    lanes->step += n_step;
 }
 
-/* Words and their layers, then normals, a chunk at a time that stays in the cache. Nearly all are
- * inside their layer's rectangle under the curve (99.57 %); the others are marked, and finished at
- * the end: most by wedges(), the rest one by one.
+/* The next side draw of the pending normals from `from` on, a vector of them: sets their wedges and points, returns
+ * the mask of points under the curve, nine in ten. Lanes beyond the last one do anything. */
+FD_INLINE uint64_t FD_STREAM(draw_side)(fd_key key, const fd_pending *pending, int from, uint64_t *wedge, double *x)
+{
+    const u64v word = u64v_load(pending->word + from), draw = u64v_load(pending->draw + from);
+    const u64v position = u64v_sll(u64v_load(pending->position + from), FD_CODE_BITS);
+    u64v low, high;
+    f64v point;
+    FD_STREAM(philox)(key, u64v_add(position, u64v_add(draw, u64v_set1(FD_CODE_SIDE))), &low, &high);
+    u64v_store(wedge, low);
+    for (int k = 0; k < u64v_lanes; k++) {
+        const uint64_t picked = fd_ziggurat_wedge(wedge[k], fd_ziggurat_alias);
+        wedge[k] = from + k < pending->n && pending->draw[from + k] > 0 ? pending->wedge[from + k] : picked;
+    }
+    const unsigned later = u64v_below(u64v_set1(0), draw);
+    const f64v u = f64v_select(later, FD_STREAM(unit)(low), FD_STREAM(unit)(word));
+    const unsigned hit = FD_STREAM(in_wedge)(u64v_load(wedge), u, FD_STREAM(unit)(high), &point);
+    f64v_store(x, FD_STREAM(with_sign)(point, word));
+    return hit;
+}
+
+/* The next side draw of all that is pending. The vectors come first, one independent of the other, and then what
+ * is done with each result. */
+#define FD_SETTLE(dtype, REAL)                                                                 \
+    FD_INLINE void FD_STREAM(draw_all_##dtype)(fd_key key, fd_pending *pending)                \
+    {                                                                                          \
+        uint64_t wedge[FD_PENDING];                                                            \
+        double x[FD_PENDING];                                                                  \
+        uint64_t hit[FD_PENDING / 64] = {0};                                                   \
+        for (int from = 0; from < pending->n; from += u64v_lanes)                              \
+            hit[from / 64] |= FD_STREAM(draw_side)(key, pending, from, wedge + from, x + from) << from % 64; \
+        int n = 0;                                                                             \
+        for (int k = 0; k < pending->n; k++) {                                                 \
+            REAL *const place = pending->place[k];                                             \
+            *place = (REAL)x[k];                                                               \
+            if (FD_UNLIKELY(wedge[k] == FD_ZIGGURAT_TAIL)) {                                   \
+                const double tail = fd_ziggurat_tail(key, pending->position[k]);               \
+                *place = (REAL)(pending->word[k] >> 53 & 1 ? -tail : tail);                    \
+                continue;                                                                      \
+            }                                                                                  \
+            pending->position[n] = pending->position[k];                                       \
+            pending->word[n] = pending->word[k];                                               \
+            pending->draw[n] = pending->draw[k] + 1;                                           \
+            pending->wedge[n] = wedge[k];                                                      \
+            pending->place[n] = place;                                                         \
+            n += !(hit[k / 64] >> k % 64 & 1);                                                 \
+        }                                                                                      \
+        pending->n = n;                                                                        \
+    }                                                                                          \
+    static void FD_STREAM(settle_##dtype)(fd_key key, fd_pending *pending)                     \
+    {                                                                                          \
+        while (pending->n > 0)                                                                 \
+            FD_STREAM(draw_all_##dtype)(key, pending);                                         \
+    }
+
+FD_SETTLE(f64, double)
+FD_SETTLE(f32, float)
+#undef FD_SETTLE
+
+/* All but 0.3 % of the words have a layer, whose width they scale. The others are marked, a bit in a byte for each
+ * step, and noted as pending afterwards: to branch on them in the main loop would cost a quarter of its time,
+ * for each misprediction throws away what the CPU has begun of the next hundred normals. Of 64 one at most is
+ * marked, but for 1.5 %.
  *
  * The memory of the numbers FD_AHEAD positions later is asked for in advance: a large array is not
  * in the nearer caches, and waiting for its lines would cost a fifth of the time. */
-enum { FD_CHUNK_STEPS = 64, FD_AHEAD = 1024 };
+enum { FD_AHEAD = 1024 };
 
-#define FD_NORMALS(dtype, REAL, STORE)                                                         \
-    static void FD_STREAM(normals_##dtype)(fd_lanes *lanes, fd_key key, uint64_t first,        \
-                                           intptr_t n_step, REAL *out)                         \
+#define FD_NORMALS(name, dtype, REAL, STORE, LOOKUP)                                           \
+    static void FD_STREAM(name)(fd_lanes *lanes, fd_key key, uint64_t position, intptr_t n_step, REAL *out, \
+                                fd_pending *pending)                                           \
     {                                                                                          \
-        enum { WIDTH = u64v_lanes, ALL = (1 << WIDTH) - 1 };                                   \
         _Alignas(64) uint64_t words[FD_BLOCK];                                                 \
         unsigned char outside[FD_BLOCK_STEPS + 8];                                             \
-        uint16_t rejected[FD_BLOCK + 2];                                                       \
-        for (intptr_t done = 0; done < n_step; done += FD_CHUNK_STEPS) {                       \
-            _Alignas(64) uint64_t index[FD_CHUNK_STEPS * FD_LANES];                            \
-            const intptr_t end = fd_min(done + FD_CHUNK_STEPS, n_step);                        \
-            FD_STREAM(run_lanes)(lanes, end - done, words + done * FD_LANES, index);           \
-            for (intptr_t step = done; step < end; step++) {                                   \
+        const uint64_t *counter = FD_STREAM(counter) + lanes->step;                            \
+        for (int first = 0; first < FD_LANES; first += FD_STREAM(together)) {                  \
+            FD_STREAM(state) state = FD_STREAM(load_state)(lanes, first);                      \
+            for (intptr_t step = 0; step < n_step; step++) {                                   \
                 unsigned mask = 0;                                                             \
                 fd_prefetch_write((uintptr_t)(out + step * FD_LANES) + FD_AHEAD * sizeof(REAL)); \
-                for (int i = 0; i < FD_LANES; i += WIDTH) {                                    \
-                    const intptr_t at = step * FD_LANES + i;                                   \
-                    f64v edge, next;                                                           \
-                    f64v_lookup(fd_ziggurat_x, index + at - done * FD_LANES, &edge, &next);    \
-                    const f64v x = f64v_mul(FD_STREAM(signed_unit)(u64v_load(words + at)), edge); \
-                    STORE(out + at, x);                                                        \
-                    mask |= (~f64v_below(f64v_abs(x), next) & ALL) << i;                             \
+                for (int g = 0; g < u64v_group; g++) {                                         \
+                    const int lane = first + g * u64v_lanes;                                   \
+                    const u64v word = FD_STREAM(next)(&state, g, counter[step]);               \
+                    const u64v layer = FD_STREAM(layer)(word);                                 \
+                    const f64v width = LOOKUP(fd_ziggurat_x, layer);                           \
+                    u64v_store(words + step * FD_LANES + lane, word);                          \
+                    STORE(out + step * FD_LANES + lane, f64v_mul(FD_STREAM(signed_unit)(word), width)); \
+                    mask |= u64v_below(layer, u64v_set1(FD_ZIGGURAT_OUTSIDE)) << lane;         \
                 }                                                                              \
-                outside[step] = (unsigned char)mask;                                           \
+                outside[step] = (unsigned char)(first == 0 ? mask : outside[step] | mask);     \
             }                                                                                  \
+            FD_STREAM(store_state)(lanes, first, state);                                       \
         }                                                                                      \
+        lanes->step += n_step;                                                                 \
         memset(outside + n_step, 0, 8);                                                        \
-        const int n_rejected = FD_STREAM(positions)(outside, n_step, rejected);                \
-        for (int from = 0; from < n_rejected; from += WIDTH) {                                 \
-            uint64_t position[WIDTH], word[WIDTH];                                             \
-            double x[WIDTH];                                                                   \
-            unsigned settled;                                                                  \
-            for (int k = 0; k < WIDTH; k++) { /* the last one again fills up the vector */     \
-                const int j = rejected[from + k < n_rejected ? from + k : n_rejected - 1];     \
-                position[k] = first + (uint64_t)j;                                             \
-                word[k] = words[j];                                                            \
-            }                                                                                  \
-            f64v_store(x, FD_STREAM(wedges)(key, position, word, &settled));                   \
-            for (int k = 0; k < WIDTH && from + k < n_rejected; k++)                           \
-                out[rejected[from + k]] =                                                      \
-                    (REAL)(settled >> k & 1 ? x[k] : fd_ziggurat_finish(key, position[k], word[k])); \
+        for (intptr_t step = 0; step < n_step; step += 8) {                                    \
+            uint64_t marked = fd_little_endian(outside + step);                                \
+            int n = pending->n;                                                                \
+            do {                                                                               \
+                const intptr_t at = step * FD_LANES + fd_lowest_bit(marked | (uint64_t)1 << 63); \
+                pending->position[n] = position + (uint64_t)at;                                \
+                pending->word[n] = words[at];                                                  \
+                pending->draw[n] = 0;                                                          \
+                pending->place[n] = out + at;                                                  \
+                n += marked != 0;                                                              \
+                marked &= marked - 1;                                                          \
+            } while (FD_UNLIKELY(marked));                                                     \
+            pending->n = n;                                                                    \
+            if (FD_UNLIKELY(n >= FD_PENDING_MANY))                                             \
+                FD_STREAM(draw_all_##dtype)(key, pending);                                     \
         }                                                                                      \
     }
 
-FD_NORMALS(f64, double, f64v_store)
-FD_NORMALS(f32, float, f64v_store_f32)
+FD_NORMALS(normals_f64, f64, double, f64v_store, f64v_lookup)
+FD_NORMALS(normals_f32, f32, float, f64v_store_f32, f64v_lookup)
+static const fd_stream_ops FD_STREAM(stream) = {
+    FD_STREAM(seed),        FD_STREAM(words),      FD_STREAM(normals_f64),
+    FD_STREAM(normals_f32), FD_STREAM(settle_f64), FD_STREAM(settle_f32),
+};
+
+/* The same for CPUs with fast gathers. */
+#ifdef FD_VEC_GATHER
+FD_NORMALS(normals_gather_f64, f64, double, f64v_store, f64v_lookup_gather)
+FD_NORMALS(normals_gather_f32, f32, float, f64v_store_f32, f64v_lookup_gather)
+static const fd_stream_ops FD_STREAM(stream_gather) = {
+    FD_STREAM(seed),               FD_STREAM(words),      FD_STREAM(normals_gather_f64),
+    FD_STREAM(normals_gather_f32), FD_STREAM(settle_f64), FD_STREAM(settle_f32),
+};
+#define FD_STREAM_GATHER &FD_STREAM(stream_gather)
+#else
+#define FD_STREAM_GATHER &FD_STREAM(stream)
+#endif
 #undef FD_NORMALS

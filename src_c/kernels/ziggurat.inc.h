@@ -1,5 +1,5 @@
 /* kernels/ziggurat.inc.h - the functions that blocks and single rejections share, in lane words:
- * Philox, units, exp(-x^2 / 2). */
+ * Philox, units, exp(-x^2 / 2), points of a wedge. */
 
 #define FD_STREAM(name) FD_CAT(name, FD_ISA)
 
@@ -26,38 +26,79 @@ FD_INLINE void FD_STREAM(philox)(fd_key key, u64v counter, u64v *low, u64v *high
     *high = u64v_or(u64v_and(c2, low_half), u64v_sll(c3, 32));
 }
 
-/* t in [-1, 1) from the top 52 bits of a word, by way of [2, 4): no conversion of integers. */
-FD_INLINE f64v FD_STREAM(signed_unit)(u64v word)
+/* A word's fields: index of a layer, 10 bits | one bit unused | sign, for who was not inside | 52 bits. */
+FD_INLINE u64v FD_STREAM(layer)(u64v word) { return u64v_srl(word, 54); }
+
+FD_INLINE u64v FD_STREAM(low_bits_with)(u64v word, uint64_t high_bits)
 {
-    const u64v two = u64v_set1((uint64_t)0x4000000000000000);
-    return f64v_sub(f64v_from_bits(u64v_or(u64v_srl(word, 12), two)), f64v_set1(3));
+    return u64v_or(u64v_and(word, u64v_set1(0x000fffffffffffff)), u64v_set1(high_bits));
 }
 
-/* [0, 1) from the top 52 bits of a word. */
+/* t in [-1, 1) from the low 52 bits of a word, by way of [2, 4): no conversion of integers. */
+FD_INLINE f64v FD_STREAM(signed_unit)(u64v word)
+{
+    return f64v_sub(f64v_from_bits(FD_STREAM(low_bits_with)(word, 0x4000000000000000)), f64v_set1(3));
+}
+
+/* [0, 1) from the low 52 bits of a word. */
 FD_INLINE f64v FD_STREAM(unit)(u64v word)
 {
-    const u64v one = u64v_set1((uint64_t)0x3ff0000000000000);
-    return f64v_sub(f64v_from_bits(u64v_or(u64v_srl(word, 12), one)), f64v_set1(1));
+    return f64v_sub(f64v_from_bits(FD_STREAM(low_bits_with)(word, 0x3ff0000000000000)), f64v_set1(1));
 }
 
 /* exp(-x^2 / 2) for |x| < 8, within 2e-16 of its value: exp(y) = 2^n exp(r), |r| <= log(2) / 2 by Cody
- * and Waite's two-part log(2), then Taylor's series, whose remainder is r^14 / 14! < 5e-18. */
+ * and Waite's two-part log(2), then Taylor's series, whose remainder is r^16 / 16! < 3e-21, in Estrin's order:
+ * what counts is the time of one result. */
 FD_INLINE f64v FD_STREAM(gauss)(f64v x)
 {
-    static const double coefficient[] = {
-        1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
-        1.0 / 5040,       1.0 / 720,       1.0 / 120,      1.0 / 24,      1.0 / 6,      1.0 / 2,
-        1.0,              1.0};
+    static const double coefficient[16] = {
+        1.0,           1.0,
+        1.0 / 2,       1.0 / 6,
+        1.0 / 24,      1.0 / 120,
+        1.0 / 720,     1.0 / 5040,
+        1.0 / 40320,   1.0 / 362880,
+        1.0 / 3628800, 1.0 / 39916800,
+        1.0 / 479001600,   1.0 / 6227020800,
+        1.0 / 87178291200, 1.0 / 1307674368000};
     /* log(2) in 21 leading bits and the rest. */
     const f64v ln2_high = f64v_set1(0x1.62e43p-1), ln2_low = f64v_set1(-0x1.05c610ca86c39p-29);
     const f64v to_integer = f64v_set1(0x1.8p52);
     const f64v y = f64v_mul(f64v_mul(x, x), f64v_set1(-0.5));
     const f64v shifted = f64v_add(f64v_mul(y, f64v_set1(0x1.71547652b82fep+0)), to_integer);
     const f64v n = f64v_sub(shifted, to_integer);
-    const f64v r = f64v_sub(f64v_sub(y, f64v_mul(n, ln2_high)), f64v_mul(n, ln2_low));
-    f64v sum = f64v_set1(coefficient[0]);
-    for (size_t k = 1; k < sizeof coefficient / sizeof coefficient[0]; k++)
-        sum = f64v_add(f64v_mul(sum, r), f64v_set1(coefficient[k]));
+    f64v power = f64v_sub(f64v_sub(y, f64v_mul(n, ln2_high)), f64v_mul(n, ln2_low)), sum[16];
+    FD_UNROLL
+    for (int k = 0; k < 16; k++)
+        sum[k] = f64v_set1(coefficient[k]);
+    FD_UNROLL
+    for (int half = 8; half > 0; half /= 2) {
+        FD_UNROLL
+        for (int k = 0; k < half; k++)
+            sum[k] = f64v_add(sum[2 * k], f64v_mul(sum[2 * k + 1], power));
+        power = f64v_mul(power, power);
+    }
     /* The integer n stands in the low bits of `shifted`; moved to the exponent it scales by 2^n. */
-    return f64v_from_bits(u64v_add(u64v_bits(sum), u64v_sll(u64v_bits(shifted), 52)));
+    return f64v_from_bits(u64v_add(u64v_bits(sum[0]), u64v_sll(u64v_bits(shifted), 52)));
+}
+
+/* A point of a wedge's triangle, which has the rectangle's corner below the curve and is as much larger than
+ * half of the rectangle as the curve needs: sets x, returns the mask of points under the curve. u and v
+ * are folded over their diagonal. */
+FD_INLINE unsigned FD_STREAM(in_wedge)(u64v wedge, f64v u, f64v v, f64v *x)
+{
+    const f64v left = f64v_lookup(fd_ziggurat_x, wedge), right = f64v_lookup(fd_ziggurat_x + 1, wedge);
+    const f64v top = f64v_lookup(fd_ziggurat_f, wedge), bottom = f64v_lookup(fd_ziggurat_f + 1, wedge);
+    const f64v slack = f64v_lookup(fd_ziggurat_slack, wedge), one = f64v_set1(1);
+    const unsigned beyond = f64v_below(one, f64v_add(u, v));
+    u = f64v_mul(f64v_select(beyond, f64v_sub(one, u), u), slack);
+    v = f64v_mul(f64v_select(beyond, f64v_sub(one, v), v), slack);
+    *x = f64v_add(left, f64v_mul(u, f64v_sub(right, left)));
+    return f64v_below(f64v_add(bottom, f64v_mul(v, f64v_sub(top, bottom))), FD_STREAM(gauss)(*x));
+}
+
+/* The word's sign bit where a double has its own. */
+FD_INLINE f64v FD_STREAM(with_sign)(f64v x, u64v word)
+{
+    const u64v sign = u64v_and(u64v_sll(word, 10), u64v_set1((uint64_t)1 << 63));
+    return f64v_from_bits(u64v_or(u64v_bits(x), sign));
 }

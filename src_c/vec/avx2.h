@@ -3,8 +3,9 @@
 #ifndef FD_VEC_H
 #define FD_VEC_H
 
-#include <immintrin.h>
 #include <stdint.h>
+
+#include "x86.h"
 
 /* A sliding window over this table is the mask of the first n lanes. */
 static const int32_t fd_mask32[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
@@ -157,6 +158,10 @@ static inline u64v u64v_rotl24(u64v a) /* whole bytes: one shuffle */
 #define u64v_sll(a, k) _mm256_slli_epi64(a, k)
 static inline u64v u64v_bits(f64v a) { return _mm256_castpd_si256(a); }
 static inline f64v f64v_from_bits(u64v a) { return _mm256_castsi256_pd(a); }
+static inline unsigned u64v_below(u64v a, u64v b) /* compares with sign */
+{
+    return (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(b, a)));
+}
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {
     const __m256i bit = _mm256_setr_epi64x(1, 2, 4, 8);
@@ -166,16 +171,13 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 static inline f64v f64v_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
 
-/* Two gathers would take twice the time of these four loads of both neighbours. */
-static inline __m256d fd_pairs(const double *table, uint64_t i, uint64_t j)
+/* By way of memory, because scalar registers address: as fast as a gather at its fastest. */
+static inline f64v f64v_lookup(const double *table, u64v index)
 {
-    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(table + i)), _mm_loadu_pd(table + j), 1);
-}
-static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)
-{
-    const __m256d even = fd_pairs(table, index[0], index[2]), odd = fd_pairs(table, index[1], index[3]);
-    *at = _mm256_unpacklo_pd(even, odd);
-    *after = _mm256_unpackhi_pd(even, odd);
+    _Alignas(32) uint64_t i[4];
+    _mm256_store_si256((__m256i *)(void *)i, index);
+    FD_VEC_IN_MEMORY(i);
+    return _mm256_setr_pd(table[i[0]], table[i[1]], table[i[2]], table[i[3]]);
 }
 
 #endif

@@ -3,8 +3,9 @@
 #ifndef FD_VEC_H
 #define FD_VEC_H
 
-#include <immintrin.h>
 #include <stdint.h>
+
+#include "x86.h"
 
 #define FD_VEC_AVX512(V, REAL, VECTOR, LANES, PX, MASK)                                        \
     typedef VECTOR V;                                                                          \
@@ -161,6 +162,7 @@ static inline u64v u64v_rotl24(u64v a) { return _mm512_rol_epi64(a, 24); }
 #define u64v_sll(a, k) _mm512_slli_epi64(a, k)
 static inline u64v u64v_bits(f64v a) { return _mm512_castpd_si512(a); }
 static inline f64v f64v_from_bits(u64v a) { return _mm512_castsi512_pd(a); }
+static inline unsigned u64v_below(u64v a, u64v b) { return _mm512_cmplt_epu64_mask(a, b); }
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {
     return _mm512_mask_mov_pd(b, (__mmask8)mask, a);
@@ -168,19 +170,22 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 static inline f64v f64v_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
 
-/* Two gathers would take twice the time of these eight loads of both neighbours. */
-static inline __m256d fd_pairs(const double *table, uint64_t i, uint64_t j)
+/* By way of memory, because scalar registers address; in halves, because what is read of a stored vector of
+ * 64 bytes has to wait until the cache has it. */
+static inline f64v f64v_lookup(const double *table, u64v index)
 {
-    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(table + i)), _mm_loadu_pd(table + j), 1);
+    _Alignas(32) uint64_t i[8];
+    _mm256_store_si256((__m256i *)(void *)i, _mm512_castsi512_si256(index));
+    _mm256_store_si256((__m256i *)(void *)(i + 4), _mm512_extracti64x4_epi64(index, 1));
+    FD_VEC_IN_MEMORY(i);
+    return _mm512_setr_pd(table[i[0]], table[i[1]], table[i[2]], table[i[3]], table[i[4]], table[i[5]],
+                          table[i[6]], table[i[7]]);
 }
-static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)
+/* Three quarters of the time, where cpu.h says that gathers are fast. */
+#define FD_VEC_GATHER
+static inline f64v f64v_lookup_gather(const double *table, u64v index)
 {
-    const __m512d even = _mm512_insertf64x4(_mm512_castpd256_pd512(fd_pairs(table, index[0], index[2])),
-                                            fd_pairs(table, index[4], index[6]), 1);
-    const __m512d odd = _mm512_insertf64x4(_mm512_castpd256_pd512(fd_pairs(table, index[1], index[3])),
-                                           fd_pairs(table, index[5], index[7]), 1);
-    *at = _mm512_unpacklo_pd(even, odd);
-    *after = _mm512_unpackhi_pd(even, odd);
+    return _mm512_i64gather_pd(index, table, 8);
 }
 
 #endif

@@ -147,6 +147,10 @@ static inline unsigned f32v_below(f32v a, f32v b)
     static const uint32_t lane_bit[4] = {1, 2, 4, 8};
     return vaddvq_u32(vandq_u32(vcltq_f32(a, b), vld1q_u32(lane_bit)));
 }
+static inline unsigned u64v_below(u64v a, u64v b)
+{
+    return (unsigned)vaddvq_u64(vandq_u64(vcltq_u64(a, b), fd_lane_bit()));
+}
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {
     return vbslq_f64(vtstq_u64(vdupq_n_u64(mask), fd_lane_bit()), a, b);
@@ -154,11 +158,10 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 static inline f64v f64v_load_f32(const float *p) { return vcvt_f64_f32(vld1_f32(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { vst1_f32(p, vcvt_f32_f64(v)); }
 
-static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)
+static inline f64v f64v_lookup(const double *table, u64v index)
 {
-    const f64v first = vld1q_f64(table + index[0]), second = vld1q_f64(table + index[1]);
-    *at = vzip1q_f64(first, second);
-    *after = vzip2q_f64(first, second);
+    const f64v first = vld1q_dup_f64(table + vgetq_lane_u64(index, 0));
+    return vld1q_lane_f64(table + vgetq_lane_u64(index, 1), first, 1);
 }
 
 #endif

@@ -28,8 +28,9 @@
  *   bits, f64v_from_bits    the same bits as another type
  *   f64v_select(m, a, b)    a in the lanes of mask m, b in the others
  *   f64v_load_f32(p), f64v_store_f32(p, v)   of floats; rounded
- *   f64v_lookup(table, index, &at, &after)   table[i] and table[i + 1] for `lanes` indices,
- *                           which come from memory because scalar registers address */
+ *   below(a, b)             mask of the lanes where a < b, both below 2^63
+ *   f64v_lookup(table, i)   table[i] of each lane's i; f64v_lookup_gather the same by a gather, in ISAs
+ *                           that define FD_VEC_GATHER */
 #ifndef FD_VEC_H
 #define FD_VEC_H
 
@@ -94,13 +95,10 @@ static inline f64v f64v_from_bits(u64v a)
     memcpy(&value, &a, sizeof value);
     return value;
 }
+static inline unsigned u64v_below(u64v a, u64v b) { return a < b; }
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b) { return mask ? a : b; }
 static inline f64v f64v_load_f32(const float *p) { return *p; }
 static inline void f64v_store_f32(float *p, f64v v) { *p = (float)v; }
-static inline void f64v_lookup(const double *table, const uint64_t *index, f64v *at, f64v *after)
-{
-    *at = table[*index];
-    *after = table[*index + 1];
-}
+static inline f64v f64v_lookup(const double *table, u64v index) { return table[index]; }
 
 #endif

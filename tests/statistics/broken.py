@@ -18,7 +18,7 @@ import reference
 KEY = (2**63 + 12345, 2**62 + 6789)
 whole = {
     name: getattr(reference, name)
-    for name in ("blocks", "philox", "keyed_hash", "finish", "unit", "log_unit")
+    for name in ("blocks", "philox", "keyed_hash", "finish", "signed_unit", "unit", "log_unit")
 }
 
 
@@ -53,11 +53,10 @@ def weak_lanes(key, numbers, code):
     lane = np.arange(8, dtype=np.uint64)
     first = (reference.u64(numbers)[:, None] << np.uint64(6)) + np.uint64(code) + np.uint64(2) * lane
     a, b = reference.keyed_hash(key, first)
-    c, counter = reference.keyed_hash(key, first + np.uint64(1))
+    c, _ = reference.keyed_hash(key, first + np.uint64(1))
     words = np.empty((len(numbers), 128, 8), dtype=np.uint64)
     for step in range(128):
-        words[:, step] = a + b + counter
-        counter = counter + np.uint64(1)
+        words[:, step] = a + b + np.uint64(step + 1)
         a = b ^ (b >> np.uint64(11))
         b = c + (c << np.uint64(3))
         c = c << np.uint64(24) | c >> np.uint64(40)
@@ -66,12 +65,11 @@ def weak_lanes(key, numbers, code):
 
 def signed_unit_of_layer_bits(word):
     """t from bits that also choose the layer."""
-    turned = word << np.uint64(42) | word >> np.uint64(22)
-    return (turned >> np.uint64(12) | np.uint64(0x4000000000000000)).view(np.float64) - 3.0
+    return whole["signed_unit"](word >> np.uint64(12))
 
 
 def short_signed_unit(word):
-    return ((word >> np.uint64(40) << np.uint64(28)) | np.uint64(0x4000000000000000)).view(np.float64) - 3.0
+    return whole["signed_unit"](word >> np.uint64(28) << np.uint64(28))
 
 
 def side_draws_by_block(key, position, word):
@@ -91,10 +89,10 @@ def only_above(log):
 
 ALARM = 1e-3
 # Those that take more numbers to see: what share of the long battery's.
-HARD = {"tail untested": 8, "wedges cut at half their height": 1}
+HARD = {"tail untested": 8, "points above the curve taken": 1}
 BREAKAGES = {
-    "wedges taken whole": {"gauss": lambda x: np.full_like(x, 2.0)},
-    "wedges left away": {"gauss": np.zeros_like},
+    "wedges as likely as layers": {"pick": lambda word: np.maximum(reference.layer_of(word), 2)},
+    "all wedges the cap": {"pick": lambda word: np.full(len(word), 2)},
     "tail as one value": {"log_unit": lambda u: np.full_like(u, -1e-9)},
     "only 1000 blocks": {"blocks": few_blocks},
     "two lanes alike": {"blocks": lanes_in_step},
@@ -104,7 +102,8 @@ BREAKAGES = {
     "layer from bits of t": {"signed_unit": signed_unit_of_layer_bits},
     "t of 24 bits": {"signed_unit": short_signed_unit},
     "side draws shared by a block": {"finish": side_draws_by_block},
-    "wedges cut at half their height": {"unit": lambda word: whole["unit"](word) * 0 + 0.5},
+    "one point in each wedge": {"unit": lambda word: whole["unit"](word) * 0 + 0.25},
+    "points above the curve taken": {"gauss": lambda x: np.full_like(x, 2.0)},
     "tail untested": {"log_unit": only_above(whole["log_unit"])},
 }
 

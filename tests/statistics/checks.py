@@ -136,7 +136,7 @@ class Uniformity:
 class Tails:
     """How many lie beyond 3, 3.5, ... 6.5 on each side, and how those beyond 4.04 are distributed.
 
-    There the ziggurat ends, and all numbers are made in another way.
+    From 4.024 on all numbers are made in another way.
     """
 
     START = 4.04
