@@ -47,6 +47,13 @@ void fd_stream_seek_ahead(fd_stream *reader, const fd_stream *stream, intptr_t n
     fd_stream_seek_normal(reader, position % FD_POSITIONS, stream->normal_carry + position / FD_POSITIONS);
 }
 
+void fd_pending_start(fd_pending *pending, void *out, uint64_t first)
+{
+    pending->out = out;
+    pending->first = first;
+    pending->n = 0;
+}
+
 static void move(uint64_t *position, uint64_t *carry, intptr_t *made, intptr_t n)
 {
     *position += (uint64_t)n;
@@ -69,9 +76,8 @@ static void make_normals(fd_stream *stream, const fd_stream_ops *ops, intptr_t e
         const intptr_t steps = (end - stream->normal_made + FD_LANES - 1) / FD_LANES + AHEAD_STEPS;
         const intptr_t n_step = fd_min(steps, (FD_BLOCK - stream->normal_made) / FD_LANES);
         fd_pending pending;
-        pending.n = 0;
-        ops->normals_f64(&stream->normal_lanes, key, start + (uint64_t)stream->normal_made, n_step,
-                         stream->normal + stream->normal_made, &pending);
+        fd_pending_start(&pending, stream->normal, start);
+        ops->normals_f64(&stream->normal_lanes, key, start + (uint64_t)stream->normal_made, n_step, &pending);
         ops->settle_f64(key, &pending);
         stream->normal_made += n_step * FD_LANES;
     }
@@ -106,12 +112,12 @@ static void copy_f32(float *out, const double *from, intptr_t n)
         const uint64_t left = FD_POSITIONS - stream->normal_position;                          \
         const intptr_t n_block = ((uint64_t)n < left ? n : (intptr_t)left) / FD_BLOCK;         \
         fd_pending pending;                                                                    \
-        pending.n = 0;                                                                         \
+        fd_pending_start(&pending, out, stream->normal_position);                              \
         for (intptr_t k = 0; k < n_block; k++) {                                               \
             const uint64_t position = stream->normal_position + (uint64_t)(k * FD_BLOCK);      \
             fd_lanes lanes;                                                                    \
             ops->seed(&lanes, key, position / FD_BLOCK, FD_CODE_NORMAL);                       \
-            ops->normals_##dtype(&lanes, key, position, FD_BLOCK_STEPS, out + k * FD_BLOCK, &pending); \
+            ops->normals_##dtype(&lanes, key, position, FD_BLOCK_STEPS, &pending);             \
         }                                                                                      \
         ops->settle_##dtype(key, &pending);                                                    \
         return n_block * FD_BLOCK;                                                             \

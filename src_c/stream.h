@@ -36,26 +36,29 @@ typedef struct fd_lanes {
     intptr_t step;
 } fd_lanes;
 
-/* Normals yet to be made, because their words have no layer (ziggurat.h): position, word and place of each, the number
- * of the side draw that comes next and, from draw 1 on, the wedge. They gather over many blocks of one key until they are MANY,
- * for they are made by vectors full of them. */
+/* Normals yet to be made, because their words have no layer (ziggurat.h): position and word of each, the number of the
+ * side draw that comes next and, from draw 1 on, the wedge. They gather over blocks of one key until they are MANY,
+ * for they are made by vectors full of them. They belong to an array whose first normal has position `first`. */
 enum { FD_PENDING_MANY = 32, FD_PENDING = 128 };
 typedef struct fd_pending {
+    void *out;
+    uint64_t first;
     int n;
     uint64_t position[FD_PENDING], word[FD_PENDING], draw[FD_PENDING], wedge[FD_PENDING];
-    void *place[FD_PENDING];
 } fd_pending;
+
+void fd_pending_start(fd_pending *pending, void *out, uint64_t first);
 
 /* What each ISA makes blocks with; all rows give the same bits.
  *   seed     lanes at the start of a block
  *   words    the next n_step * 8 words of a block
- *   normals  the same as normals, the first of them at stream position `first`, but for some left pending
- *   settle   makes those that are pending */
+ *   normals  the same as normals, to where `pending` says that position `position` belongs; some stay pending
+ *   settle   makes those */
 typedef struct fd_stream_ops {
     void (*seed)(fd_lanes *lanes, fd_key key, uint64_t block, int code);
     void (*words)(fd_lanes *lanes, intptr_t n_step, uint64_t *out);
-    void (*normals_f64)(fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step, double *out, fd_pending *pending);
-    void (*normals_f32)(fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step, float *out, fd_pending *pending);
+    void (*normals_f64)(fd_lanes *lanes, fd_key key, uint64_t position, intptr_t n_step, fd_pending *pending);
+    void (*normals_f32)(fd_lanes *lanes, fd_key key, uint64_t position, intptr_t n_step, fd_pending *pending);
     void (*settle_f64)(fd_key key, fd_pending *pending);
     void (*settle_f32)(fd_key key, fd_pending *pending);
 } fd_stream_ops;

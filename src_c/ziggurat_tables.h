@@ -1,8 +1,8 @@
-/* ziggurat_tables.h - written by tools/ziggurat_tables.py, which tells what the numbers are. */
+/* ziggurat_tables.h - written by tools/ziggurat_tables.py, which tells what they are. */
 #ifndef FD_ZIGGURAT_TABLES_H
 #define FD_ZIGGURAT_TABLES_H
 
-enum { FD_ZIGGURAT_LAYERS = 1024, FD_ZIGGURAT_OUTSIDE = 3, FD_ZIGGURAT_TAIL = 1023 };
+enum { FD_ZIGGURAT_OUTSIDE = 3, FD_ZIGGURAT_TAIL = 1023 };
 
 /* Where the tail begins, and its inverse. */
 static const double fd_ziggurat_r = 0x1.01907531ecebfp+2;

@@ -136,7 +136,9 @@ def tables():
             chord = (f(right) - f(left)) / (right - left)
             slack = mpmath.mpf(1)
             if left < 1 and min(right, 1) * f(min(right, 1)) > -chord:
-                touch = newton((left + right) / 2, lambda x: x * f(x) + chord, lambda x: f(x) * (1 - x * x))
+                touch = newton(
+                    (left + right) / 2, lambda x, chord=chord: x * f(x) + chord, lambda x: f(x) * (1 - x * x)
+                )
                 rise = (f(touch) - f(right)) / (f(left) - f(right))
                 slack = max(slack, (touch - left) / (right - left) + rise)
             slacks.append(slack)

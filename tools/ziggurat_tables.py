@@ -10,8 +10,8 @@ one, 1023, from y = 0. They are numbered so that those for which there is no roo
 10 random bits, those below OUTSIDE have no layer, the others need no test.
 
 What the layers leave, OUTSIDE / 1024 of the area, are the wedges: wedge i lies right of layer i, under the
-curve; that of the first index without any room, x = 0, is the cap above all layers, and that of layer 1023
-is the tail. A wedge is picked by the alias method (Walker, "An efficient method for generating discrete random
+curve; that of the last index without room, x = 0, is the cap above all layers, and that of layer 1023 is the
+tail. A wedge is picked by the alias method (Walker, "An efficient method for generating discrete random
 variables with general distributions", ACM TOMS 3(3), 1977; Vose 1991), to 2^-54 of its probability.
 """
 
@@ -122,11 +122,11 @@ def header():
     alias = [f"0x{entry:016x}" for entry in alias_table(wedge_areas(x))]
     return "\n".join(
         [
-            "/* ziggurat_tables.h - written by tools/ziggurat_tables.py, which tells what the numbers are. */",
+            "/* ziggurat_tables.h - written by tools/ziggurat_tables.py, which tells what they are. */",
             "#ifndef FD_ZIGGURAT_TABLES_H",
             "#define FD_ZIGGURAT_TABLES_H",
             "",
-            f"enum {{ FD_ZIGGURAT_LAYERS = {LAYERS}, FD_ZIGGURAT_OUTSIDE = {outside}, FD_ZIGGURAT_TAIL = {LAYERS - 1} }};",
+            f"enum {{ FD_ZIGGURAT_OUTSIDE = {outside}, FD_ZIGGURAT_TAIL = {LAYERS - 1} }};",
             "",
             "/* Where the tail begins, and its inverse. */",
             f"static const double fd_ziggurat_r = {float(r).hex()};",

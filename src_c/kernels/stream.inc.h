@@ -79,7 +79,8 @@ static void FD_STREAM(words)(fd_lanes *lanes, intptr_t n_step, uint64_t *out)
 
 /* The next side draw of the pending normals from `from` on, a vector of them: sets their wedges and points, returns
  * the mask of points under the curve, nine in ten. Lanes beyond the last one do anything. */
-FD_INLINE uint64_t FD_STREAM(draw_side)(fd_key key, const fd_pending *pending, int from, uint64_t *wedge, double *x)
+FD_INLINE uint64_t FD_STREAM(draw_side)(int gather, fd_key key, const fd_pending *pending, int from, uint64_t *wedge,
+                                        double *x)
 {
     const u64v word = u64v_load(pending->word + from), draw = u64v_load(pending->draw + from);
     const u64v position = u64v_sll(u64v_load(pending->position + from), FD_CODE_BITS);
@@ -93,24 +94,24 @@ FD_INLINE uint64_t FD_STREAM(draw_side)(fd_key key, const fd_pending *pending, i
     }
     const unsigned later = u64v_below(u64v_set1(0), draw);
     const f64v u = f64v_select(later, FD_STREAM(unit)(low), FD_STREAM(unit)(word));
-    const unsigned hit = FD_STREAM(in_wedge)(u64v_load(wedge), u, FD_STREAM(unit)(high), &point);
+    const unsigned hit = FD_STREAM(in_wedge)(gather, u64v_load(wedge), u, FD_STREAM(unit)(high), &point);
     f64v_store(x, FD_STREAM(with_sign)(point, word));
     return hit;
 }
 
 /* The next side draw of all that is pending. The vectors come first, one independent of the other, and then what
  * is done with each result. */
-#define FD_SETTLE(dtype, REAL)                                                                 \
-    FD_INLINE void FD_STREAM(draw_all_##dtype)(fd_key key, fd_pending *pending)                \
+#define FD_SETTLE(form, gather, dtype, REAL)                                                   \
+    FD_INLINE void FD_STREAM(draw_all_##form##dtype)(fd_key key, fd_pending *pending)          \
     {                                                                                          \
         uint64_t wedge[FD_PENDING];                                                            \
         double x[FD_PENDING];                                                                  \
         uint64_t hit[FD_PENDING / 64] = {0};                                                   \
         for (int from = 0; from < pending->n; from += u64v_lanes)                              \
-            hit[from / 64] |= FD_STREAM(draw_side)(key, pending, from, wedge + from, x + from) << from % 64; \
+            hit[from / 64] |= FD_STREAM(draw_side)(gather, key, pending, from, wedge + from, x + from) << from % 64; \
         int n = 0;                                                                             \
         for (int k = 0; k < pending->n; k++) {                                                 \
-            REAL *const place = pending->place[k];                                             \
+            REAL *const place = (REAL *)pending->out + (pending->position[k] - pending->first); \
             *place = (REAL)x[k];                                                               \
             if (FD_UNLIKELY(wedge[k] == FD_ZIGGURAT_TAIL)) {                                   \
                 const double tail = fd_ziggurat_tail(key, pending->position[k]);               \
@@ -121,20 +122,15 @@ FD_INLINE uint64_t FD_STREAM(draw_side)(fd_key key, const fd_pending *pending, i
             pending->word[n] = pending->word[k];                                               \
             pending->draw[n] = pending->draw[k] + 1;                                           \
             pending->wedge[n] = wedge[k];                                                      \
-            pending->place[n] = place;                                                         \
             n += !(hit[k / 64] >> k % 64 & 1);                                                 \
         }                                                                                      \
         pending->n = n;                                                                        \
     }                                                                                          \
-    static void FD_STREAM(settle_##dtype)(fd_key key, fd_pending *pending)                     \
+    static void FD_STREAM(settle_##form##dtype)(fd_key key, fd_pending *pending)               \
     {                                                                                          \
         while (pending->n > 0)                                                                 \
-            FD_STREAM(draw_all_##dtype)(key, pending);                                         \
+            FD_STREAM(draw_all_##form##dtype)(key, pending);                                   \
     }
-
-FD_SETTLE(f64, double)
-FD_SETTLE(f32, float)
-#undef FD_SETTLE
 
 /* All but 0.3 % of the words have a layer, whose width they scale. The others are marked, a bit in a byte for each
  * step, and noted as pending afterwards: to branch on them in the main loop would cost a quarter of its time,
@@ -145,10 +141,12 @@ FD_SETTLE(f32, float)
  * in the nearer caches, and waiting for its lines would cost a fifth of the time. */
 enum { FD_AHEAD = 1024 };
 
-#define FD_NORMALS(name, dtype, REAL, STORE, LOOKUP)                                           \
-    static void FD_STREAM(name)(fd_lanes *lanes, fd_key key, uint64_t position, intptr_t n_step, REAL *out, \
-                                fd_pending *pending)                                           \
+#define FD_NORMALS(form, gather, dtype, REAL, STORE)                                           \
+    FD_SETTLE(form, gather, dtype, REAL)                                                       \
+    static void FD_STREAM(normals_##form##dtype)(fd_lanes *lanes, fd_key key, uint64_t position, intptr_t n_step, \
+                                                 fd_pending *pending)                          \
     {                                                                                          \
+        REAL *out = (REAL *)pending->out + (position - pending->first);                        \
         _Alignas(64) uint64_t words[FD_BLOCK];                                                 \
         unsigned char outside[FD_BLOCK_STEPS + 8];                                             \
         const uint64_t *counter = FD_STREAM(counter) + lanes->step;                            \
@@ -161,7 +159,7 @@ enum { FD_AHEAD = 1024 };
                     const int lane = first + g * u64v_lanes;                                   \
                     const u64v word = FD_STREAM(next)(&state, g, counter[step]);               \
                     const u64v layer = FD_STREAM(layer)(word);                                 \
-                    const f64v width = LOOKUP(fd_ziggurat_x, layer);                           \
+                    const f64v width = f64v_lookup(gather, fd_ziggurat_x, layer);              \
                     u64v_store(words + step * FD_LANES + lane, word);                          \
                     STORE(out + step * FD_LANES + lane, f64v_mul(FD_STREAM(signed_unit)(word), width)); \
                     mask |= u64v_below(layer, u64v_set1(FD_ZIGGURAT_OUTSIDE)) << lane;         \
@@ -180,33 +178,34 @@ enum { FD_AHEAD = 1024 };
                 pending->position[n] = position + (uint64_t)at;                                \
                 pending->word[n] = words[at];                                                  \
                 pending->draw[n] = 0;                                                          \
-                pending->place[n] = out + at;                                                  \
                 n += marked != 0;                                                              \
                 marked &= marked - 1;                                                          \
             } while (FD_UNLIKELY(marked));                                                     \
             pending->n = n;                                                                    \
             if (FD_UNLIKELY(n >= FD_PENDING_MANY))                                             \
-                FD_STREAM(draw_all_##dtype)(key, pending);                                     \
+                FD_STREAM(draw_all_##form##dtype)(key, pending);                               \
         }                                                                                      \
     }
 
-FD_NORMALS(normals_f64, f64, double, f64v_store, f64v_lookup)
-FD_NORMALS(normals_f32, f32, float, f64v_store_f32, f64v_lookup)
-static const fd_stream_ops FD_STREAM(stream) = {
-    FD_STREAM(seed),        FD_STREAM(words),      FD_STREAM(normals_f64),
-    FD_STREAM(normals_f32), FD_STREAM(settle_f64), FD_STREAM(settle_f32),
-};
+#define FD_STREAM_OPS(form, gather)                                                            \
+    FD_NORMALS(form, gather, f64, double, f64v_store)                                          \
+    FD_NORMALS(form, gather, f32, float, f64v_store_f32)                                       \
+    static const fd_stream_ops FD_STREAM(form##stream) = {                                     \
+        FD_STREAM(seed),                                                                       \
+        FD_STREAM(words),                                                                      \
+        FD_STREAM(normals_##form##f64),                                                        \
+        FD_STREAM(normals_##form##f32),                                                        \
+        FD_STREAM(settle_##form##f64),                                                         \
+        FD_STREAM(settle_##form##f32),                                                         \
+    };
 
-/* The same for CPUs with fast gathers. */
+FD_STREAM_OPS(, 0)
 #ifdef FD_VEC_GATHER
-FD_NORMALS(normals_gather_f64, f64, double, f64v_store, f64v_lookup_gather)
-FD_NORMALS(normals_gather_f32, f32, float, f64v_store_f32, f64v_lookup_gather)
-static const fd_stream_ops FD_STREAM(stream_gather) = {
-    FD_STREAM(seed),               FD_STREAM(words),      FD_STREAM(normals_gather_f64),
-    FD_STREAM(normals_gather_f32), FD_STREAM(settle_f64), FD_STREAM(settle_f32),
-};
-#define FD_STREAM_GATHER &FD_STREAM(stream_gather)
+FD_STREAM_OPS(gather_, 1)
+#define FD_STREAM_GATHER &FD_STREAM(gather_stream)
 #else
 #define FD_STREAM_GATHER &FD_STREAM(stream)
 #endif
+#undef FD_STREAM_OPS
 #undef FD_NORMALS
+#undef FD_SETTLE

@@ -84,11 +84,11 @@ FD_INLINE f64v FD_STREAM(gauss)(f64v x)
 /* A point of a wedge's triangle, which has the rectangle's corner below the curve and is as much larger than
  * half of the rectangle as the curve needs: sets x, returns the mask of points under the curve. u and v
  * are folded over their diagonal. */
-FD_INLINE unsigned FD_STREAM(in_wedge)(u64v wedge, f64v u, f64v v, f64v *x)
+FD_INLINE unsigned FD_STREAM(in_wedge)(int gather, u64v wedge, f64v u, f64v v, f64v *x)
 {
-    const f64v left = f64v_lookup(fd_ziggurat_x, wedge), right = f64v_lookup(fd_ziggurat_x + 1, wedge);
-    const f64v top = f64v_lookup(fd_ziggurat_f, wedge), bottom = f64v_lookup(fd_ziggurat_f + 1, wedge);
-    const f64v slack = f64v_lookup(fd_ziggurat_slack, wedge), one = f64v_set1(1);
+    const f64v left = f64v_lookup(gather, fd_ziggurat_x, wedge), right = f64v_lookup(gather, fd_ziggurat_x + 1, wedge);
+    const f64v top = f64v_lookup(gather, fd_ziggurat_f, wedge), bottom = f64v_lookup(gather, fd_ziggurat_f + 1, wedge);
+    const f64v slack = f64v_lookup(gather, fd_ziggurat_slack, wedge), one = f64v_set1(1);
     const unsigned beyond = f64v_below(one, f64v_add(u, v));
     u = f64v_mul(f64v_select(beyond, f64v_sub(one, u), u), slack);
     v = f64v_mul(f64v_select(beyond, f64v_sub(one, v), v), slack);

@@ -172,8 +172,9 @@ static inline f64v f64v_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_lo
 static inline void f64v_store_f32(float *p, f64v v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
 
 /* By way of memory, because scalar registers address: as fast as a gather at its fastest. */
-static inline f64v f64v_lookup(const double *table, u64v index)
+static inline f64v f64v_lookup(int gather, const double *table, u64v index)
 {
+    (void)gather;
     _Alignas(32) uint64_t i[4];
     _mm256_store_si256((__m256i *)(void *)i, index);
     FD_VEC_IN_MEMORY(i);

@@ -158,8 +158,9 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 static inline f64v f64v_load_f32(const float *p) { return vcvt_f64_f32(vld1_f32(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { vst1_f32(p, vcvt_f32_f64(v)); }
 
-static inline f64v f64v_lookup(const double *table, u64v index)
+static inline f64v f64v_lookup(int gather, const double *table, u64v index)
 {
+    (void)gather;
     const f64v first = vld1q_dup_f64(table + vgetq_lane_u64(index, 0));
     return vld1q_lane_f64(table + vgetq_lane_u64(index, 1), first, 1);
 }

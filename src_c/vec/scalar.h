@@ -29,8 +29,8 @@
  *   f64v_select(m, a, b)    a in the lanes of mask m, b in the others
  *   f64v_load_f32(p), f64v_store_f32(p, v)   of floats; rounded
  *   below(a, b)             mask of the lanes where a < b, both below 2^63
- *   f64v_lookup(table, i)   table[i] of each lane's i; f64v_lookup_gather the same by a gather, in ISAs
- *                           that define FD_VEC_GATHER */
+ *   f64v_lookup(gather, table, i)   table[i] of each lane's i; by a gather if that literal is 1 and the ISA
+ *                           has one, for which it defines FD_VEC_GATHER */
 #ifndef FD_VEC_H
 #define FD_VEC_H
 
@@ -99,6 +99,6 @@ static inline unsigned u64v_below(u64v a, u64v b) { return a < b; }
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b) { return mask ? a : b; }
 static inline f64v f64v_load_f32(const float *p) { return *p; }
 static inline void f64v_store_f32(float *p, f64v v) { *p = (float)v; }
-static inline f64v f64v_lookup(const double *table, u64v index) { return table[index]; }
+static inline f64v f64v_lookup(int gather, const double *table, u64v index) { return (void)gather, table[index]; }
 
 #endif
