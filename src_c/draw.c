@@ -1,14 +1,14 @@
 /* draw.c - a draw: noise -> colour -> shift, a tile at a time while it is in cache.
  *
- * The tile is 4096 elements (32 KiB of float64, an L1 cache). Where it holds few samples, up to 32 of
- * them are done together if they are 16 tiles at most (512 KiB, part of an L2 cache): a batch item's
- * events of all of them are coloured one after the other, so that its factor is read from far away
- * once and not for each sample. */
+ * The tile is 4096 elements (32 KiB of float64, an L1 cache). Where it holds few samples, 32 of them are
+ * done together, or as many as 16 tiles hold (512 KiB, part of an L2 cache), but at least 8, or dim / 8 of them: a
+ * batch item's events of all of them are coloured one after the other, so that its factor is read from
+ * far away once and not for each sample. 256 tiles are the limit, so that Ctrl-C need not wait long. */
 #include "fastdist.h"
 
 #include "run.h"
 
-enum { TILE = 4096, MANY_SAMPLES = 32, MANY_TILES = 16, MANY_EVENTS = 32 };
+enum { TILE = 4096, SOME_SAMPLES = 8, MANY_SAMPLES = 32, MANY_TILES = 16, MOST_TILES = 256, MANY_EVENTS = 32 };
 
 static const intptr_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
 
@@ -34,12 +34,21 @@ void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, void *sc
 
 static intptr_t rows_of_tile(intptr_t dim) { return TILE / dim > 0 ? TILE / dim : 1; }
 
-/* Whole samples are worth more than a small tile: up to MANY_SAMPLES of them may leave L1 for L2. */
+/* Whether a batch item's events are done together; but events of 1 or 2 elements are coloured several to a
+ * vector where they lie side by side. */
+static int events_together(intptr_t n_batch, intptr_t dim) { return dim > 2 || n_batch < MANY_EVENTS; }
+
+/* Whole samples are worth more than a small tile. */
 static intptr_t samples_of_tile(intptr_t n_batch, intptr_t dim)
 {
-    const intptr_t n = rows_of_tile(dim) / n_batch;
-    const int many = n < MANY_SAMPLES && n_batch * dim * MANY_SAMPLES <= MANY_TILES * TILE;
-    return many ? MANY_SAMPLES : n;
+    const intptr_t sample = n_batch * dim, small = rows_of_tile(dim) / n_batch;
+    const intptr_t some = fd_min(dim / 8 > SOME_SAMPLES ? dim / 8 : SOME_SAMPLES, MANY_SAMPLES);
+    intptr_t many = fd_min(MANY_TILES * TILE / sample, MANY_SAMPLES);
+    if (!events_together(n_batch, dim))
+        many = many < MANY_SAMPLES ? 0 : many;
+    else if (many < some)
+        many = fd_min(some, MOST_TILES * TILE / sample);
+    return small < many ? many : small;
 }
 
 /* The batch dims within a dim of samples, whose number is still to be said. */
@@ -63,9 +72,7 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
     const intptr_t size = itemsize[drawing->dtype];
     const intptr_t tile_rows = rows_of_tile(dim), tile_samples = samples_of_tile(n_batch, dim);
 
-    /* A batch item's events together, so that its factor is read once; but events of 1 or 2 elements
-     * are coloured several to a vector where they lie side by side. */
-    const int innermost = dim > 2 || n_batch < MANY_EVENTS;
+    const int innermost = events_together(n_batch, dim);
     fd_job part = drawing->job, tile = with_samples(&part, n_batch * dim);
     if (innermost)
         fd_job_turn(&tile);

@@ -353,7 +353,7 @@ FD_INLINE void FD_LOCAL(score)(int inverse, int whitened, const fd_job *job, int
     REAL *white = inverse ? other : tile, *reversed = inverse ? tile : other;
     const REAL *known = NULL; /* the factor that is turned */
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        const intptr_t step = FD_LOCAL(events_at_once)(dim, STEP(5));
+        const intptr_t step = FD_LOCAL(events_at_once)(STEP(5));
         for (intptr_t r = 0; r < run.n; r += step) {
             const intptr_t n = fd_min(step, run.n - r), ld = n > 1 ? FD_LOCAL(tile_width) : 1;
             REAL *terms = AT(0) + r * STEP(0), *by_value = AT(1) + r * STEP(1);

@@ -5,14 +5,15 @@
  * tile is element k of each. V(block) elements are then whitened at a time, their sums in
  * registers: each row above is two loads, V(block) splats of the factor and twice as many fma;
  * the triangle on the diagonal is solved in registers. No lane is wasted on zeros, whatever `dim`.
- * Where they are small, two tiles take turns, as a triangle is a long chain of operations that leaves
- * room for another one's.
+ * Two tiles take turns, as a triangle is a long chain of operations that leaves room for another one's.
+ * L^-1 x is done by chunks: once so many elements are done, they are taken off all that follow
+ * while they are near, and not read from a far cache again and again.
  *
  * Every element is reduced in ascending k and then multiplied by the reciprocal of the diagonal,
  * alone (solve_row) as in a tile; a division would cost as much as all else. */
 
 enum { FD_LOCAL(tile_width) = 2 * V(lanes), FD_LOCAL(block) = V(block), FD_LOCAL(norm_chunk) = 16 };
-enum { FD_LOCAL(n_tile) = 2, FD_LOCAL(small_tile) = 128 /* elements of an event, at most */ };
+enum { FD_LOCAL(n_tile) = 2, FD_LOCAL(solve_chunk) = 64 };
 
 /* Diagonals whose reciprocal is exact to half an ulp, as it is neither subnormal nor infinite. */
 #define FD_RECIPROCAL_LIMIT (REAL_MAX / 4)
@@ -137,9 +138,11 @@ FD_INLINE void FD_LOCAL(whiten_step)(int inverse, int multiply, int n_vec, int n
 
 /* Elements i to i + n of n_vec vectors of events: L^-1 in place, or W if `inverse`, which goes to the tile
  * `white` unless it is NULL (these are literals). `column` is where column 0 of these rows of the factor is, and
- * `height` how far on the next; `by` the reciprocals of the diagonal, if all have one. */
+ * `height` how far on the next; `by` the reciprocals of the diagonal, if all have one. What comes of columns
+ * before `from` has been done; with `to` <= i, so far only. */
 FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile, const REAL *column, intptr_t height,
-                                      intptr_t i, const REAL *by, REAL *white, FD_LOCAL(norm) *norm)
+                                      intptr_t i, intptr_t from, intptr_t to, uintptr_t ahead, const REAL *by,
+                                      REAL *white, FD_LOCAL(norm) *norm)
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
     VEC sum[FD_LOCAL(block)][2];
@@ -148,9 +151,11 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
         FD_UNROLL
         for (int v = 0; v < n_vec; v++)
             sum[j][v] = inverse ? V(set1)(0) : V(load)(tile + (i + j) * WIDTH + v * V(lanes));
-    REAL *row = tile;
-    for (intptr_t k = 0; k < i; k++, row += WIDTH, column += height) {
+    REAL *row = tile + from * WIDTH;
+    column += from * height;
+    for (const intptr_t end = fd_min(i, to); from < end; from++, row += WIDTH, column += height) {
         VEC x_k[2];
+        fd_prefetch((uintptr_t)column + ahead);
         FD_UNROLL
         for (int v = 0; v < n_vec; v++)
             x_k[v] = V(load)(row + v * V(lanes));
@@ -161,6 +166,14 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
             for (int v = 0; v < n_vec; v++)
                 sum[j][v] = inverse ? V(fma)(l, x_k[v], sum[j][v]) : V(fnma)(l, x_k[v], sum[j][v]);
         }
+    }
+    if (!inverse && to <= i) {
+        FD_UNROLL
+        for (int j = 0; j < n; j++)
+            FD_UNROLL
+            for (int v = 0; v < n_vec; v++)
+                V(store)(tile + (i + j) * WIDTH + v * V(lanes), sum[j][v]);
+        return;
     }
     if (inverse || by) {
         FD_UNROLL
@@ -190,18 +203,20 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
 
 /* For n_tile tiles in turn, each `size` numbers. */
 FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile, intptr_t size, REAL *tile,
-                                       const REAL *column, intptr_t height, intptr_t i, REAL *white,
-                                       FD_LOCAL(norm) *norm)
+                                       const REAL *column, intptr_t height, intptr_t i, intptr_t from, intptr_t to,
+                                       REAL *white, FD_LOCAL(norm) *norm)
 {
+    /* The same columns of the next panel. */
+    const uintptr_t ahead = (uintptr_t)(FD_PANEL(REAL) * (i / FD_PANEL(REAL) + 1) * FD_PANEL(REAL)) * sizeof(REAL);
     REAL by[FD_LOCAL(block)];
     int multiply = 1;
-    for (int k = 0; !inverse && k < n; k++) {
+    for (int k = 0; !inverse && to > i && k < n; k++) {
         const REAL diagonal = column[(i + k) * height + k];
         by[k] = 1 / diagonal;
         multiply &= FD_LOCAL(has_reciprocal)(diagonal);
     }
     for (int t = 0; t < n_tile; t++)
-        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, multiply ? by : NULL,
+        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, from, to, t ? 0 : ahead, multiply ? by : NULL,
                                white ? white + t * size : NULL, norm + t);
 }
 
@@ -215,32 +230,33 @@ FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile
     static void FD_LOCAL(name)(int n_tile, intptr_t dim, REAL *tile, const REAL *factor, REAL *white, \
                                FD_LOCAL(norm) *norm)                                           \
     {                                                                                          \
-        const intptr_t size = dim * FD_LOCAL(tile_width);                                      \
         enum { H = FD_PANEL(REAL), BLOCK = FD_LOCAL(block) };                                  \
-        for (intptr_t first = 0; first < dim; first += H) {                                    \
-            const REAL *panel = factor + first * (first + H) / 2;                              \
-            const intptr_t height = fd_min(dim - first, H);                                    \
-            intptr_t at = 0;                                                                   \
-            for (; at + BLOCK <= height; at += BLOCK)                                          \
-                FD_LOCAL(name##_block)(n_tile, size, tile, panel + at, height, first + at, white, norm); \
-            if (BLOCK > 4 && at + 4 <= height) {                                               \
-                FD_LOCAL(name##_4)(n_tile, size, tile, panel + at, height, first + at, white, norm); \
-                at += 4;                                                                       \
+        const intptr_t size = dim * FD_LOCAL(tile_width), chunk = inverse ? dim : FD_LOCAL(solve_chunk); \
+        for (intptr_t from = 0; from < dim; from += chunk)                                     \
+            for (intptr_t first = from; first < dim; first += H) {                             \
+                const REAL *panel = factor + first * (first + H) / 2;                          \
+                const intptr_t height = fd_min(dim - first, H), to = first < from + chunk ? dim : from + chunk; \
+                intptr_t at = 0;                                                               \
+                for (; at + BLOCK <= height; at += BLOCK)                                      \
+                    FD_LOCAL(name##_block)(n_tile, size, tile, panel + at, height, first + at, from, to, white, norm); \
+                if (BLOCK > 4 && at + 4 <= height) {                                           \
+                    FD_LOCAL(name##_4)(n_tile, size, tile, panel + at, height, first + at, from, to, white, norm); \
+                    at += 4;                                                                   \
+                }                                                                              \
+                if (at + 2 <= height) {                                                        \
+                    FD_LOCAL(name##_2)(n_tile, size, tile, panel + at, height, first + at, from, to, white, norm); \
+                    at += 2;                                                                   \
+                }                                                                              \
+                if (at < height)                                                               \
+                    FD_LOCAL(name##_1)(n_tile, size, tile, panel + at, height, first + at, from, to, white, norm); \
             }                                                                                  \
-            if (at + 2 <= height) {                                                            \
-                FD_LOCAL(name##_2)(n_tile, size, tile, panel + at, height, first + at, white, norm); \
-                at += 2;                                                                       \
-            }                                                                                  \
-            if (at < height)                                                                   \
-                FD_LOCAL(name##_1)(n_tile, size, tile, panel + at, height, first + at, white, norm); \
-        }                                                                                      \
     }
 
 #define FD_WHITEN_BLOCK(name, inverse, n_vec, n)                                               \
     FD_ALONE void FD_LOCAL(name)(int n_tile, intptr_t size, REAL *tile, const REAL *column, intptr_t height, \
-                                 intptr_t i, REAL *white, FD_LOCAL(norm) *norm)                \
+                                 intptr_t i, intptr_t from, intptr_t to, REAL *white, FD_LOCAL(norm) *norm) \
     {                                                                                          \
-        FD_LOCAL(whiten_blocks)(inverse, n_vec, n, n_tile, size, tile, column, height, i, white, norm); \
+        FD_LOCAL(whiten_blocks)(inverse, n_vec, n, n_tile, size, tile, column, height, i, from, to, white, norm); \
     }
 
 FD_WHITEN(solve_one, 0, 1)
@@ -271,11 +287,9 @@ FD_INLINE void FD_LOCAL(whiten_tiles)(int inverse, intptr_t n, intptr_t dim, REA
 }
 
 /* How many events of a run are whitened together, and that for all tiles they fill. */
-FD_INLINE intptr_t FD_LOCAL(events_at_once)(intptr_t dim, intptr_t factor_step)
+FD_INLINE intptr_t FD_LOCAL(events_at_once)(intptr_t factor_step)
 {
-    if (factor_step != 0)
-        return 1;
-    return dim <= FD_LOCAL(small_tile) ? FD_LOCAL(n_tile) * FD_LOCAL(tile_width) : FD_LOCAL(tile_width);
+    return factor_step != 0 ? 1 : FD_LOCAL(n_tile) * FD_LOCAL(tile_width);
 }
 
 /* n events x += ld to as many tiles as they need, less their loc unless it is NULL. So many bytes `ahead`, or 0,
@@ -345,7 +359,7 @@ static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
     const intptr_t dim = job->dim;
     REAL *tile = job->operand[3], distance[FD_LOCAL(n_tile) * WIDTH];
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        const intptr_t step = FD_LOCAL(events_at_once)(dim, STEP(2));
+        const intptr_t step = FD_LOCAL(events_at_once)(STEP(2));
         for (intptr_t r = 0; r < run.n; r += step) {
             const intptr_t n = fd_min(step, run.n - r);
             REAL *x = AT(0) + r * STEP(0);
