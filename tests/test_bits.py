@@ -54,7 +54,7 @@ def test_a_row_alone(kind, dtype, isa):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("dim", [1, 2, 3, 4, 7, 8, 9, 16, 21, 65])
+@pytest.mark.parametrize("dim", [1, 2, 3, 4, 7, 8, 9, 16, 21, 65, 150])
 @pytest.mark.parametrize("name", MATRICES)
 def test_offset_and_length(name, dim, dtype, isa):
     """Any stretch of values, of any length and offset, has the log densities that it has in the whole."""

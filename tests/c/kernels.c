@@ -792,7 +792,7 @@ static void check_kernels(void)
 {
     /* Two vectors and one of the widest row, floats: 33; then single sizes around blocks and chunks. */
     static const intptr_t sizes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
-                                     21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 48, 63, 64, 65, 100};
+                                     21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 48, 63, 64, 65, 100, 150};
     static const intptr_t chunks[] = {1023, 1024, 1025, 1039, 2049, 3000};
     enum { N_SIZE = sizeof sizes / sizeof *sizes, N_CHUNK = sizeof chunks / sizeof *chunks };
     for (int v = 0; v < FD_N_VERB; v++) {
