@@ -35,7 +35,7 @@
 
 /* ---- failures ---------------------------------------------------------------------------- */
 
-enum { MAX_FAILURE = 10 };
+enum { MAX_FAILURE = 10, MAX_DIM = 150 };
 static int n_failure, n_case;
 
 /* What is being done, for the message if it goes wrong. */
@@ -337,7 +337,7 @@ static size_t scratch_size(fd_verb verb, fd_dtype dtype, intptr_t dim)
 /* A symmetric positive definite matrix B B^T by rows; `upper` says whether to fill that triangle. */
 static void put_spd(fd_dtype dtype, void *p, intptr_t dim, int wild, int upper)
 {
-    static double b[128 * 128];
+    static double b[MAX_DIM * MAX_DIM];
     for (intptr_t i = 0; i < dim; i++) {
         for (intptr_t k = 0; k < i; k++)
             b[i * dim + k] = uniform(-1, 1);
@@ -383,7 +383,7 @@ static void put_lower(fd_dtype dtype, void *p, intptr_t dim, int wild, intptr_t 
 /* The same by columns, in panels. */
 static void put_panels(fd_dtype dtype, void *p, intptr_t dim, int wild)
 {
-    static double columns[128 * 128];
+    static double columns[MAX_DIM * MAX_DIM];
     const intptr_t rows = FD_PANEL_BYTES / (intptr_t)itemsize[dtype];
     put_lower(dtype, columns, dim, wild, 1, dim);
     for (intptr_t i = 0; i < dim; i++) {
