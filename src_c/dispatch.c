@@ -35,8 +35,7 @@ static const char *const verb_names[] = {
 };
 
 /* Written and read by any thread. */
-static _Atomic int current = 0;
-static _Atomic(const fd_stream_ops *) current_stream = NULL;
+static _Atomic int current = 0, current_gather = 0;
 
 int fd_isa_count(void) { return N_ROW; }
 
@@ -53,7 +52,7 @@ void fd_isa_use(int row) { fd_isa_use_gather(row, fd_cpu_has_fast_gathers()); }
 void fd_isa_use_gather(int row, int gather)
 {
     current = row;
-    current_stream = gather ? rows[row].row->stream_gather : rows[row].row->stream;
+    current_gather = gather;
 }
 
 int fd_isa_best(void)
@@ -71,4 +70,8 @@ fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype)
 
 const char *fd_verb_name(fd_verb verb) { return verb_names[verb]; }
 
-const fd_stream_ops *fd_stream_ops_current(void) { return current_stream; }
+const fd_stream_ops *fd_stream_ops_current(void)
+{
+    const fd_row *row = rows[current].row;
+    return current_gather ? row->stream_gather : row->stream;
+}

@@ -1,9 +1,9 @@
 /* draw.c - a draw: noise -> colour -> shift, a tile at a time while it is in cache.
  *
  * The tile is 4096 elements (32 KiB of float64, an L1 cache). Where it holds few samples, 32 of them are
- * done together, or as many as 16 tiles hold (512 KiB, part of an L2 cache), but at least 8, or dim / 8 of them: a
- * batch item's events of all of them are coloured one after the other, so that its factor is read from
- * far away once and not for each sample. 256 tiles are the limit, so that Ctrl-C need not wait long. */
+ * done together, or as many as 16 tiles hold (512 KiB, part of an L2 cache), but at least 8, of large
+ * events dim / 8 up to 32, in at most 256 tiles: a batch item's events of all of them are coloured one
+ * after the other, so that its factor is read from far away once and not for each sample. */
 #include "fastdist.h"
 
 #include "run.h"
@@ -100,12 +100,12 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
     }
 }
 
-intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n)
+intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most)
 {
     if (draw != fd_draw_events)
         return n;
-    const intptr_t n_batch = drawing->n_batch, dim = drawing->job.dim;
-    const intptr_t n_sample = samples_of_tile(n_batch, dim);
+    const intptr_t n_batch = drawing->n_batch, dim = drawing->job.dim, sample = n_batch * dim;
+    const intptr_t n_sample = fd_min(samples_of_tile(n_batch, dim), most / sample);
     const intptr_t tile = n_sample > 1 ? n_sample * n_batch : rows_of_tile(dim);
     return (n + tile * dim - 1) / (tile * dim) * tile;
 }

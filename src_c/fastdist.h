@@ -119,8 +119,9 @@ typedef void fd_draw(const fd_drawing *drawing, const fd_noise *noise, void *scr
                      intptr_t end);
 fd_draw fd_draw_noise, fd_draw_elements, fd_draw_events;
 
-/* How many rows to draw at a time in order to cut no tile: n elements or, by whole tiles, some more. */
-intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n);
+/* How many rows to draw at a time: n elements or, by whole tiles, some more. Tiles of more than `most`
+ * elements are made of fewer samples. */
+intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most);
 
 /* A pullback: the same steps tile by tile, so that what one leaves in the tile the next finds in
  * cache. An item of the whole is `unit` items of a step's job and `tile_item` elements of the tile;

@@ -70,6 +70,19 @@ def test_large_events(dim, dtype, isa):
     assert state_of(ours) == state_of(theirs)
 
 
+@pytest.mark.parametrize(
+    ("batch", "dim", "samples"), [(100, 100, 45), (1200, 9, 21), (6, 300, 70), (3, 700, 41)]
+)
+@pytest.mark.parametrize("name", ["scale_tril", "precision_matrix"])
+def test_samples_that_share_factors(batch, dim, samples, name, isa):
+    """They are done some at a time, whoever draws them: the bits are those of one sample after the other."""
+    d = random_mvn(name, (batch, dim), (batch, dim, dim))
+    g = fd.default_rng(8)
+    wanted = np.stack([d.sample(rng=g) for _ in range(samples)])
+    for workers in (1, 2, 5):
+        assert_same_bits(d.sample(samples, rng=8, workers=workers), wanted)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_rsample_is_sample(kind, dtype):

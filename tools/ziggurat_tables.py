@@ -12,7 +12,7 @@ one, 1023, from y = 0. They are numbered so that those for which there is no roo
 What the layers leave, OUTSIDE / 1024 of the area, are the wedges: wedge i lies right of layer i, under the
 curve; that of the last index without room, x = 0, is the cap above all layers, and that of layer 1023 is the
 tail. A wedge is picked by the alias method (Walker, "An efficient method for generating discrete random
-variables with general distributions", ACM TOMS 3(3), 1977; Vose 1991), to 2^-54 of its probability.
+variables with general distributions", ACM TOMS 3(3), 1977; Vose 1991), to 2^-54 of a layer.
 """
 
 import argparse

@@ -483,7 +483,8 @@ cdef int draw(
     """All rows of a draw, each costing about `cost` ns, the noise's lock held throughout."""
     cdef intptr_t begin = 0, end, piece = max(PIECE // cost, 1)
     cdef Scratch scratch
-    piece = core.fd_draw_piece(fill, drawing, piece * drawing.job.dim)  # whole tiles
+    piece *= drawing.job.dim
+    piece = core.fd_draw_piece(fill, drawing, piece, 4 * piece)
     if noise.stream is NULL:
         workers = 1
     workers = <int>max(min(workers, n_row * cost // SHARE, core.FD_MAX_WORKER), 1)

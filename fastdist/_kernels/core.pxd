@@ -112,7 +112,7 @@ cdef extern from "fastdist.h" nogil:
     void fd_draw_events(
         const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
     ) noexcept
-    intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n) noexcept
+    intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most) noexcept
 
     ctypedef struct fd_step:
         fd_kernel *kernel

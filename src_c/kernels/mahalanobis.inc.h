@@ -227,7 +227,7 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
             small[job->dim](job, begin, end);                                                  \
             return;                                                                            \
         }                                                                                      \
-        const intptr_t step = FD_LOCAL(events_at_once)(STEP(3));                     \
+        const intptr_t step = FD_LOCAL(events_at_once)(STEP(3));                               \
         for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))       \
             for (intptr_t r = 0; r < run.n; r += step)                                         \
                 FD_LOCAL(mahalanobis_events)(FD_LOCAL(what), inverse, job, &run, r, fd_min(step, run.n - r)); \

@@ -139,7 +139,8 @@ FD_INLINE void FD_LOCAL(whiten_step)(int inverse, int multiply, int n_vec, int n
 /* Elements i to i + n of n_vec vectors of events: L^-1 in place, or W if `inverse`, which goes to the tile
  * `white` unless it is NULL (these are literals). `column` is where column 0 of these rows of the factor is, and
  * `height` how far on the next; `by` the reciprocals of the diagonal, if all have one. What comes of columns
- * before `from` has been done; with `to` <= i, so far only. */
+ * before `from` has been done; with `to` <= i only the columns before that are done now. What is `ahead` of each
+ * column, in bytes, is asked for. */
 FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile, const REAL *column, intptr_t height,
                                       intptr_t i, intptr_t from, intptr_t to, uintptr_t ahead, const REAL *by,
                                       REAL *white, FD_LOCAL(norm) *norm)
@@ -216,7 +217,8 @@ FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile
         multiply &= FD_LOCAL(has_reciprocal)(diagonal);
     }
     for (int t = 0; t < n_tile; t++)
-        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, from, to, t ? 0 : ahead, multiply ? by : NULL,
+        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, from, to, t ? 0 : ahead,
+                               multiply ? by : NULL,
                                white ? white + t * size : NULL, norm + t);
 }
 

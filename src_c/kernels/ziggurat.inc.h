@@ -1,5 +1,5 @@
-/* kernels/ziggurat.inc.h - the functions that blocks and single rejections share, in lane words:
- * Philox, units, exp(-x^2 / 2), points of a wedge. */
+/* kernels/ziggurat.inc.h - what blocks and side draws are made of, in lane words: Philox, fields of words,
+ * exp(-x^2 / 2), points of a wedge. */
 
 #define FD_STREAM(name) FD_CAT(name, FD_ISA)
 
@@ -26,7 +26,7 @@ FD_INLINE void FD_STREAM(philox)(fd_key key, u64v counter, u64v *low, u64v *high
     *high = u64v_or(u64v_and(c2, low_half), u64v_sll(c3, 32));
 }
 
-/* A word's fields: index of a layer, 10 bits | one bit unused | sign, for who was not inside | 52 bits. */
+/* A word's fields: index of a layer, 10 bits | sign, if that has none | one bit unused | place, 52 bits. */
 FD_INLINE u64v FD_STREAM(layer)(u64v word) { return u64v_srl(word, 54); }
 
 FD_INLINE u64v FD_STREAM(low_bits_with)(u64v word, uint64_t high_bits)

@@ -23,7 +23,7 @@ static inline __m256i fd_first64(intptr_t n)
 
 #define FD_VEC_AVX2(V, REAL, VECTOR, LANES, PX, FIRST, AS_VECTOR)                              \
     typedef VECTOR V;                                                                          \
-    enum { V##_lanes = LANES, V##_rows = 6, V##_block = 4 };                                                              \
+    enum { V##_lanes = LANES, V##_rows = 6, V##_block = 4 };                                   \
     static inline V V##_set1(REAL a) { return _mm256_set1_##PX(a); }                           \
     static inline V V##_load(const REAL *p) { return _mm256_loadu_##PX(p); }                   \
     static inline void V##_store(REAL *p, V v) { _mm256_storeu_##PX(p, v); }                   \

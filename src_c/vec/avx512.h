@@ -9,7 +9,7 @@
 
 #define FD_VEC_AVX512(V, REAL, VECTOR, LANES, PX, MASK)                                        \
     typedef VECTOR V;                                                                          \
-    enum { V##_lanes = LANES, V##_rows = 8, V##_block = 8 };                                                              \
+    enum { V##_lanes = LANES, V##_rows = 8, V##_block = 8 };                                   \
     static inline MASK V##_first(intptr_t n) { return (MASK)((1u << n) - 1); }                 \
     static inline V V##_set1(REAL a) { return _mm512_set1_##PX(a); }                           \
     static inline V V##_load(const REAL *p) { return _mm512_loadu_##PX(p); }                   \

@@ -9,7 +9,7 @@
 /* NEON's accumulator is the first operand: vfma(c, a, b) = c + a b, vfms(c, a, b) = c - a b. */
 #define FD_VEC_NEON(V, REAL, VECTOR, LANES, PX)                                                \
     typedef VECTOR V;                                                                          \
-    enum { V##_lanes = LANES, V##_rows = 8, V##_block = 8 };                                                              \
+    enum { V##_lanes = LANES, V##_rows = 8, V##_block = 8 };                                   \
     static inline V V##_set1(REAL a) { return vdupq_n_##PX(a); }                               \
     static inline V V##_load(const REAL *p) { return vld1q_##PX(p); }                          \
     static inline void V##_store(REAL *p, V v) { vst1q_##PX(p, v); }                           \

@@ -1018,6 +1018,9 @@ static void check_draws(void)
         check_draw(fd_draw_elements, FD_colorize_diag, dtype, n_sample, n_batch, 1);
         if (n_sample * n_batch * dim < 1 << 17)
             check_draw(fd_draw_events, trial % 3 ? FD_multiply_tril : FD_solve_tril, dtype, n_sample, n_batch, dim);
+        if (trial < 8) /* some samples of a large batch together, and one left */
+            check_draw(fd_draw_events, trial % 3 ? FD_multiply_tril : FD_solve_tril, dtype, trial < 4 ? 13 : 9,
+                       trial < 4 ? 100 : 1200, trial < 4 ? 100 : 9);
     }
 }
 
