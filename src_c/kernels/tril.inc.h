@@ -44,7 +44,6 @@ FD_INLINE void FD_LOCAL(multiply_block)(int n_row, int two, int whole, int has_l
         for (; k < i + V(lanes); k++, column += height) {
             const VEC above = V(load)(column), below = FD_LOCAL(load_to)(column + V(lanes), last);
             fd_prefetch(ahead);
-            fd_prefetch(ahead + 64);
             ahead += (uintptr_t)rows->ahead_step;
             FD_UNROLL
             for (int r = 0; r < n_row; r++) {
@@ -110,7 +109,8 @@ static void FD_LOCAL(multiply_rows)(intptr_t n, intptr_t dim, REAL *x, intptr_t 
         const intptr_t height = fd_min(dim - first, H);
         for (intptr_t at = (height - 1) / PAIR * PAIR; at >= 0; at -= PAIR) {
             const intptr_t i = first + at, m = fd_min(height - at, PAIR);
-            /* The next panel, by the calls for MANY events each their part. */
+            /* The next panel, by the calls for MANY events each their part; of 128 bytes one line, which brings its
+             * neighbour. */
             const uintptr_t next = (uintptr_t)(first > 0 ? panel - first * H : panel);
             const intptr_t ahead_step = (intptr_t)sizeof(REAL) * H * MANY / (n > MANY ? n : MANY);
             FD_LOCAL(block_of) rows = {panel + at, loc ? loc + i : NULL, next, ahead_step, height, i, m, ld, loc_ld};
