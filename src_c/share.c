@@ -4,9 +4,9 @@
 
 #include "run.h"
 
-/* A piece has at least this many elements, 10 us of bare noise, or it is a tile, but a quarter of a worker's share at
- * most: so long do workers wait for the last. Pieces of 1, 2, 4, 8, 16 blocks: two draw a million normals 1.75, 1.90, 1.98,
- * 1.97, 2.04 times as fast as one. */
+/* A piece has at least this many elements, 10 us of bare noise, or is a tile, but a quarter of a worker's
+ * share at most: so long do workers wait for the last. Pieces of 1, 2, 4, 8, 16 blocks: two draw a
+ * million normals 1.75, 1.90, 1.98, 1.97, 2.04 times as fast as one. */
 enum { PIECE = 16 * FD_BLOCK };
 
 static intptr_t claim(fd_part *part, intptr_t n)

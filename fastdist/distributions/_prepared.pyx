@@ -12,12 +12,11 @@ everything that only other calls need. What it computes is the others' to the la
 """
 
 cimport numpy as np
-from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
-from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport intptr_t, uintptr_t
 
 from fastdist._kernels cimport core
-from fastdist._kernels.bridge cimport Noise, coalesce, lookup
+from fastdist._kernels.bridge cimport SMALL, SMALL_NDIM, Noise, coalesce, lookup, small_shape
 from fastdist.random._block_sfc64 cimport own_noise
 
 import numpy as np
@@ -34,11 +33,8 @@ if SCRATCH < core.FD_SCRATCH_BYTES * MAX_EVENT or MATRICES < core.FD_MATRIX_BYTE
 cdef object FLOAT32 = _params.FLOAT32
 cdef object FLOAT64 = _params.FLOAT64
 
-# SMALL elements take a microsecond or two: short enough to keep the GIL. Scales and batches of
-# densities, and events of vectors, are limited by the room on the stack.
+# Scales and batches of densities, and events of vectors, are limited by the room on the stack.
 cdef enum:
-    SMALL = 1024
-    MAX_NDIM = 8
     MAX_SCALES = 128
     MAX_EVENT = 16
     SCRATCH = 256 * 16      # FD_SCRATCH_BYTES * MAX_EVENT, which Cython cannot work out
@@ -53,17 +49,17 @@ cdef double HALF_LOG_2PI = _gaussian.HALF_LOG_2PI
 cdef class Plan:
     """A distribution's operands, loops and kernels: scalars (Normal) or vectors (MultivariateNormal).
 
-    There is none for more dims than MAX_NDIM, or for large events.
+    There is none for more dims than SMALL_NDIM, or for large events.
     """
 
     cdef bint vectors, inverse
     cdef core.fd_dtype dtype
     cdef int typenum, ndim, n_loop
     cdef intptr_t dim, n_item, size     # elements of an item; items, and elements, of one sample
-    cdef np.npy_intp shape[MAX_NDIM]    # of one sample
-    cdef intptr_t full[2][MAX_NDIM]     # strides of loc and of scale or factor along the dims of items
-    cdef intptr_t loop[MAX_NDIM]        # those dims, merged where both go on alike ...
-    cdef intptr_t stride[2][MAX_NDIM]   # ... and the strides
+    cdef np.npy_intp shape[SMALL_NDIM]    # of one sample
+    cdef intptr_t full[2][SMALL_NDIM]     # strides of loc and of scale or factor along the dims of items
+    cdef intptr_t loop[SMALL_NDIM]        # those dims, merged where both go on alike ...
+    cdef intptr_t stride[2][SMALL_NDIM]   # ... and the strides
     cdef np.ndarray loc, scale          # scale is the factor of vectors
     cdef np.ndarray constant            # that log densities of vectors end with; None until it is asked for
 
@@ -75,7 +71,7 @@ cdef Plan make_plan(tuple shape, np.ndarray loc, np.ndarray scale, int core_ndim
     cdef int d, k, axis, ndim
     cdef np.ndarray array
     plan.ndim = <int>PyTuple_GET_SIZE(shape)
-    if plan.ndim > MAX_NDIM:
+    if plan.ndim > SMALL_NDIM:
         return None
     plan.vectors = core_ndim
     plan.inverse = inverse
@@ -147,40 +143,12 @@ cdef inline void operand(Plan plan, core.fd_job *job, int k, int which, void *da
 # ---- the small calls -----------------------------------------------------------------------
 
 
-cdef inline intptr_t small_int(object number) noexcept:
-    """An int from 0 to SMALL; -1 for anything else."""
-    cdef int overflow
-    cdef intptr_t value
-    if not PyLong_CheckExact(number):
-        return -1
-    value = PyLong_AsLongAndOverflow(number, &overflow)  # then -1
-    return value if 0 <= value <= SMALL else -1
-
-
-cdef int leading(object shape, np.npy_intp *dims, intptr_t *total) noexcept:
-    """Parse a sample shape, an int or a tuple of ints, into `dims`; their number, or -1 for any other."""
-    cdef Py_ssize_t ndim, i
-    total[0] = 1
-    if PyTuple_CheckExact(shape):
-        ndim = PyTuple_GET_SIZE(shape)
-        if ndim > MAX_NDIM:
-            return -1
-        for i in range(ndim):
-            dims[i] = small_int(<object>PyTuple_GET_ITEM(shape, i))
-            total[0] *= dims[i]
-            if dims[i] < 0 or total[0] > SMALL:
-                return -1
-        return <int>ndim
-    dims[0] = total[0] = small_int(shape)
-    return 1 if dims[0] >= 0 else -1
-
-
 cdef np.ndarray small_draw(Plan plan, object sample_shape, object rng):
     """A draw, or None if it is none of the small ones."""
-    cdef np.npy_intp dims[2 * MAX_NDIM]
+    cdef np.npy_intp dims[2 * SMALL_NDIM]
     cdef core.fd_job job
     cdef intptr_t n_sample, n_element
-    cdef int lead = leading(sample_shape, dims, &n_sample), d
+    cdef int lead = small_shape(sample_shape, <intptr_t *>dims, &n_sample), d
     cdef char scratch[SCRATCH]
     cdef core.fd_verb verb
     if lead < 0:

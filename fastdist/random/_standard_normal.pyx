@@ -8,11 +8,12 @@ finding out what to do with `out=` took a tenth of the time in which two workers
 """
 
 cimport numpy as np
-from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
-from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.long cimport PyLong_CheckExact
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_SIZE
+from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
-from fastdist._kernels.bridge cimport Noise, draw_noise
+from fastdist._kernels.bridge cimport SMALL_NDIM, Noise, draw_noise, small_shape
 
 import numpy as np
 
@@ -24,11 +25,6 @@ from fastdist.random import _rng
 from fastdist.random._block_sfc64 cimport own_noise
 
 np.import_array()
-
-# A draw of this many normals takes about a microsecond: short enough to keep the GIL.
-cdef enum:
-    SMALL = 1024
-    SMALL_NDIM = 8
 
 cdef object float32 = np.float32
 cdef object float64 = np.float64
@@ -73,10 +69,11 @@ def standard_normal(size=(), *, dtype=float64, rng=None, out=None, workers=None)
     True
     """
     cdef np.npy_intp shape[SMALL_NDIM]
+    cdef intptr_t total
     cdef int ndim
     cdef Noise noise
     if out is None and workers is None and dtype is float64:
-        ndim = small_shape(size, shape)
+        ndim = small_shape(size, <intptr_t *>shape, &total)
         if ndim >= 0:
             noise = own_noise(rng)
             if noise is not None:
@@ -87,30 +84,6 @@ def standard_normal(size=(), *, dtype=float64, rng=None, out=None, workers=None)
             fill(noise, out, workers)
             return out
     return any_draw(size, dtype, rng, out, workers)
-
-
-cdef int small_shape(object size, np.npy_intp *shape) except -2:
-    """Parse a tuple of ints or an int into `shape`; its length, or -1 if it is not plain and small."""
-    cdef Py_ssize_t ndim, i
-    cdef np.npy_intp total = 1
-    cdef int overflow
-    if PyLong_CheckExact(size):
-        ndim = 1
-    elif PyTuple_CheckExact(size) and PyTuple_GET_SIZE(size) <= SMALL_NDIM:
-        ndim = PyTuple_GET_SIZE(size)
-    else:
-        return -1
-    for i in range(ndim):
-        entry = size if PyLong_CheckExact(size) else <object>PyTuple_GET_ITEM(size, i)
-        if not PyLong_CheckExact(entry):
-            return -1
-        shape[i] = PyLong_AsLongAndOverflow(entry, &overflow)  # then -1
-        if not 0 <= shape[i] <= SMALL:
-            return -1
-        total *= shape[i]
-        if total > SMALL:
-            return -1
-    return <int>ndim
 
 
 cdef object small_draw(Noise noise, int ndim, np.npy_intp *shape):
