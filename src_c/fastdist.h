@@ -47,6 +47,8 @@ typedef enum fd_dtype { FD_F32, FD_F64, FD_N_DTYPE } fd_dtype;
 
 /* Events that are best done together, as kernels use one factor for all of them, or keep so many for others. */
 enum { FD_TOGETHER = 32 };
+/* Up to so many elements, densities take an event a lane whether they share a factor or not. */
+enum { FD_SMALL_EVENT = 8 };
 
 /* A loop nest over broadcast operands. Strides count elements; 0 repeats an operand along
  * a dim, so nothing is ever expanded in memory. Items are numbered in C order of `shape`,

@@ -245,7 +245,7 @@ cdef int run_events(Call *call, core.fd_verb verb, intptr_t cost, int factor) ex
 
     Operand `factor` tells which do. Where the first dim (samples, mostly) repeats it and the others do
     not, some of the first dim's events at a time are done for each of the others. Events of
-    up to 4 elements need not share a factor to be done together; of two dims, some of both are done
+    up to FD_SMALL_EVENT elements need not share a factor to be done together; of two dims, some of both are done
     at a time, for which kernels keep what they made of the factors.
     """
     cdef core.fd_job *job = &call.job
@@ -257,7 +257,7 @@ cdef int run_events(Call *call, core.fd_verb verb, intptr_t cost, int factor) ex
     for d in range(job.ndim):
         repeats &= job.stride[factor][d] == 0
     n = job.shape[0]
-    small = job.dim <= 4 and job.shape[job.ndim - 1] >= core.FD_TOGETHER
+    small = job.dim <= core.FD_SMALL_EVENT and job.shape[job.ndim - 1] >= core.FD_TOGETHER
     if job.stride[factor][0] != 0 or repeats or call.n_item == 0 or (small and job.ndim != 2):
         return run(call, verb, cost)
     rest = call.n_item // n

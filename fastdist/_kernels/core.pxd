@@ -12,6 +12,7 @@ cdef extern from "fastdist.h" nogil:
     int FD_SCRATCH_BYTES
     int FD_MATRIX_BYTES
     int FD_TOGETHER
+    int FD_SMALL_EVENT
 
     ctypedef struct fd_total:
         double sum

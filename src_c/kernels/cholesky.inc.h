@@ -13,15 +13,6 @@ typedef struct FD_LOCAL(verdict) {
     unsigned good, asymmetric;
 } FD_LOCAL(verdict);
 
-/* m elements of n matrices ld apart, those beyond zero; m and n are literals where vectors are full. */
-FD_INLINE void FD_LOCAL(load_elements)(intptr_t n, intptr_t m, VEC *v, const REAL *matrix, intptr_t ld)
-{
-    FD_UNROLL
-    for (int j = 0; j < V(lanes); j++)
-        v[j] = j < n ? FD_LOCAL(load_to)(matrix + j * ld, m) : V(set1)(0);
-    V(transpose)(v);
-}
-
 /* How far ahead of what is done to ask for memory: matrices are read in many streams, of which the CPU
  * does not see where they lead. */
 FD_INLINE uintptr_t FD_LOCAL(matrices_ahead)(intptr_t ld)
@@ -42,14 +33,14 @@ FD_INLINE void FD_LOCAL(load_matrices)(int reverse, intptr_t n, intptr_t size, V
         FD_UNROLL
         for (int j = 0; j < LANES; j++)
             fd_prefetch((uintptr_t)(matrix + j * ld + e) + ahead);
-        FD_LOCAL(load_elements)(LANES, LANES, v, matrix + e, ld);
+        FD_LOCAL(load_columns)(LANES, LANES, v, matrix + e, ld);
         FD_UNROLL
         for (int j = 0; j < LANES; j++)
             to[j * step] = v[j];
     }
     for (; e < size; e += LANES, to += LANES * step) {
         const intptr_t m = fd_min(size - e, LANES);
-        FD_LOCAL(load_elements)(n, m, v, matrix + e, ld);
+        FD_LOCAL(load_columns)(n, m, v, matrix + e, ld);
         for (int j = 0; j < m; j++)
             to[j * step] = v[j];
     }
@@ -303,7 +294,7 @@ FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec
     for (int g = 0; g < n_vec; g++) {
         FD_UNROLL
         for (int e = 0; e < size; e += LANES) {
-            FD_LOCAL(load_elements)(n, size - e < LANES ? size - e : LANES, v, matrix + g * LANES * ld + e, ld);
+            FD_LOCAL(load_columns)(n, size - e < LANES ? size - e : LANES, v, matrix + g * LANES * ld + e, ld);
             FD_UNROLL
             for (int j = 0; j < LANES; j++)
                 if (e + j < size)

@@ -1,4 +1,4 @@
-/* kernels/lanes.inc.h - m elements, a vector of them at most. */
+/* kernels/lanes.inc.h - m elements, a vector of them at most; and m of n events, an event a lane. */
 
 FD_INLINE VEC FD_LOCAL(load_to)(const REAL *p, intptr_t m)
 {
@@ -11,4 +11,19 @@ FD_INLINE void FD_LOCAL(store_to)(REAL *p, VEC v, intptr_t m)
         V(store)(p, v);
     else
         V(store_first)(p, v, m);
+}
+
+/* m elements of n events x += ld, those beyond zero. Where vectors are full, or half full, n and m are literals. */
+FD_INLINE void FD_LOCAL(load_columns)(intptr_t n, intptr_t m, VEC *v, const REAL *x, intptr_t ld)
+{
+    if (n >= V(lanes) && m >= V(lanes))
+        V(load_square)(v, x, ld, V(lanes));
+    else if (n >= V(lanes) && 2 * m == V(lanes))
+        V(load_square)(v, x, ld, V(lanes) / 2);
+    else {
+        FD_UNROLL
+        for (int j = 0; j < V(lanes); j++)
+            v[j] = j < n ? FD_LOCAL(load_to)(x + j * ld, m) : V(set1)(0);
+        V(transpose)(v);
+    }
 }

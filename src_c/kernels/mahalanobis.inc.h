@@ -1,9 +1,7 @@
 /* kernels/mahalanobis.inc.h - |L^-1 (x - loc)|^2 and |W (x - loc)|^2, and log densities.
  *
- * Events that share a factor are whitened in tiles (whiten.inc.h), others one by one; but events of up
- * to 4 elements have all they need in registers, a lane each, whether they share a factor or not. */
-
-enum { FD_LOCAL(small_event) = 4 };
+ * Events that share a factor are whitened in tiles (whiten.inc.h), others one by one; but those of up
+ * to FD_SMALL_EVENT elements have all that changes in registers, a lane each, whether they share a factor or not. */
 
 /* |white|^2 of one event, in the order of whiten_block. */
 FD_INLINE REAL FD_LOCAL(norm_of_row)(intptr_t dim, const REAL *white)
@@ -17,6 +15,19 @@ FD_INLINE REAL FD_LOCAL(norm_of_row)(intptr_t dim, const REAL *white)
         }
     }
     return total + chunk;
+}
+
+/* |white|^2 of one event, which goes to x. */
+FD_ALONE REAL FD_LOCAL(distance_of_one)(int inverse, intptr_t dim, REAL *x, const REAL *value, const REAL *loc,
+                                        const REAL *factor)
+{
+    for (intptr_t i = 0; i < dim; i++)
+        x[i] = value[i] - loc[i];
+    if (inverse)
+        FD_LOCAL(multiply_rows)(1, dim, x, 0, NULL, 0, factor);
+    else
+        FD_LOCAL(solve_row)(dim, x, factor);
+    return FD_LOCAL(norm_of_row)(dim, x);
 }
 
 /* A NaN that comes of no NaN is the inf - inf or 0 inf of an infinite value, or of one so far out
@@ -35,37 +46,33 @@ static REAL FD_LOCAL(settle_nan)(intptr_t dim, const REAL *value, const REAL *lo
 /* What becomes of a distance: added to out, or a log density, which takes operand 5. */
 enum { FD_LOCAL(add_distance), FD_LOCAL(log_density) };
 
-/* The distances of n events from the r-th of a run on, which may be changed. */
-FD_INLINE void FD_LOCAL(deliver)(int what, const fd_job *job, const fd_run *at, intptr_t r, intptr_t n, REAL *distance)
+/* The distances of n events, a vector of them at most, from the r-th of a run on. */
+FD_INLINE void FD_LOCAL(deliver)(int what, const fd_job *job, const fd_run *at, intptr_t r, intptr_t n, VEC distance)
 {
     const fd_run run = *at;
-    const VEC infinity = V(set1)((REAL)INFINITY);
-    for (intptr_t e = 0; e < n; e += V(lanes)) {
-        const intptr_t m = fd_min(n - e, V(lanes));
-        const unsigned all = (1u << m) - 1;
-        REAL *d = distance + e, *out = AT(0) + (r + e) * STEP(0);
-        if (FD_UNLIKELY(~V(below)(V(load)(d), infinity) & all))
-            for (intptr_t j = 0; j < m; j++)
-                if (isnan(d[j]))
-                    d[j] = FD_LOCAL(settle_nan)(job->dim, AT(1) + (r + e + j) * STEP(1), AT(2) + (r + e + j) * STEP(2),
-                                                AT(3) + (r + e + j) * STEP(3));
-        if (what == FD_LOCAL(log_density)) {
-            const REAL *constant = AT(5) + (r + e) * STEP(5);
-            const VEC c = STEP(5) == 0   ? V(set1)(*constant)
-                          : STEP(5) == 1 ? FD_LOCAL(load_to)(constant, m)
-                                         : V(gather)(constant, STEP(5), m);
-            const VEC y = V(sub)(V(mul)(V(set1)((REAL)-0.5), V(load)(d)), c);
-            if (STEP(0) == 1) {
-                FD_LOCAL(store_to)(out, y, m);
-                continue;
-            }
-            V(store)(d, y);
-            for (intptr_t j = 0; j < m; j++)
-                out[j * STEP(0)] = d[j];
-        } else
-            for (intptr_t j = 0; j < m; j++)
-                out[j * STEP(0)] += d[j];
+    REAL d[V(lanes)], *out = AT(0) + r * STEP(0);
+    if (FD_UNLIKELY(~V(below)(distance, V(set1)((REAL)INFINITY)) & ((1u << n) - 1))) {
+        V(store)(d, distance);
+        for (intptr_t j = 0; j < n; j++)
+            if (isnan(d[j]))
+                d[j] = FD_LOCAL(settle_nan)(job->dim, AT(1) + (r + j) * STEP(1), AT(2) + (r + j) * STEP(2),
+                                            AT(3) + (r + j) * STEP(3));
+        distance = V(load)(d);
     }
+    if (what == FD_LOCAL(log_density)) {
+        const REAL *constant = AT(5) + r * STEP(5);
+        const VEC c = STEP(5) == 0   ? V(set1)(*constant)
+                      : STEP(5) == 1 ? FD_LOCAL(load_to)(constant, n)
+                                     : V(gather)(constant, STEP(5), n);
+        distance = V(sub)(V(mul)(V(set1)((REAL)-0.5), distance), c);
+        if (STEP(0) == 1) {
+            FD_LOCAL(store_to)(out, distance, n);
+            return;
+        }
+    }
+    V(store)(d, distance);
+    for (intptr_t j = 0; j < n; j++)
+        out[j * STEP(0)] = what == FD_LOCAL(log_density) ? d[j] : out[j * STEP(0)] + d[j];
 }
 
 /* ---- small events ------------------------------------------------------------------------ */
@@ -75,13 +82,25 @@ typedef struct FD_LOCAL(triangle) {
     const REAL *factor, *loc; /* of the first event: where all this was read */
     intptr_t n;
     unsigned good; /* mask of the lanes whose diagonals have reciprocals */
-    /* The lower triangle by columns: element (i, k) at [k * 4 + i], and the reciprocals of its diagonal. */
-    VEC l[16], reciprocal[4], mean[4];
+    /* The lower triangle by columns: element (i, k) at [k * dim + i], and the reciprocals of its diagonal. */
+    VEC l[FD_SMALL_EVENT * FD_SMALL_EVENT], reciprocal[FD_SMALL_EVENT], mean[FD_SMALL_EVENT];
 } FD_LOCAL(triangle);
 
-/* n events x += ld of `dim` elements to as many vectors; those that lie together by a few shuffles. */
+/* n events x += ld of `dim` elements to as many vectors; dim is a literal, and n where vectors are full. */
 FD_INLINE void FD_LOCAL(load_events)(int dim, intptr_t n, VEC *v, const REAL *x, intptr_t ld)
 {
+    if (dim > 4) {
+        VEC column[V(lanes)];
+        FD_UNROLL
+        for (int i = 0; i < dim; i += V(lanes)) {
+            FD_LOCAL(load_columns)(n, dim - i < V(lanes) ? dim - i : V(lanes), column, x + i, ld);
+            FD_UNROLL
+            for (int j = 0; j < V(lanes); j++)
+                if (i + j < dim)
+                    v[i + j] = column[j];
+        }
+        return;
+    }
     if (n < V(lanes) || ld != dim || dim == 3) {
         for (int k = 0; k < dim; k++)
             v[k] = V(gather)(x + k, ld, n);
@@ -115,7 +134,7 @@ FD_INLINE void FD_LOCAL(load_triangle)(int inverse, int dim, intptr_t n, const R
     for (int k = 0; k < dim; k++)
         for (int i = k; i < dim; i++) {
             const REAL *l = factor + k * dim + i;
-            const VEC v = t->l[k * 4 + i] = factor_ld ? V(gather)(l, factor_ld, n) : V(set1)(*l);
+            const VEC v = t->l[k * dim + i] = factor_ld ? V(gather)(l, factor_ld, n) : V(set1)(*l);
             if (i > k)
                 continue;
             t->reciprocal[k] = inverse ? v : V(div)(V(set1)(1), v);
@@ -133,14 +152,19 @@ FD_INLINE void FD_LOCAL(load_triangle)(int inverse, int dim, intptr_t n, const R
 FD_INLINE VEC FD_LOCAL(norm_small)(int inverse, int dim, intptr_t n, const REAL *value, intptr_t ld,
                                    const FD_LOCAL(triangle) *t)
 {
-    VEC x[4], white[4], norm = V(set1)(0);
+    VEC x[FD_SMALL_EVENT], white[FD_SMALL_EVENT], norm = V(set1)(0);
     FD_LOCAL(load_events)(dim, n, x, value, ld);
+    FD_UNROLL
     for (int k = 0; k < dim; k++)
         x[k] = V(sub)(x[k], t->mean[k]);
+    FD_UNROLL
     for (int i = 0; i < dim; i++) {
         VEC sum = inverse ? V(set1)(0) : x[i];
-        for (int k = 0; k < i + inverse; k++)
-            sum = inverse ? V(fma)(t->l[k * 4 + i], x[k], sum) : V(fnma)(t->l[k * 4 + i], white[k], sum);
+        FD_UNROLL
+        for (int k = 0; k < i + inverse; k++) {
+            const VEC l = t->l[k * dim + i];
+            sum = inverse ? V(fma)(l, x[k], sum) : V(fnma)(l, white[k], sum);
+        }
         white[i] = inverse ? sum : V(mul)(sum, t->reciprocal[i]);
         norm = V(fma)(white[i], white[i], norm);
     }
@@ -149,44 +173,39 @@ FD_INLINE VEC FD_LOCAL(norm_small)(int inverse, int dim, intptr_t n, const REAL 
 
 /* ---- any events ------------------------------------------------------------------------------ */
 
+/* The distances of n events from the r-th of a run on: those that share a factor, or one. */
 FD_INLINE void FD_LOCAL(mahalanobis_events)(int what, int inverse, const fd_job *job, const fd_run *at, intptr_t r,
                                             intptr_t n)
 {
     const fd_run run = *at;
-    const intptr_t dim = job->dim;
-    REAL *tile = job->operand[4], distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
     const REAL *value = AT(1) + r * STEP(1), *loc = AT(2) + r * STEP(2), *factor = AT(3) + r * STEP(3);
+    REAL *tile = job->operand[4], distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
     if (n > 1) {
-        const intptr_t ahead = FD_LOCAL(bytes_ahead)(job, 1, n, run.n);
-        FD_LOCAL(load_tiles)(n, dim, tile, value, STEP(1), loc, STEP(2), ahead);
-        FD_LOCAL(whiten_tiles)(inverse, n, dim, tile, factor, NULL, distance);
-    } else {
-        for (intptr_t i = 0; i < dim; i++)
-            tile[i] = value[i] - loc[i];
-        if (inverse)
-            FD_LOCAL(multiply_rows)(1, dim, tile, 0, NULL, 0, factor);
-        else
-            FD_LOCAL(solve_row)(dim, tile, factor);
-        for (int j = 0; j < V(lanes); j++)
-            distance[j] = FD_LOCAL(norm_of_row)(dim, tile);
-    }
-    FD_LOCAL(deliver)(what, job, at, r, n, distance);
+        FD_LOCAL(load_tiles)(n, job->dim, tile, value, STEP(1), loc, STEP(2), FD_LOCAL(bytes_ahead)(job, 1, n, run.n));
+        FD_LOCAL(whiten_tiles)(inverse, n, job->dim, tile, factor, NULL, distance);
+    } else
+        V(store)(distance, V(set1)(FD_LOCAL(distance_of_one)(inverse, job->dim, tile, value, loc, factor)));
+    for (intptr_t e = 0; e < n; e += V(lanes))
+        FD_LOCAL(deliver)(what, job, at, r + e, fd_min(n - e, V(lanes)), V(load)(distance + e));
 }
 
-/* A vector of small events at a time; dim is a literal. The triangles of a run's first FD_TOGETHER events are
- * kept: the next run mostly has the same ones, with other values. */
+/* A vector of small events at a time; inverse and dim are literals. The triangles of a run's first FD_TOGETHER
+ * events are kept: the next run mostly has the same ones, with other values. */
 FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const fd_job *job, intptr_t begin,
                                            intptr_t end)
 {
     enum { KEPT = FD_TOGETHER / V(lanes) };
     FD_LOCAL(triangle) kept[KEPT];
     int n_kept = 0;
+    /* What to ask for: the same sample's next events, or a later sample's, where those would be lost from the
+     * cache before it is their turn. */
+    const int by_sample = dim > 4 && job->ndim > 1;
+    const intptr_t ahead = by_sample ? 4 * job->stride[1][job->ndim - 2] : FD_TOGETHER * STEP(1);
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
         int slot = -1;
         for (intptr_t r = 0; r < run.n; r += V(lanes)) {
             const intptr_t n = fd_min(run.n - r, V(lanes));
             const REAL *factor = AT(3) + r * STEP(3), *loc = AT(2) + r * STEP(2);
-            REAL distance[V(lanes)];
             if (slot < 0 || (STEP(2) | STEP(3)))
                 slot = slot == KEPT - 1 ? 0 : slot + 1;
             FD_LOCAL(triangle) *t = kept + slot;
@@ -194,37 +213,52 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
                 FD_LOCAL(load_triangle)(inverse, dim, n, factor, STEP(3), loc, STEP(2), t);
                 n_kept = slot >= n_kept ? slot + 1 : n_kept;
             }
-            if (FD_UNLIKELY(~t->good & ((1u << n) - 1))) {
-                for (intptr_t e = 0; e < n; e++)
-                    FD_LOCAL(mahalanobis_events)(what, inverse, job, &run, r + e, 1);
-                continue;
-            }
             const REAL *value = AT(1) + r * STEP(1);
             for (int line = 0; line < dim * V(lanes) * (int)sizeof *value; line += 64)
-                fd_prefetch((uintptr_t)(value + FD_TOGETHER * STEP(1)) + line);
-            V(store)(distance, FD_LOCAL(norm_small)(inverse, dim, n, value, STEP(1), t));
+                fd_prefetch((uintptr_t)(value + ahead) + line);
+            VEC distance = FD_LOCAL(norm_small)(inverse, dim, n, value, STEP(1), t);
+            if (FD_UNLIKELY(~t->good & ((1u << n) - 1))) {
+                REAL d[V(lanes)];
+                V(store)(d, distance);
+                for (intptr_t e = 0; e < n; e++)
+                    d[e] = FD_LOCAL(distance_of_one)(inverse, dim, job->operand[4], value + e * STEP(1),
+                                                     loc + e * STEP(2), factor + e * STEP(3));
+                distance = V(load)(d);
+            }
             FD_LOCAL(deliver)(what, job, &run, r, n, distance);
         }
     }
 }
 
-#define FD_MAHALANOBIS_SMALL(verb, what, inverse, dim)                                         \
-    FD_ALONE void FD_LOCAL(verb##_##dim)(const fd_job *job, intptr_t begin, intptr_t end)      \
+#define FD_MAHALANOBIS_SMALL(name, inverse, dim)                                               \
+    FD_ALONE void FD_LOCAL(name##_##dim)(int what, const fd_job *job, intptr_t begin, intptr_t end) \
     {                                                                                          \
-        FD_LOCAL(mahalanobis_small)(FD_LOCAL(what), inverse, dim, job, begin, end);            \
+        FD_LOCAL(mahalanobis_small)(what, inverse, dim, job, begin, end);                      \
     }
+#define FD_MAHALANOBIS_ALL_SMALL(name, inverse)                                                \
+    FD_MAHALANOBIS_SMALL(name, inverse, 1)                                                     \
+    FD_MAHALANOBIS_SMALL(name, inverse, 2)                                                     \
+    FD_MAHALANOBIS_SMALL(name, inverse, 3)                                                     \
+    FD_MAHALANOBIS_SMALL(name, inverse, 4)                                                     \
+    FD_MAHALANOBIS_SMALL(name, inverse, 5)                                                     \
+    FD_MAHALANOBIS_SMALL(name, inverse, 6)                                                     \
+    FD_MAHALANOBIS_SMALL(name, inverse, 7)                                                     \
+    FD_MAHALANOBIS_SMALL(name, inverse, 8)                                                     \
+    static void (*const FD_LOCAL(name)[FD_SMALL_EVENT + 1])(int, const fd_job *, intptr_t, intptr_t) = { \
+        NULL,              FD_LOCAL(name##_1), FD_LOCAL(name##_2), FD_LOCAL(name##_3), FD_LOCAL(name##_4), \
+        FD_LOCAL(name##_5), FD_LOCAL(name##_6), FD_LOCAL(name##_7), FD_LOCAL(name##_8)};
+
+FD_MAHALANOBIS_ALL_SMALL(mahalanobis_of_tril, 0)
+FD_MAHALANOBIS_ALL_SMALL(mahalanobis_of_inverse, 1)
+#undef FD_MAHALANOBIS_ALL_SMALL
+#undef FD_MAHALANOBIS_SMALL
 
 #define FD_MAHALANOBIS(verb, what, inverse)                                                    \
-    FD_MAHALANOBIS_SMALL(verb, what, inverse, 1)                                               \
-    FD_MAHALANOBIS_SMALL(verb, what, inverse, 2)                                               \
-    FD_MAHALANOBIS_SMALL(verb, what, inverse, 3)                                               \
-    FD_MAHALANOBIS_SMALL(verb, what, inverse, 4)                                               \
     static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
     {                                                                                          \
-        static fd_kernel *const small[] = {NULL, FD_LOCAL(verb##_1), FD_LOCAL(verb##_2), FD_LOCAL(verb##_3), \
-                                           FD_LOCAL(verb##_4)};                                \
-        if (0 < job->dim && job->dim <= FD_LOCAL(small_event)) {                               \
-            small[job->dim](job, begin, end);                                                  \
+        if (0 < job->dim && job->dim <= FD_SMALL_EVENT) {                                      \
+            (inverse ? FD_LOCAL(mahalanobis_of_inverse)                                        \
+                     : FD_LOCAL(mahalanobis_of_tril))[job->dim](FD_LOCAL(what), job, begin, end); \
             return;                                                                            \
         }                                                                                      \
         const intptr_t step = FD_LOCAL(events_at_once)(STEP(3));                               \
@@ -238,4 +272,3 @@ FD_MAHALANOBIS(mahalanobis_multiply, add_distance, 1)
 FD_MAHALANOBIS(mvn_log_prob_solve, log_density, 0)
 FD_MAHALANOBIS(mvn_log_prob_multiply, log_density, 1)
 #undef FD_MAHALANOBIS
-#undef FD_MAHALANOBIS_SMALL

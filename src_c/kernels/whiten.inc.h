@@ -32,13 +32,14 @@ FD_INLINE void FD_LOCAL(load_square)(int which, intptr_t n, intptr_t m, REAL *ti
                                      const REAL *loc, intptr_t loc_ld)
 {
     VEC v[V(lanes)];
-    FD_UNROLL
-    for (int j = 0; j < V(lanes); j++) {
-        v[j] = j < n ? FD_LOCAL(load_to)(x + j * ld, m) : V(set1)(0);
-        if (which == FD_LOCAL(own_loc) && j < n)
-            v[j] = V(sub)(v[j], FD_LOCAL(load_to)(loc + j * loc_ld, m));
+    if (which != FD_LOCAL(own_loc))
+        FD_LOCAL(load_columns)(n, m, v, x, ld);
+    else {
+        FD_UNROLL
+        for (int j = 0; j < V(lanes); j++)
+            v[j] = j < n ? V(sub)(FD_LOCAL(load_to)(x + j * ld, m), FD_LOCAL(load_to)(loc + j * loc_ld, m)) : V(set1)(0);
+        V(transpose)(v);
     }
-    V(transpose)(v);
     FD_UNROLL
     for (int j = 0; j < V(lanes); j++)
         if (j < m)
@@ -56,7 +57,7 @@ FD_INLINE void FD_LOCAL(load_square)(int which, intptr_t n, intptr_t m, REAL *ti
         for (; i + LANES <= dim; i += LANES) {                                                 \
             FD_UNROLL                                                                          \
             for (int j = 0; ahead && j < LANES; j++)                                           \
-                fd_prefetch((uintptr_t)(x + i + j * ld) + ahead);                              \
+                fd_prefetch_outer((uintptr_t)(x + i + j * ld) + ahead);                        \
             FD_LOCAL(load_square)(FD_LOCAL(which), LANES, LANES, tile + i * WIDTH, x + i, ld, loc + i, loc_ld); \
         }                                                                                      \
         return i;                                                                              \
@@ -109,41 +110,71 @@ typedef struct FD_LOCAL(norm) {
 } FD_LOCAL(norm);
 
 /* The triangle on the diagonal of n elements x of n_vec vectors of events, from what is left of the x, their
- * `sum`, or for W added to their `sum`. With `multiply` (all literals but the pointers) a diagonal has
- * its reciprocal in `by`, otherwise some might have none. */
-FD_INLINE void FD_LOCAL(whiten_step)(int inverse, int multiply, int n_vec, int n, int k, REAL *x, const REAL *column,
-                                     REAL by, VEC (*sum)[2])
+ * `sum`, with the reciprocals of the diagonal; or for W added to their `sum`. All but the pointers are literals. */
+FD_INLINE void FD_LOCAL(whiten_triangle)(int inverse, int n_vec, int n, REAL *x, const REAL *column, intptr_t height,
+                                         const REAL *reciprocal, VEC (*sum)[2])
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
-    VEC x_k[2];
-    multiply = multiply || (!inverse && FD_LOCAL(has_reciprocal)(column[k]));
     FD_UNROLL
-    for (int v = 0; v < n_vec; v++) {
-        if (inverse) {
-            x_k[v] = V(load)(x + k * WIDTH + v * V(lanes));
-            sum[k][v] = V(fma)(V(set1)(column[k]), x_k[v], sum[k][v]);
-        } else {
-            sum[k][v] = multiply ? V(mul)(sum[k][v], V(set1)(by)) : V(div)(sum[k][v], V(set1)(column[k]));
-            V(store)(x + k * WIDTH + v * V(lanes), x_k[v] = sum[k][v]);
+    for (int k = 0; k < n; k++, column += height) {
+        VEC x_k[2];
+        FD_UNROLL
+        for (int v = 0; v < n_vec; v++) {
+            if (inverse) {
+                x_k[v] = V(load)(x + k * WIDTH + v * V(lanes));
+                sum[k][v] = V(fma)(V(set1)(column[k]), x_k[v], sum[k][v]);
+            } else
+                V(store)(x + k * WIDTH + v * V(lanes), x_k[v] = sum[k][v] = V(mul)(sum[k][v], V(set1)(reciprocal[k])));
+        }
+        FD_UNROLL
+        for (int j = k + 1; j < n; j++) {
+            const VEC l = V(set1)(column[j]);
+            FD_UNROLL
+            for (int v = 0; v < n_vec; v++)
+                sum[j][v] = inverse ? V(fma)(l, x_k[v], sum[j][v]) : V(fnma)(l, x_k[v], sum[j][v]);
         }
     }
-    FD_UNROLL
-    for (int j = k + 1; j < n; j++) {
-        const VEC l = V(set1)(column[j]);
-        FD_UNROLL
-        for (int v = 0; v < n_vec; v++)
-            sum[j][v] = inverse ? V(fma)(l, x_k[v], sum[j][v]) : V(fnma)(l, x_k[v], sum[j][v]);
+}
+
+/* The same from n rows x and in place, where a diagonal might have no reciprocal. Seldom, and a function of its
+ * own: its loops, not unrolled, would keep everybody's sums in memory. */
+FD_ALONE void FD_LOCAL(divide_triangle)(int n_vec, int n, REAL *x, const REAL *column, intptr_t height)
+{
+    enum { WIDTH = FD_LOCAL(tile_width) };
+    for (int k = 0; k < n; k++, column += height)
+        for (int v = 0; v < n_vec; v++) {
+            REAL *row = x + v * V(lanes);
+            const VEC rest = V(load)(row + k * WIDTH), diagonal = V(set1)(column[k]);
+            const VEC x_k = FD_LOCAL(has_reciprocal)(column[k]) ? V(mul)(rest, V(div)(V(set1)(1), diagonal))
+                                                                : V(div)(rest, diagonal);
+            V(store)(row + k * WIDTH, x_k);
+            for (int j = k + 1; j < n; j++)
+                V(store)(row + j * WIDTH, V(fnma)(V(set1)(column[j]), x_k, V(load)(row + j * WIDTH)));
+        }
+}
+
+/* The reciprocals of n diagonals, the first column's and so on; whether all have one. */
+FD_INLINE int FD_LOCAL(reciprocals)(int n, const REAL *column, intptr_t height, REAL *reciprocal)
+{
+    const VEC limit = V(set1)(FD_RECIPROCAL_LIMIT), least = V(set1)(1 / FD_RECIPROCAL_LIMIT);
+    int all = 1;
+    for (int k = 0; k < n; k += V(lanes)) {
+        const int m = n - k < V(lanes) ? n - k : V(lanes);
+        const VEC diagonal = V(gather)(column + k * (height + 1), height + 1, m), size = V(abs)(diagonal);
+        all &= !(~(V(below)(size, limit) & V(below)(least, size)) & ((1u << m) - 1));
+        FD_LOCAL(store_to)(reciprocal + k, V(div)(V(set1)(1), diagonal), m);
     }
+    return all;
 }
 
 /* Elements i to i + n of n_vec vectors of events: L^-1 in place, or W if `inverse`, which goes to the tile
  * `white` unless it is NULL (these are literals). `column` is where column 0 of these rows of the factor is, and
- * `height` how far on the next; `by` the reciprocals of the diagonal, if all have one. What comes of columns
+ * `height` how far on the next; `reciprocal` those of the diagonal, if all have one. What comes of columns
  * before `from` has been done; with `to` <= i only the columns before that are done now. What is `ahead` of each
  * column, in bytes, is asked for. */
 FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile, const REAL *column, intptr_t height,
-                                      intptr_t i, intptr_t from, intptr_t to, uintptr_t ahead, const REAL *by,
-                                      REAL *white, FD_LOCAL(norm) *norm)
+                                      intptr_t i, intptr_t from, intptr_t to, uintptr_t ahead,
+                                      const REAL *reciprocal, REAL *white, FD_LOCAL(norm) *norm)
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
     VEC sum[FD_LOCAL(block)][2];
@@ -176,13 +207,20 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
                 V(store)(tile + (i + j) * WIDTH + v * V(lanes), sum[j][v]);
         return;
     }
-    if (inverse || by) {
+    if (inverse || reciprocal)
+        FD_LOCAL(whiten_triangle)(inverse, n_vec, n, row, column, height, reciprocal, sum);
+    else {
         FD_UNROLL
-        for (int k = 0; k < n; k++)
-            FD_LOCAL(whiten_step)(inverse, 1, n_vec, n, k, row, column + k * height, inverse ? 0 : by[k], sum);
-    } else {
-        for (int k = 0; k < n; k++)
-            FD_LOCAL(whiten_step)(0, 0, n_vec, n, k, row, column + k * height, 1 / column[k * height + k], sum);
+        for (int j = 0; j < n; j++)
+            FD_UNROLL
+            for (int v = 0; v < n_vec; v++)
+                V(store)(row + j * WIDTH + v * V(lanes), sum[j][v]);
+        FD_LOCAL(divide_triangle)(n_vec, n, row, column, height);
+        FD_UNROLL
+        for (int j = 0; j < n; j++)
+            FD_UNROLL
+            for (int v = 0; v < n_vec; v++)
+                sum[j][v] = V(load)(row + j * WIDTH + v * V(lanes));
     }
     if (inverse && white)
         FD_UNROLL
@@ -209,17 +247,11 @@ FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile
 {
     /* The same columns of the next panel. */
     const uintptr_t ahead = (uintptr_t)(FD_PANEL(REAL) * (i / FD_PANEL(REAL) + 1) * FD_PANEL(REAL)) * sizeof(REAL);
-    REAL by[FD_LOCAL(block)];
-    int multiply = 1;
-    for (int k = 0; !inverse && to > i && k < n; k++) {
-        const REAL diagonal = column[(i + k) * height + k];
-        by[k] = 1 / diagonal;
-        multiply &= FD_LOCAL(has_reciprocal)(diagonal);
-    }
+    REAL reciprocal[FD_LOCAL(block)];
+    const int multiply = inverse || to <= i || FD_LOCAL(reciprocals)(n, column + i * height, height, reciprocal);
     for (int t = 0; t < n_tile; t++)
         FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, from, to, t ? 0 : ahead,
-                               multiply ? by : NULL,
-                               white ? white + t * size : NULL, norm + t);
+                               multiply ? reciprocal : NULL, white ? white + t * size : NULL, norm + t);
 }
 
 /* Whole blocks, then 4, 2 and 1 elements. */

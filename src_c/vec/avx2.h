@@ -69,31 +69,60 @@ static inline f32v f32v_gather(const float *p, intptr_t step, intptr_t n)
     return f32v_load(all);
 }
 
-/* Of neighbours in pairs, then of pairs, then of halves. */
+/* A square changes rows and columns in steps: of lanes within halves of vectors, and of halves, which load_square
+ * does on the way from memory. */
+static inline void f64v_turn_halves(f64v *v, int m)
+{
+    for (int i = 0; i < m; i += 2) {
+        const f64v a = v[i], b = v[i + 1];
+        v[i] = _mm256_unpacklo_pd(a, b);
+        v[i + 1] = _mm256_unpackhi_pd(a, b);
+    }
+}
+static inline void f64v_load_square(f64v *v, const double *p, intptr_t ld, int m)
+{
+    for (int i = 0; i < m; i++) {
+        const double *half = p + i % 2 * ld + i / 2 * 2;
+        v[i] = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(half)), _mm_loadu_pd(half + 2 * ld), 1);
+    }
+    f64v_turn_halves(v, m);
+}
 static inline void f64v_transpose(f64v v[4])
 {
-    const f64v a = _mm256_unpacklo_pd(v[0], v[1]), b = _mm256_unpackhi_pd(v[0], v[1]);
-    const f64v c = _mm256_unpacklo_pd(v[2], v[3]), d = _mm256_unpackhi_pd(v[2], v[3]);
-    v[0] = _mm256_permute2f128_pd(a, c, 0x20);
-    v[1] = _mm256_permute2f128_pd(b, d, 0x20);
-    v[2] = _mm256_permute2f128_pd(a, c, 0x31);
-    v[3] = _mm256_permute2f128_pd(b, d, 0x31);
+    f64v_turn_halves(v, 4);
+    for (int i = 0; i < 2; i++) {
+        const f64v a = v[i], b = v[i + 2];
+        v[i] = _mm256_permute2f128_pd(a, b, 0x20);
+        v[i + 2] = _mm256_permute2f128_pd(a, b, 0x31);
+    }
+}
+
+static inline void f32v_turn_halves(f32v *v, int m)
+{
+    for (int i = 0; i < m; i += 4) {
+        const f32v a = _mm256_unpacklo_ps(v[i], v[i + 1]), b = _mm256_unpackhi_ps(v[i], v[i + 1]);
+        const f32v c = _mm256_unpacklo_ps(v[i + 2], v[i + 3]), d = _mm256_unpackhi_ps(v[i + 2], v[i + 3]);
+        v[i] = _mm256_shuffle_ps(a, c, 0x44);
+        v[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+        v[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+        v[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
+}
+static inline void f32v_load_square(f32v *v, const float *p, intptr_t ld, int m)
+{
+    for (int i = 0; i < m; i++) {
+        const float *half = p + i % 4 * ld + i / 4 * 4;
+        v[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(half)), _mm_loadu_ps(half + 4 * ld), 1);
+    }
+    f32v_turn_halves(v, m);
 }
 static inline void f32v_transpose(f32v v[8])
 {
-    f32v a[8], b[8];
-    for (int i = 0; i < 8; i += 2) {
-        a[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
-        a[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            b[i + 2 * j] = _mm256_shuffle_ps(a[i + j], a[i + j + 2], 0x44);
-            b[i + 2 * j + 1] = _mm256_shuffle_ps(a[i + j], a[i + j + 2], 0xee);
-        }
+    f32v_turn_halves(v, 8);
     for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
-        v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+        const f32v a = v[i], b = v[i + 4];
+        v[i] = _mm256_permute2f128_ps(a, b, 0x20);
+        v[i + 4] = _mm256_permute2f128_ps(a, b, 0x31);
     }
 }
 

@@ -57,44 +57,69 @@ static inline f32v f32v_gather(const float *p, intptr_t step, intptr_t n)
     return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 }
 
-/* Of neighbours in pairs, then of pairs, then of quarters, then of halves. */
+/* A square changes rows and columns in steps: of lanes within quarters of vectors, of quarters, and of halves, which
+ * load_square does on the way from memory: that takes no shuffle, and one port shuffles for all other steps. */
+static inline void f64v_turn_quarters(f64v *v, int m)
+{
+    for (int i = 0; i < m; i += 4) {
+        const f64v a = _mm512_unpacklo_pd(v[i], v[i + 1]), b = _mm512_unpackhi_pd(v[i], v[i + 1]);
+        const f64v c = _mm512_unpacklo_pd(v[i + 2], v[i + 3]), d = _mm512_unpackhi_pd(v[i + 2], v[i + 3]);
+        v[i] = _mm512_shuffle_f64x2(a, c, 0x88);
+        v[i + 1] = _mm512_shuffle_f64x2(b, d, 0x88);
+        v[i + 2] = _mm512_shuffle_f64x2(a, c, 0xdd);
+        v[i + 3] = _mm512_shuffle_f64x2(b, d, 0xdd);
+    }
+}
+static inline void f64v_load_square(f64v *v, const double *p, intptr_t ld, int m)
+{
+    for (int i = 0; i < m; i++) { /* rows 0, 1, 4, 5, and the second row after each above it */
+        const double *half = p + (i % 4 < 2 ? i % 4 : i % 4 + 2) * ld + i / 4 * 4;
+        v[i] = _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(half)), _mm256_loadu_pd(half + 2 * ld), 1);
+    }
+    f64v_turn_quarters(v, m);
+}
 static inline void f64v_transpose(f64v v[8])
 {
-    f64v a[8], b[8];
-    for (int i = 0; i < 8; i += 2) {
-        a[i] = _mm512_unpacklo_pd(v[i], v[i + 1]);
-        a[i + 1] = _mm512_unpackhi_pd(v[i], v[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            b[i + j] = _mm512_shuffle_f64x2(a[i + j], a[i + j + 2], 0x88);
-            b[i + j + 2] = _mm512_shuffle_f64x2(a[i + j], a[i + j + 2], 0xdd);
-        }
+    f64v_turn_quarters(v, 8);
     for (int i = 0; i < 4; i++) {
-        v[i] = _mm512_shuffle_f64x2(b[i], b[i + 4], 0x88);
-        v[i + 4] = _mm512_shuffle_f64x2(b[i], b[i + 4], 0xdd);
+        const f64v a = v[i], b = v[i + 4];
+        v[i] = _mm512_shuffle_f64x2(a, b, 0x88);
+        v[i + 4] = _mm512_shuffle_f64x2(a, b, 0xdd);
     }
+}
+
+static inline void f32v_turn_quarters(f32v *v, int m)
+{
+    for (int i = 0; i < m; i += 4) {
+        const f32v a = _mm512_unpacklo_ps(v[i], v[i + 1]), b = _mm512_unpackhi_ps(v[i], v[i + 1]);
+        const f32v c = _mm512_unpacklo_ps(v[i + 2], v[i + 3]), d = _mm512_unpackhi_ps(v[i + 2], v[i + 3]);
+        v[i] = _mm512_shuffle_ps(a, c, 0x44);
+        v[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+        v[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
+        v[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+    }
+    for (int i = 0; i < m; i += 8)
+        for (int j = i; j < i + 4; j++) {
+            const f32v a = v[j], b = v[j + 4];
+            v[j] = _mm512_shuffle_f32x4(a, b, 0x88);
+            v[j + 4] = _mm512_shuffle_f32x4(a, b, 0xdd);
+        }
+}
+static inline void f32v_load_square(f32v *v, const float *p, intptr_t ld, int m)
+{
+    for (int i = 0; i < m; i++) { /* rows 0 to 3, 8 to 11, and the fourth row after each above it */
+        const float *half = p + (i % 8 < 4 ? i % 8 : i % 8 + 4) * ld + i / 8 * 8;
+        v[i] = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(half)), _mm256_loadu_ps(half + 4 * ld), 1);
+    }
+    f32v_turn_quarters(v, m);
 }
 static inline void f32v_transpose(f32v v[16])
 {
-    f32v a[16], b[16];
-    for (int i = 0; i < 16; i += 2) {
-        a[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
-        a[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4)
-        for (int j = 0; j < 2; j++) {
-            b[i + 2 * j] = _mm512_shuffle_ps(a[i + j], a[i + j + 2], 0x44);
-            b[i + 2 * j + 1] = _mm512_shuffle_ps(a[i + j], a[i + j + 2], 0xee);
-        }
-    for (int i = 0; i < 16; i += 8)
-        for (int j = 0; j < 4; j++) {
-            a[i + j] = _mm512_shuffle_f32x4(b[i + j], b[i + j + 4], 0x88);
-            a[i + j + 4] = _mm512_shuffle_f32x4(b[i + j], b[i + j + 4], 0xdd);
-        }
+    f32v_turn_quarters(v, 16);
     for (int i = 0; i < 8; i++) {
-        v[i] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
-        v[i + 8] = _mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
+        const f32v a = v[i], b = v[i + 8];
+        v[i] = _mm512_shuffle_f32x4(a, b, 0x88);
+        v[i + 8] = _mm512_shuffle_f32x4(a, b, 0xdd);
     }
 }
 

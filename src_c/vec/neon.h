@@ -60,6 +60,23 @@ static inline void f32v_transpose(f32v v[4])
     }
 }
 
+static inline f64v f64v_load_half(const double *p) { return vcombine_f64(vld1_f64(p), vdup_n_f64(0)); }
+static inline f32v f32v_load_half(const float *p) { return vcombine_f32(vld1_f32(p), vdup_n_f32(0)); }
+
+#define FD_SQUARE_NEON(V, REAL)                                                               \
+    static inline void V##_load_square(V *v, const REAL *p, intptr_t ld, int m)                \
+    {                                                                                          \
+        V row[V##_lanes];                                                                      \
+        for (int i = 0; i < V##_lanes; i++)                                                    \
+            row[i] = m == V##_lanes ? V##_load(p + i * ld) : V##_load_half(p + i * ld);        \
+        V##_transpose(row);                                                                    \
+        for (int i = 0; i < m; i++)                                                            \
+            v[i] = row[i];                                                                     \
+    }
+
+FD_SQUARE_NEON(f64v, double)
+FD_SQUARE_NEON(f32v, float)
+
 /* Two lanes are one pair: there are no even and odd ones. */
 static inline f64v f64v_splat(int d, int k, f64v v)
 {

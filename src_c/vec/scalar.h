@@ -15,6 +15,8 @@
  *   fma(a, b, c)            a * b + c, rounded once
  *   fnma(a, b, c)           c - a * b, rounded once
  *   transpose(v)            `lanes` vectors in place: lane j of v[i] and lane i of v[j] change places
+ *   load_square(v, p, ld, m)   the first m elements of `lanes` rows, ld apart, transposed: lane j of v[i] is
+ *                           element i of row j; m is a literal, lanes or half of it
  *   splat(d, k, v)          lane k of each d lanes in all of them; 0 <= k < d <= lanes, d = 2 or 4, literals
  *   even_pairs(a, b), odd_pairs(a, b)   of the pairs of lanes of a, then of b: the first of each two, the
  *                           second of each two (where lanes >= 4)
@@ -61,6 +63,7 @@
     static inline V V##_fma(V a, V b, V c) { return FMA(a, b, c); }                        \
     static inline V V##_fnma(V a, V b, V c) { return FMA(-a, b, c); }                      \
     static inline void V##_transpose(V v[1]) { (void)v; }                                  \
+    static inline void V##_load_square(V *v, const REAL *p, intptr_t ld, int m) { (void)ld, (void)m, *v = *p; } \
     static inline V V##_splat(int d, int k, V v) { return (void)d, (void)k, v; }           \
     static inline V V##_even_pairs(V a, V b) { return (void)b, a; }                        \
     static inline V V##_odd_pairs(V a, V b) { return (void)a, b; }                         \
