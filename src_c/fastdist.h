@@ -129,7 +129,7 @@ intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, int
  * cache. An item of the whole is `unit` items of a step's job and `tile_item` elements of the tile;
  * operand k of a step is in the tile if in_tile[k] >= 0, beginning at that element of it, and strided
  * over all items as if the tile held them all. */
-enum { FD_MAX_STEP = 6, FD_TILE = 4096 };
+enum { FD_MAX_STEP = 6, FD_TILE = 2048 };
 
 typedef struct fd_step {
     fd_kernel *kernel;

@@ -77,7 +77,7 @@ def test_scales_far_apart_in_one_event(dtype, isa):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("dim", [1, 3, 17, 30])
+@pytest.mark.parametrize("dim", [1, 3, 6, 8, 17, 30])
 @pytest.mark.parametrize("name", MATRICES)
 def test_log_prob_and_entropy_of_vectors(name, dim, dtype, isa):
     """Against mpmath, from the very factor that the distribution shows."""

@@ -76,6 +76,20 @@ def test_offset_and_length(name, dim, dtype, isa):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [2, 4, 5, 8, 9, 16])
+def test_densities_of_large_batches(dim, dtype, isa):
+    """Some samples of some of the batch are scored at a time: each has the density that it has alone."""
+    d = random_mvn("scale_tril", (75, dim), (75, dim, dim), dtype)
+    x = d.sample(37, rng=np.random.default_rng(0))
+    log_prob = d.log_prob(x)
+    for b in (0, 31, 32, 63, 74):
+        alone = np.array([d[b].log_prob(row) for row in x[:, b]])
+        assert_same_bits(contiguous(log_prob[:, b]), alone)
+    one_factor = fd.MultivariateNormal(d.loc, scale_tril=d.scale_tril[7])
+    np.testing.assert_array_equal(one_factor.log_prob(x)[:, 7], log_prob[:, 7])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_offset_and_length_of_scalars(dtype, isa):
     d = random_normal((37,), (37,), dtype)
     x = d.sample(3, rng=0)

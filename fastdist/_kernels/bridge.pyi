@@ -109,9 +109,9 @@ def pull_log_prob_tril(
 ) -> None: ...
 def pull_kl_tril(
     by_loc_p: _Real,
-    by_loc_q: _Real,
+    by_loc_q: _Real | None,
     by_p: _Real,
-    by_q: _Real,
+    by_q: _Real | None,
     cotangent: _Real,
     loc_p: _Real,
     loc_q: _Real,

@@ -1300,7 +1300,7 @@ def pull_log_prob_tril(str given, by_value, by_loc, by_factor, cotangent, value,
 def pull_kl_tril(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, bint inverse, bint diagonal_p,
                  bint diagonal_q):
     """Gradients of the divergence of Gaussian vectors, by their factors times L' (lower triangles, as rows
-    of dim^2) or, of diagonal ones, scales times L.
+    of dim^2) or, of diagonal ones, scales times L; by q, both, unless they are None.
 
     p and q are factors L, q with `inverse` W, or scales.
     """
@@ -1332,10 +1332,12 @@ def pull_kl_tril(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, 
         pull_add(&pull, step, 3, q, 1 if diagonal_q else 2)
         pull_ready(&pull, step, 4)
         step.job.operand[4] = scratch(&pull, dim * (2 * dim + 3))
+        step.job.operand[5] = NULL if by_q is None else step.job.operand[4]
         pull_sum(&pull, by_loc_p, None, 0, PLUS, dim)
-        pull_sum(&pull, by_loc_q, None, 0, MINUS, dim)
         pull_sum(&pull, by_p, None, dim, PLUS, size_p)
-        pull_sum(&pull, by_q, None, dim + size_p, PLUS, size_q)
+        if by_q is not None:
+            pull_sum(&pull, by_loc_q, None, 0, MINUS, dim)
+            pull_sum(&pull, by_q, None, dim + size_p, PLUS, size_q)
         pull_run(&pull, None, dim * dim * (4 + 3 * dim))
     finally:
         pull_finish(&pull)

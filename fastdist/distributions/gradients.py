@@ -293,13 +293,17 @@ def _find(cls: type, name: str) -> Rule:
 
 
 def _pull_of_kl(p: Distribution, q: Distribution) -> Pull:
+    return rule_of_kl(p, q)(p, q)
+
+
+def rule_of_kl(p: Distribution, q: Distribution) -> Rule:
     types = kl._types(p, q)
     if _kl_rules.get(types) is not kl._rules[types]:
         names = " and ".join(cls.__name__ for cls in types)
         raise NotImplementedError(
             f"no gradient rule is registered for kl_divergence of {names}; see register_vjp"
         )
-    return _rules["kl_divergence", *types](p, q)
+    return _rules["kl_divergence", *types]
 
 
 # ---- what the rules share ------------------------------------------------------------------------
@@ -529,17 +533,18 @@ class _Side:
 @_own("kl_divergence", MultivariateNormal, MultivariateNormal)
 @_own("kl_divergence", Independent, MultivariateNormal)
 @_own("kl_divergence", MultivariateNormal, Independent)
-def _vjp_kl_vectors(p: Distribution, q: Distribution) -> Pull:
+def vjp_kl_vectors(p: Distribution, q: Distribution, *, of_p_alone: bool = False) -> Pull:
+    """The rule, which may leave away all that is due to q."""
     dtype = kl._common_dtype(p, q)
     of_p, of_q = _Side(p, dtype, is_p=True), _Side(q, dtype, is_p=False)
 
     def pull(g: Real) -> tuple[Gradients, Gradients]:
-        by_p, by_q = of_p.new(g), of_q.new(g)
+        by_p, by_q = of_p.new(g), {} if of_p_alone else of_q.new(g)
         bridge.pull_kl_tril(
-            by_p["loc"], by_q["loc"], of_p.row(by_p), of_q.row(by_q), g,
+            by_p["loc"], by_q.get("loc"), of_p.row(by_p), of_q.row(by_q) if by_q else None, g,
             of_p.loc, of_q.loc, of_p.factor, of_q.factor, of_q.inverse, of_p.diagonal, of_q.diagonal,
         )  # fmt: skip
-        return of_p.finish(by_p), of_q.finish(by_q)
+        return of_p.finish(by_p), of_q.finish(by_q) if by_q else by_q
 
     return pull
 

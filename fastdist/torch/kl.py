@@ -42,9 +42,16 @@ def _kl(p: Gaussian, q: Gaussian) -> Tensor:
     if not needs_gradients(*tensors):
         return torch.from_numpy(value)
 
+    # A prior mostly has no gradients.
+    q_needs = needs_gradients(*of_q)
+
     def pull(g: Real) -> Any:
-        by_p, by_q = gradients._pull_of_kl(core_p, core_q)(g)
-        return *by_name(by_p, p._names()), *by_name(by_q, q._names())
+        rule = gradients.rule_of_kl(core_p, core_q)
+        if not q_needs and rule is gradients.vjp_kl_vectors:
+            by_p, by_q = rule(core_p, core_q, of_p_alone=True)(g)
+        else:
+            by_p, by_q = rule(core_p, core_q)(g)
+        return *by_name(by_p, p._names()), *(by_name(by_q, q._names()) if by_q else (None,) * len(of_q))
 
     return differentiable(value, pull, _formula(p, q, len(of_p)), tensors)
 

@@ -435,7 +435,7 @@ static void FD_LOCAL(kl_score)(int diagonal_p, int diagonal_q, int there, int ba
                     x[i * width + c] /= q[i];
             for (intptr_t i = 0; i < dim; i++) {
                 u[i] = diagonal_q ? x[i * width] / q[i] : x[i * width];
-                for (intptr_t c = 0; c < width; c++)
+                for (intptr_t c = 0; job->operand[5] && c < width; c++)
                     transposed[c * dim + i] = x[i * width + c];
             }
             if (!diagonal_q)
@@ -443,7 +443,8 @@ static void FD_LOCAL(kl_score)(int diagonal_p, int diagonal_q, int there, int ba
             for (intptr_t i = 0; i < dim; i++)
                 u[i] *= g;
             FD_LOCAL(gram_less_one)(diagonal_p, dim, dim, g, by_p, x + 1, width);
-            FD_LOCAL(gram_less_one)(diagonal_q, width, dim, -g, by_q, transposed, dim);
+            if (job->operand[5])
+                FD_LOCAL(gram_less_one)(diagonal_q, width, dim, -g, by_q, transposed, dim);
         }
 }
 

@@ -185,6 +185,20 @@ def test_kl(kind, other, shapes, data, dtype, seed):
         close(one, two.tril() if i % 2 and kinds[i // 2] == "scale_tril" else two)
 
 
+@pytest.mark.parametrize("other", MATRICES)
+@pytest.mark.parametrize("kind", MATRICES)
+def test_kl_from_a_prior_without_gradients(kind, other):
+    """The gradients by p are those that it has beside q's."""
+    g = np.random.default_rng(0)
+    p, q = tensors_of(kind, g, (4,), (4,)), tensors_of(other, g, (), (4,))
+    of_p, of_both = leaves(*p), leaves(*p, *q)
+    alone = td.kl_divergence(make(fdt, kind, *of_p), make(fdt, other, *q)).sum()
+    beside = td.kl_divergence(make(fdt, kind, *of_both[:2]), make(fdt, other, *of_both[2:])).sum()
+    wanted = torch.autograd.grad(beside, of_both)
+    for one, two in zip(torch.autograd.grad(alone, of_p), wanted, strict=False):
+        assert torch.equal(one, two)
+
+
 def test_kl_of_diagonal_and_dense():
     """torch has no such rule: the diagonal one written as a MultivariateNormal."""
     g = np.random.default_rng(0)
