@@ -297,6 +297,7 @@ def _pull_of_kl(p: Distribution, q: Distribution) -> Pull:
 
 
 def rule_of_kl(p: Distribution, q: Distribution) -> Rule:
+    """The rule for a divergence, if it is that divergence's."""
     types = kl._types(p, q)
     if _kl_rules.get(types) is not kl._rules[types]:
         names = " and ".join(cls.__name__ for cls in types)
