@@ -85,6 +85,7 @@ def test_densities_of_large_batches(dim, dtype, isa):
     for b in (0, 31, 32, 63, 74):
         alone = np.array([d[b].log_prob(row) for row in x[:, b]])
         assert_same_bits(contiguous(log_prob[:, b]), alone)
+    assert_same_bits(d.log_prob(x[5]), contiguous(log_prob[5]))
     one_factor = fd.MultivariateNormal(d.loc, scale_tril=d.scale_tril[7])
     np.testing.assert_array_equal(one_factor.log_prob(x)[:, 7], log_prob[:, 7])
 
