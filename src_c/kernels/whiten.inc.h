@@ -170,11 +170,10 @@ FD_INLINE int FD_LOCAL(reciprocals)(int n, const REAL *column, intptr_t height, 
 /* Elements i to i + n of n_vec vectors of events: L^-1 in place, or W if `inverse`, which goes to the tile
  * `white` unless it is NULL (these are literals). `column` is where column 0 of these rows of the factor is, and
  * `height` how far on the next; `reciprocal` those of the diagonal, if all have one. What comes of columns
- * before `from` has been done; with `to` <= i only the columns before that are done now. What is `ahead` of each
- * column, in bytes, is asked for. */
+ * before `from` has been done; with `to` <= i only the columns before that are done now. */
 FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile, const REAL *column, intptr_t height,
-                                      intptr_t i, intptr_t from, intptr_t to, uintptr_t ahead,
-                                      const REAL *reciprocal, REAL *white, FD_LOCAL(norm) *norm)
+                                      intptr_t i, intptr_t from, intptr_t to, const REAL *reciprocal,
+                                      REAL *white, FD_LOCAL(norm) *norm)
 {
     enum { WIDTH = FD_LOCAL(tile_width) };
     VEC sum[FD_LOCAL(block)][2];
@@ -187,7 +186,6 @@ FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile,
     column += from * height;
     for (const intptr_t end = fd_min(i, to); from < end; from++, row += WIDTH, column += height) {
         VEC x_k[2];
-        fd_prefetch((uintptr_t)column + ahead);
         FD_UNROLL
         for (int v = 0; v < n_vec; v++)
             x_k[v] = V(load)(row + v * V(lanes));
@@ -245,12 +243,10 @@ FD_INLINE void FD_LOCAL(whiten_blocks)(int inverse, int n_vec, int n, int n_tile
                                        const REAL *column, intptr_t height, intptr_t i, intptr_t from, intptr_t to,
                                        REAL *white, FD_LOCAL(norm) *norm)
 {
-    /* The same columns of the next panel. */
-    const uintptr_t ahead = (uintptr_t)(FD_PANEL(REAL) * (i / FD_PANEL(REAL) + 1) * FD_PANEL(REAL)) * sizeof(REAL);
     REAL reciprocal[FD_LOCAL(block)];
     const int multiply = inverse || to <= i || FD_LOCAL(reciprocals)(n, column + i * height, height, reciprocal);
     for (int t = 0; t < n_tile; t++)
-        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, from, to, t ? 0 : ahead,
+        FD_LOCAL(whiten_block)(inverse, n_vec, n, tile + t * size, column, height, i, from, to,
                                multiply ? reciprocal : NULL, white ? white + t * size : NULL, norm + t);
 }
 
