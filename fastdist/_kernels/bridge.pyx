@@ -244,9 +244,9 @@ cdef int run_events(Call *call, core.fd_verb verb, intptr_t cost, int factor) ex
     """All items of a job over events, in whatever order is best: those that share a factor together.
 
     Operand `factor` tells which do. Where the first dim (samples, mostly) repeats it and the others do
-    not, some of the first dim's events at a time are done for each of the others. Events of
-    up to FD_SMALL_EVENT elements need not share a factor to be done together; of two dims, some of both are done
-    at a time, for which kernels keep what they made of the factors.
+    not, some of the first dim's events at a time are done for each of the others. Events of up to
+    FD_SMALL_EVENT elements need not share a factor to be done together; of two dims, some of both are
+    done at a time, for which kernels keep what they made of the factors.
     """
     cdef core.fd_job *job = &call.job
     cdef core.fd_job piece
@@ -257,8 +257,8 @@ cdef int run_events(Call *call, core.fd_verb verb, intptr_t cost, int factor) ex
     for d in range(job.ndim):
         repeats &= job.stride[factor][d] == 0
     n = job.shape[0]
-    small = job.dim <= core.FD_SMALL_EVENT and job.shape[job.ndim - 1] >= core.FD_TOGETHER
-    if job.stride[factor][0] != 0 or repeats or call.n_item == 0 or (small and job.ndim != 2):
+    small = job.dim <= core.FD_SMALL_EVENT and job.ndim == 2 and job.shape[1] >= core.FD_TOGETHER
+    if job.stride[factor][0] != 0 or repeats or call.n_item == 0:
         return run(call, verb, cost)
     rest = call.n_item // n
     chunk = core.FD_TOGETHER

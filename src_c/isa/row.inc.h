@@ -9,7 +9,6 @@
 
 #include "../kernels/stream.inc.h"
 #include "../kernels/log.inc.h"
-#include "../kernels/normal_kl.inc.h"
 
 #define FD_DTYPE f32
 #define REAL float
@@ -17,6 +16,8 @@
 #define REAL_FMA fmaf
 #define REAL_SQRT sqrtf
 #define REAL_ABS fabsf
+#define REAL_LDEXP ldexpf
+#define REAL_MAX_EXP FLT_MAX_EXP
 #define REAL_MAX FLT_MAX
 #define REAL_EPSILON FLT_EPSILON
 #define REAL_TRUE_MIN FLT_TRUE_MIN
@@ -27,6 +28,8 @@
 #undef REAL_FMA
 #undef REAL_SQRT
 #undef REAL_ABS
+#undef REAL_LDEXP
+#undef REAL_MAX_EXP
 #undef REAL_MAX
 #undef REAL_EPSILON
 #undef REAL_TRUE_MIN
@@ -37,6 +40,8 @@
 #define REAL_FMA fma
 #define REAL_SQRT sqrt
 #define REAL_ABS fabs
+#define REAL_LDEXP ldexp
+#define REAL_MAX_EXP DBL_MAX_EXP
 #define REAL_MAX DBL_MAX
 #define REAL_EPSILON DBL_EPSILON
 #define REAL_TRUE_MIN DBL_TRUE_MIN

@@ -86,46 +86,6 @@ FD_INLINE void FD_LOCAL(narrow)(REAL *p, f64v v, intptr_t m)
     }
 }
 
-/* m elements of each operand, in doubles. */
-FD_INLINE void FD_LOCAL(normal_kl_vector)(intptr_t m, REAL *out, const REAL *loc_p, intptr_t loc_p_step,
-                                          const REAL *p, intptr_t p_step, const REAL *loc_q, intptr_t loc_q_step,
-                                          const REAL *q, intptr_t q_step, const double *over_q)
-{
-    const f64v delta = f64v_sub(FD_LOCAL(widen)(loc_p, loc_p_step, m), FD_LOCAL(widen)(loc_q, loc_q_step, m));
-    const f64v scale_p = FD_LOCAL(widen)(p, p_step, m), scale_q = FD_LOCAL(widen)(q, q_step, m);
-    FD_LOCAL(narrow)(out, FD_STREAM(normal_kl)(delta, scale_p, scale_q, f64v_load(over_q)), m);
-}
-
-/* A third of the time are divisions: those by a scale_q are kept while it repeats from run to run, as a
- * prior's does. */
-static void FD_NAME(normal_kl)(const fd_job *job, intptr_t begin, intptr_t end)
-{
-    enum { BLOCK = 256 };
-    const intptr_t loc_p_step = STEP(1), p_step = STEP(2), loc_q_step = STEP(3), q_step = STEP(4);
-    double over_q[BLOCK];
-    const REAL *kept = NULL;
-    intptr_t n_kept = 0;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
-        for (intptr_t first = 0, n; n = fd_min(run.n - first, BLOCK), n > 0; first += n) {
-            REAL *out = AT(0) + first;
-            const REAL *loc_p = AT(1) + first * loc_p_step, *p = AT(2) + first * p_step;
-            const REAL *loc_q = AT(3) + first * loc_q_step, *q = AT(4) + first * q_step;
-            intptr_t i = 0;
-            for (; (q != kept || n != n_kept) && i < n; i += f64v_lanes)
-                f64v_store(over_q + i, FD_STREAM(kl_reciprocal)(FD_LOCAL(widen)(q + i * q_step, q_step, n - i)));
-            kept = q;
-            n_kept = n;
-            for (i = 0; i + f64v_lanes <= n; i += f64v_lanes)
-                FD_LOCAL(normal_kl_vector)(f64v_lanes, out + i, loc_p + i * loc_p_step, loc_p_step, p + i * p_step,
-                                           p_step, loc_q + i * loc_q_step, loc_q_step, q + i * q_step, q_step,
-                                           over_q + i);
-            if (i < n)
-                FD_LOCAL(normal_kl_vector)(n - i, out + i, loc_p + i * loc_p_step, loc_p_step, p + i * p_step,
-                                           p_step, loc_q + i * loc_q_step, loc_q_step, q + i * q_step, q_step,
-                                           over_q + i);
-        }
-}
-
 /* log(2 pi) / 2 */
 #define FD_HALF_LOG_2PI 0.91893853320467274178
 

@@ -6,12 +6,6 @@
  *   left_*, congruence_*    from the gradient by a factor to that by the matrix it was made from
  */
 
-/* Vector i of an operand whose step is 0 or 1. */
-FD_INLINE VEC FD_LOCAL(pick_to)(const REAL *p, intptr_t step, intptr_t i, intptr_t m)
-{
-    return step ? FD_LOCAL(load_to)(p + i, m) : V(set1)(*p);
-}
-
 static void FD_NAME(subtract)(const fd_job *job, intptr_t begin, intptr_t end)
 {
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
@@ -419,6 +413,7 @@ static void FD_LOCAL(kl_score)(int diagonal_p, int diagonal_q, int there, int ba
 {
     const intptr_t dim = job->dim, size_p = diagonal_p ? dim : dim * dim, width = dim + 1;
     REAL *x = job->operand[4], *transposed = x + dim * width, *room = transposed + dim * width;
+    const int of_q = job->operand[5] != NULL;
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
         for (intptr_t r = 0; r < run.n; r++) {
             REAL *u = AT(0) + r * STEP(0), *by_p = u + dim, *by_q = by_p + size_p;
@@ -435,7 +430,7 @@ static void FD_LOCAL(kl_score)(int diagonal_p, int diagonal_q, int there, int ba
                     x[i * width + c] /= q[i];
             for (intptr_t i = 0; i < dim; i++) {
                 u[i] = diagonal_q ? x[i * width] / q[i] : x[i * width];
-                for (intptr_t c = 0; job->operand[5] && c < width; c++)
+                for (intptr_t c = 0; of_q && c < width; c++)
                     transposed[c * dim + i] = x[i * width + c];
             }
             if (!diagonal_q)
@@ -443,7 +438,7 @@ static void FD_LOCAL(kl_score)(int diagonal_p, int diagonal_q, int there, int ba
             for (intptr_t i = 0; i < dim; i++)
                 u[i] *= g;
             FD_LOCAL(gram_less_one)(diagonal_p, dim, dim, g, by_p, x + 1, width);
-            if (job->operand[5])
+            if (of_q)
                 FD_LOCAL(gram_less_one)(diagonal_q, width, dim, -g, by_q, transposed, dim);
         }
 }

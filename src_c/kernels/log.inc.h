@@ -5,40 +5,47 @@
  * Computed in double whatever the dtype: a float32 logarithm is the float64 one, rounded. */
 
 /* Included once an ISA, before the dtypes. */
-#define FD_LN2_HIGH 6.93147180369123816490e-01 /* k times it is exact */
-#define FD_LN2_LOW 1.90821492927058770002e-10
+/* log(2) in two parts; k times the first is exact. */
+static const double ln2_f64[] = {6.93147180369123816490e-01, 1.90821492927058770002e-10};
+static const float ln2_f32[] = {6.9313812256e-01f, 9.0580006145e-06f};
 
-/* m and k of a positive normal x: beyond sqrt(1/2) the exponent is one higher, then mantissa and exponent
- * are taken apart. */
-FD_INLINE f64v FD_STREAM(split)(f64v x, f64v *k)
-{
-    const u64v root_half = u64v_set1(0x3fe6a09e667f3bcd);
-    const u64v shifted = u64v_add(u64v_bits(x), u64v_set1(0x3ff0000000000000 - 0x3fe6a09e667f3bcd));
-    const u64v biased = u64v_or(u64v_srl(shifted, 52), u64v_set1(0x4330000000000000)); /* 2^52 + 1023 + k */
-    *k = f64v_sub(f64v_from_bits(biased), f64v_set1(0x1p52 + 1023));
-    return f64v_from_bits(u64v_add(u64v_and(shifted, u64v_set1(0x000fffffffffffff)), root_half));
-}
+/* m and k of a positive normal x: beyond sqrt(1/2) the exponent is one higher, then the DIGITS of the mantissa
+ * and the exponent are taken apart; this becomes the low digits of BIG = 2^DIGITS. */
+#define FD_SPLIT(name, V, U, DIGITS, MASK, ONE, ROOT_HALF, BIG, BIG_BITS, BIAS)                \
+    FD_INLINE V name(V x, V *k)                                                                \
+    {                                                                                          \
+        const U shifted = U##_add(U##_bits(x), U##_set1(ONE - ROOT_HALF));                     \
+        const U biased = U##_or(U##_srl(shifted, DIGITS), U##_set1(BIG_BITS)); /* BIG + BIAS + k */ \
+        *k = V##_sub(V##_from_bits(biased), V##_set1(BIG + BIAS));                             \
+        return V##_from_bits(U##_add(U##_and(shifted, U##_set1(MASK)), U##_set1(ROOT_HALF)));  \
+    }
 
-/* Coefficients of R, the highest power first. */
-static const double FD_STREAM(lg)[] = {
+FD_SPLIT(split_f64, f64v, u64v, 52, 0x000fffffffffffff, 0x3ff0000000000000, 0x3fe6a09e667f3bcd, 0x1p52, 0x4330000000000000,
+         1023)
+FD_SPLIT(split_f32, f32v, u32v, 23, 0x007fffff, 0x3f800000, 0x3f3504f3, 0x1p23f, 0x4b000000, 127)
+#undef FD_SPLIT
+
+/* Coefficients of R, the highest power first; of e_logf.c for float. */
+static const double lg_f64[] = {
     1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01, 2.222219843214978396e-01,
     2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01,
 };
+static const float lg_f32[] = {0.24279078841f, 0.28498786688f, 0.40000972152f, 0.66666662693f};
 
 FD_INLINE f64v FD_STREAM(log)(f64v x)
 {
-    const f64v ln2_high = f64v_set1(FD_LN2_HIGH), ln2_low = f64v_set1(FD_LN2_LOW);
+    const f64v ln2_high = f64v_set1(ln2_f64[0]), ln2_low = f64v_set1(ln2_f64[1]);
     const f64v zero = f64v_set1(0), one = f64v_set1(1), infinity = f64v_set1((double)INFINITY);
     /* Subnormal numbers times 2^54 are normal. */
     const unsigned tiny = f64v_below(x, f64v_set1(0x1p-1022));
     f64v k;
-    const f64v m = FD_STREAM(split)(f64v_select(tiny, f64v_mul(x, f64v_set1(0x1p54)), x), &k);
+    const f64v m = split_f64(f64v_select(tiny, f64v_mul(x, f64v_set1(0x1p54)), x), &k);
     k = f64v_sub(k, f64v_select(tiny, f64v_set1(54), zero));
 
     const f64v f = f64v_sub(m, one), s = f64v_div(f, f64v_add(f64v_set1(2), f)), s2 = f64v_mul(s, s);
-    f64v r = f64v_set1(FD_STREAM(lg)[0]);
-    for (size_t i = 1; i < sizeof FD_STREAM(lg) / sizeof *FD_STREAM(lg); i++)
-        r = f64v_add(f64v_mul(r, s2), f64v_set1(FD_STREAM(lg)[i]));
+    f64v r = f64v_set1(lg_f64[0]);
+    for (size_t i = 1; i < sizeof lg_f64 / sizeof *lg_f64; i++)
+        r = f64v_add(f64v_mul(r, s2), f64v_set1(lg_f64[i]));
     r = f64v_mul(r, s2);
     const f64v half_square = f64v_mul(f64v_mul(f64v_set1(0.5), f), f);
     const f64v low = f64v_add(f64v_mul(s, f64v_add(half_square, r)), f64v_mul(k, ln2_low));

@@ -86,7 +86,7 @@ typedef struct FD_LOCAL(triangle) {
     VEC l[FD_SMALL_EVENT * FD_SMALL_EVENT], reciprocal[FD_SMALL_EVENT], mean[FD_SMALL_EVENT];
 } FD_LOCAL(triangle);
 
-/* n events x += ld of `dim` elements to as many vectors; dim is a literal, and n where vectors are full. */
+/* n events x += ld of `dim` elements, a literal, to as many vectors. */
 FD_INLINE void FD_LOCAL(load_events)(int dim, intptr_t n, VEC *v, const REAL *x, intptr_t ld)
 {
     if (dim > 4) {
@@ -197,10 +197,11 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
     enum { KEPT = FD_TOGETHER / V(lanes) };
     FD_LOCAL(triangle) kept[KEPT];
     int n_kept = 0;
-    /* What to ask for: the same sample's next events, or a later sample's, where those would be lost from the
-     * cache before it is their turn. */
+    /* What to ask for: of the same sample the next events, or of a later one the same, where those would be lost
+     * from the cache before it is their turn. Where runs are along samples it is mostly asked for in vain. */
     const int by_sample = dim > 4 && job->ndim > 1;
-    const intptr_t ahead = by_sample ? 4 * job->stride[1][job->ndim - 2] : FD_TOGETHER * STEP(1);
+    const uintptr_t ahead =
+        (uintptr_t)(by_sample ? 4 * job->stride[1][job->ndim - 2] : FD_TOGETHER * STEP(1)) * sizeof(REAL);
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
         int slot = -1;
         for (intptr_t r = 0; r < run.n; r += V(lanes)) {
@@ -215,7 +216,7 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
             }
             const REAL *value = AT(1) + r * STEP(1);
             for (int line = 0; line < dim * V(lanes) * (int)sizeof *value; line += 64)
-                fd_prefetch((uintptr_t)(value + ahead) + line);
+                fd_prefetch((uintptr_t)value + ahead + (uintptr_t)line);
             VEC distance = FD_LOCAL(norm_small)(inverse, dim, n, value, STEP(1), t);
             if (FD_UNLIKELY(~t->good & ((1u << n) - 1))) {
                 REAL d[V(lanes)];

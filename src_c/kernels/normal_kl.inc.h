@@ -6,62 +6,113 @@
  *
  *     w - f - k log 2 + w^2 / 2 + f^2 / 2 - s (f^2 / 2 + R)
  *
- * Near r = 1, where k is 0, f is taken to be w, which is exact: the first terms, that would cancel, are 0.
- * There R is right to a third of a rounding of the sum. Computed in double whatever the dtype, like the
- * logarithm; included once an ISA, before the dtypes. */
+ * Between 0.35 and 2.8, where k is -1, 0 or 1, f is made of w, which knows r - 1 better than r does: 2^-k w + 2^-k - 1.
+ * Where k is 0 that is w, and the first terms, that would cancel, are 0. R is right to a third of a rounding
+ * of the sum. */
 
-/* R of s^2, in two halves that do not wait for each other. */
-FD_INLINE f64v FD_STREAM(log_series)(f64v s2)
+enum { FD_LOCAL(kl_exponent) = REAL_MAX_EXP - 4 }; /* 2 to it, its reciprocal and those of all between are normal */
+
+/* R of s^2, in two halves that do not wait for each other: of even powers of s^2 and of odd ones. */
+FD_INLINE VEC FD_LOCAL(log_series)(VEC s2)
 {
-    const double *lg = FD_STREAM(lg);
-    const f64v s4 = f64v_mul(s2, s2);
-    f64v even = f64v_set1(lg[0]), odd = f64v_set1(lg[1]);
-    for (int i = 2; i < 6; i += 2) {
-        even = f64v_fma(even, s4, f64v_set1(lg[i]));
-        odd = f64v_fma(odd, s4, f64v_set1(lg[i + 1]));
-    }
-    even = f64v_fma(even, s4, f64v_set1(lg[6]));
-    return f64v_fma(odd, s4, f64v_mul(even, s2));
+    enum { N = sizeof FD_LOCAL(lg) / sizeof *FD_LOCAL(lg) };
+    const VEC s4 = V(mul)(s2, s2);
+    VEC odd = V(set1)(FD_LOCAL(lg)[(N - 1) % 2]), even = V(set1)(FD_LOCAL(lg)[N % 2]);
+    FD_UNROLL
+    for (int i = (N - 1) % 2 + 2; i < N; i += 2)
+        odd = V(fma)(odd, s4, V(set1)(FD_LOCAL(lg)[i]));
+    FD_UNROLL
+    for (int i = N % 2 + 2; i < N; i += 2)
+        even = V(fma)(even, s4, V(set1)(FD_LOCAL(lg)[i]));
+    return V(fma)(even, s4, V(mul)(odd, s2));
 }
 
 /* The ratio itself may under- or overflow where its logarithm does not: replaces such lanes of a result. */
-FD_ALONE f64v FD_STREAM(kl_beyond)(f64v result, unsigned within, f64v delta, f64v p, f64v q)
+FD_ALONE VEC FD_LOCAL(kl_beyond)(VEC result, unsigned within, VEC delta, VEC p, VEC q)
 {
-    double out[f64v_lanes], z[f64v_lanes], r[f64v_lanes], log_r[f64v_lanes];
-    f64v_store(out, result);
-    f64v_store(z, f64v_div(delta, q));
-    f64v_store(r, f64v_div(p, q));
-    f64v_store(log_r, f64v_sub(FD_STREAM(log)(p), FD_STREAM(log)(q)));
-    for (int j = 0; j < f64v_lanes; j++)
-        if (!(within >> j & 1))
-            out[j] = 0.5 * ((r[j] - 1) * (r[j] + 1) + z[j] * z[j]) - log_r[j];
-    return f64v_load(out);
+    REAL out[V(lanes)], d[V(lanes)], scale_p[V(lanes)], scale_q[V(lanes)];
+    V(store)(out, result);
+    V(store)(d, delta);
+    V(store)(scale_p, p);
+    V(store)(scale_q, q);
+    for (int j = 0; j < V(lanes); j++)
+        if (!(within >> j & 1)) {
+            const double r = (double)scale_p[j] / (double)scale_q[j], z = (double)d[j] / (double)scale_q[j];
+            double log_r[f64v_lanes];
+            f64v_store(log_r, f64v_sub(FD_STREAM(log)(f64v_set1((double)scale_p[j])),
+                                       FD_STREAM(log)(f64v_set1((double)scale_q[j]))));
+            out[j] = (REAL)(0.5 * ((r - 1) * (r + 1) + z * z) - log_r[0]);
+        }
+    return V(load)(out);
 }
 
 /* 1 / q, or NaN where it or q is near the ends of the range. */
-FD_INLINE f64v FD_STREAM(kl_reciprocal)(f64v q)
+FD_INLINE VEC FD_LOCAL(kl_reciprocal)(VEC q)
 {
-    const f64v over_q = f64v_div(f64v_set1(1), q);
-    const unsigned within = f64v_below(f64v_set1(0x1p-1020), over_q) & f64v_below(over_q, f64v_set1(0x1p1020));
-    return f64v_select(within, over_q, f64v_set1((double)NAN));
+    const REAL most = REAL_LDEXP(1, FD_LOCAL(kl_exponent));
+    const VEC over_q = V(div)(V(set1)(1), q);
+    const unsigned within = V(below)(V(set1)(1 / most), over_q) & V(below)(over_q, V(set1)(most));
+    return V(select)(within, over_q, V(set1)((REAL)NAN));
 }
 
 /* Of delta = loc_p - loc_q and the scales, over_q = kl_reciprocal(q). */
-FD_INLINE f64v FD_STREAM(normal_kl)(f64v delta, f64v p, f64v q, f64v over_q)
+FD_INLINE VEC FD_LOCAL(normal_kl_of)(VEC delta, VEC p, VEC q, VEC over_q)
 {
-    const unsigned all = (1u << f64v_lanes) - 1;
-    const f64v half = f64v_set1(0.5), r = f64v_mul(p, over_q);
-    const f64v w = f64v_mul(f64v_sub(p, q), over_q), z = f64v_mul(delta, over_q);
-    f64v k;
-    const f64v m = FD_STREAM(split)(r, &k);
-    const unsigned near = f64v_below(f64v_abs(w), f64v_set1(0.29));
-    const unsigned within = f64v_below(f64v_abs(k), f64v_set1(1020)); /* false for NaN, which has k = 1024 */
-    const f64v f = f64v_select(near, w, f64v_sub(m, f64v_set1(1)));
-    const f64v s = f64v_div(f, f64v_add(f64v_set1(2), f)), half_square = f64v_mul(half, f64v_mul(f, f));
-    const f64v rest = f64v_mul(s, f64v_add(half_square, FD_STREAM(log_series)(f64v_mul(s, s))));
-    const f64v squares = f64v_fma(f64v_mul(half, z), z, f64v_fma(f64v_mul(half, w), w, half_square));
-    const f64v high = f64v_fnma(k, f64v_set1(FD_LN2_HIGH), f64v_sub(w, f));
-    const f64v low = f64v_fma(k, f64v_set1(FD_LN2_LOW), rest);
-    const f64v result = f64v_add(squares, f64v_sub(high, low));
-    return FD_UNLIKELY(within != all) ? FD_STREAM(kl_beyond)(result, within, delta, p, q) : result;
+    const unsigned all = (1u << V(lanes)) - 1;
+    const VEC half = V(set1)((REAL)0.5), r = V(mul)(p, over_q);
+    const VEC w = V(mul)(V(sub)(p, q), over_q), z = V(mul)(delta, over_q);
+    VEC k;
+    const VEC m = FD_LOCAL(split)(r, &k);
+    const VEC size = V(abs)(k), one = V(set1)(1);
+    const unsigned within = V(below)(size, V(set1)(FD_LOCAL(kl_exponent))); /* false for NaN, which has the largest k */
+    const VEC power = V(select)(V(below)(k, V(sub)(V(set1)(0), half)), V(set1)(2),
+                                V(select)(V(below)(half, k), half, one)); /* 2^-k */
+    const VEC f = V(select)(V(below)(size, V(set1)((REAL)1.5)), V(fma)(power, w, V(sub)(power, one)), V(sub)(m, one));
+    const VEC s = V(div)(f, V(add)(V(set1)(2), f)), half_square = V(mul)(half, V(mul)(f, f));
+    const VEC rest = V(mul)(s, V(add)(half_square, FD_LOCAL(log_series)(V(mul)(s, s))));
+    const VEC squares = V(fma)(V(mul)(half, z), z, V(fma)(V(mul)(half, w), w, half_square));
+    const VEC high = V(fnma)(k, V(set1)(FD_LOCAL(ln2)[0]), V(sub)(w, f));
+    const VEC low = V(fma)(k, V(set1)(FD_LOCAL(ln2)[1]), rest);
+    const VEC result = V(add)(squares, V(sub)(high, low));
+    return FD_UNLIKELY(within != all) ? FD_LOCAL(kl_beyond)(result, within, delta, p, q) : result;
+}
+
+/* m elements of each operand. */
+FD_INLINE void FD_LOCAL(normal_kl_vector)(intptr_t m, REAL *out, const REAL *loc_p, intptr_t loc_p_step,
+                                          const REAL *p, intptr_t p_step, const REAL *loc_q, intptr_t loc_q_step,
+                                          const REAL *q, intptr_t q_step, const REAL *over_q)
+{
+    const VEC delta = V(sub)(FD_LOCAL(pick_to)(loc_p, loc_p_step, 0, m), FD_LOCAL(pick_to)(loc_q, loc_q_step, 0, m));
+    const VEC scale_p = FD_LOCAL(pick_scale)(p, p_step, m), scale_q = FD_LOCAL(pick_scale)(q, q_step, m);
+    FD_LOCAL(store_to)(out, FD_LOCAL(normal_kl_of)(delta, scale_p, scale_q, V(load)(over_q)), m);
+}
+
+/* A third of the time are divisions: those by a scale_q are kept while it repeats from run to run, as a
+ * prior's does. */
+static void FD_NAME(normal_kl)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    enum { BLOCK = 256 };
+    const intptr_t loc_p_step = STEP(1), p_step = STEP(2), loc_q_step = STEP(3), q_step = STEP(4);
+    REAL over_q[BLOCK];
+    const REAL *kept = NULL;
+    intptr_t n_kept = 0;
+    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+        for (intptr_t first = 0, n; n = fd_min(run.n - first, BLOCK), n > 0; first += n) {
+            REAL *out = AT(0) + first;
+            const REAL *loc_p = AT(1) + first * loc_p_step, *p = AT(2) + first * p_step;
+            const REAL *loc_q = AT(3) + first * loc_q_step, *q = AT(4) + first * q_step;
+            intptr_t i = 0;
+            for (; (q != kept || n != n_kept) && i < n; i += V(lanes))
+                V(store)(over_q + i, FD_LOCAL(kl_reciprocal)(FD_LOCAL(pick_scale)(q + i * q_step, q_step, n - i)));
+            kept = q;
+            n_kept = n;
+            for (i = 0; i + V(lanes) <= n; i += V(lanes))
+                FD_LOCAL(normal_kl_vector)(V(lanes), out + i, loc_p + i * loc_p_step, loc_p_step, p + i * p_step,
+                                           p_step, loc_q + i * loc_q_step, loc_q_step, q + i * q_step, q_step,
+                                           over_q + i);
+            if (i < n)
+                FD_LOCAL(normal_kl_vector)(n - i, out + i, loc_p + i * loc_p_step, loc_p_step, p + i * p_step,
+                                           p_step, loc_q + i * loc_q_step, loc_q_step, q + i * q_step, q_step,
+                                           over_q + i);
+        }
 }

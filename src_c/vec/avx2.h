@@ -197,6 +197,22 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
     const __m256i chosen = _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(mask), bit), bit);
     return _mm256_blendv_pd(b, a, _mm256_castsi256_pd(chosen));
 }
+
+typedef __m256i u32v;
+static inline u32v u32v_set1(uint32_t a) { return _mm256_set1_epi32((int32_t)a); }
+static inline u32v u32v_add(u32v a, u32v b) { return _mm256_add_epi32(a, b); }
+static inline u32v u32v_and(u32v a, u32v b) { return _mm256_and_si256(a, b); }
+static inline u32v u32v_or(u32v a, u32v b) { return _mm256_or_si256(a, b); }
+#define u32v_srl(a, k) _mm256_srli_epi32(a, k)
+static inline u32v u32v_bits(f32v a) { return _mm256_castps_si256(a); }
+static inline f32v f32v_from_bits(u32v a) { return _mm256_castsi256_ps(a); }
+static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
+{
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i chosen = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int32_t)mask), bit), bit);
+    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(chosen));
+}
+
 static inline f64v f64v_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
 

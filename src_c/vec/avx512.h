@@ -192,6 +192,20 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {
     return _mm512_mask_mov_pd(b, (__mmask8)mask, a);
 }
+
+typedef __m512i u32v;
+static inline u32v u32v_set1(uint32_t a) { return _mm512_set1_epi32((int32_t)a); }
+static inline u32v u32v_add(u32v a, u32v b) { return _mm512_add_epi32(a, b); }
+static inline u32v u32v_and(u32v a, u32v b) { return _mm512_and_si512(a, b); }
+static inline u32v u32v_or(u32v a, u32v b) { return _mm512_or_si512(a, b); }
+#define u32v_srl(a, k) _mm512_srli_epi32(a, k)
+static inline u32v u32v_bits(f32v a) { return _mm512_castps_si512(a); }
+static inline f32v f32v_from_bits(u32v a) { return _mm512_castsi512_ps(a); }
+static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
+{
+    return _mm512_mask_mov_ps(b, (__mmask16)mask, a);
+}
+
 static inline f64v f64v_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
 

@@ -159,10 +159,14 @@ static inline unsigned f64v_below(f64v a, f64v b)
 {
     return (unsigned)vaddvq_u64(vandq_u64(vcltq_f64(a, b), fd_lane_bit()));
 }
-static inline unsigned f32v_below(f32v a, f32v b)
+static inline uint32x4_t fd_lane_bit32(void)
 {
     static const uint32_t lane_bit[4] = {1, 2, 4, 8};
-    return vaddvq_u32(vandq_u32(vcltq_f32(a, b), vld1q_u32(lane_bit)));
+    return vld1q_u32(lane_bit);
+}
+static inline unsigned f32v_below(f32v a, f32v b)
+{
+    return vaddvq_u32(vandq_u32(vcltq_f32(a, b), fd_lane_bit32()));
 }
 static inline unsigned u64v_below(u64v a, u64v b)
 {
@@ -172,6 +176,20 @@ static inline f64v f64v_select(unsigned mask, f64v a, f64v b)
 {
     return vbslq_f64(vtstq_u64(vdupq_n_u64(mask), fd_lane_bit()), a, b);
 }
+
+typedef uint32x4_t u32v;
+static inline u32v u32v_set1(uint32_t a) { return vdupq_n_u32(a); }
+static inline u32v u32v_add(u32v a, u32v b) { return vaddq_u32(a, b); }
+static inline u32v u32v_and(u32v a, u32v b) { return vandq_u32(a, b); }
+static inline u32v u32v_or(u32v a, u32v b) { return vorrq_u32(a, b); }
+#define u32v_srl(a, k) vshrq_n_u32(a, k)
+static inline u32v u32v_bits(f32v a) { return vreinterpretq_u32_f32(a); }
+static inline f32v f32v_from_bits(u32v a) { return vreinterpretq_f32_u32(a); }
+static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
+{
+    return vbslq_f32(vtstq_u32(vdupq_n_u32(mask), fd_lane_bit32()), a, b);
+}
+
 static inline f64v f64v_load_f32(const float *p) { return vcvt_f64_f32(vld1_f32(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { vst1_f32(p, vcvt_f32_f64(v)); }
 

@@ -32,7 +32,9 @@
  *   f64v_load_f32(p), f64v_store_f32(p, v)   of floats; rounded
  *   below(a, b)             mask of the lanes where a < b, both below 2^63
  *   f64v_lookup(gather, table, i)   table[i] of each lane's i; by a gather if that literal is 1 and the ISA
- *                           has one, for which it defines FD_VEC_GATHER */
+ *                           has one, for which it defines FD_VEC_GATHER
+ *
+ * and for u32v (uint32_t), as many lanes as f32v: set1, add, and, or, srl, bits, f32v_from_bits, f32v_select. */
 #ifndef FD_VEC_H
 #define FD_VEC_H
 
@@ -100,6 +102,27 @@ static inline f64v f64v_from_bits(u64v a)
 }
 static inline unsigned u64v_below(u64v a, u64v b) { return a < b; }
 static inline f64v f64v_select(unsigned mask, f64v a, f64v b) { return mask ? a : b; }
+
+typedef uint32_t u32v;
+static inline u32v u32v_set1(uint32_t a) { return a; }
+static inline u32v u32v_add(u32v a, u32v b) { return a + b; }
+static inline u32v u32v_and(u32v a, u32v b) { return a & b; }
+static inline u32v u32v_or(u32v a, u32v b) { return a | b; }
+static inline u32v u32v_srl(u32v a, int k) { return a >> k; }
+static inline u32v u32v_bits(f32v a)
+{
+    u32v bits;
+    memcpy(&bits, &a, sizeof bits);
+    return bits;
+}
+static inline f32v f32v_from_bits(u32v a)
+{
+    f32v number;
+    memcpy(&number, &a, sizeof number);
+    return number;
+}
+static inline f32v f32v_select(unsigned mask, f32v a, f32v b) { return mask ? a : b; }
+
 static inline f64v f64v_load_f32(const float *p) { return *p; }
 static inline void f64v_store_f32(float *p, f64v v) { *p = (float)v; }
 static inline f64v f64v_lookup(int gather, const double *table, u64v index) { return (void)gather, table[index]; }

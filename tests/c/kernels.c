@@ -245,7 +245,7 @@ enum layout { ELEMENTS = 1, EVENT_SUMS, SUMS, EVENTS, EVENT_PRODUCTS, MATRICES, 
  *   Y   symmetric                  T   lower triangular, by rows
  *   =   a sum over any dims, in order                         X   lower triangle by rows, changed in place
  *   R   fd_totals as scratch, laid out like operand 0         N   terms before the job's, and in all
- *   t   terms, of which there is the first vector, finite
+ *   t   terms, of which there is the first vector, finite     q   anything, or NULL: without q's terms
  * exact: no libm, so that every build has the same bits. */
 static const struct {
     enum layout layout;
@@ -285,11 +285,11 @@ static const struct {
     [FD_score_tril] = {EVENTS, 1, "tokvlLS"},
     [FD_score_covariance] = {EVENTS, 1, "tokvlLS"},
     [FD_score_precision] = {EVENTS, 1, "tokvlLS"},
-    [FD_kl_score_tril_solve] = {EVENTS, 1, "tkCCSa"},
-    [FD_kl_score_tril_multiply] = {EVENTS, 1, "tkCCSa"},
-    [FD_kl_score_tril_diag] = {EVENTS, 1, "tkCsSa"},
-    [FD_kl_score_diag_solve] = {EVENTS, 1, "tksCSa"},
-    [FD_kl_score_diag_multiply] = {EVENTS, 1, "tksCSa"},
+    [FD_kl_score_tril_solve] = {EVENTS, 1, "tkCCSq"},
+    [FD_kl_score_tril_multiply] = {EVENTS, 1, "tkCCSq"},
+    [FD_kl_score_tril_diag] = {EVENTS, 1, "tkCsSq"},
+    [FD_kl_score_diag_solve] = {EVENTS, 1, "tksCSq"},
+    [FD_kl_score_diag_multiply] = {EVENTS, 1, "tksCSq"},
     [FD_left_multiply_t] = {MATRICES, 1, "XC"},
     [FD_left_solve_t] = {MATRICES, 1, "XC"},
     [FD_subtract_log_det] = {MATRICES, 1, "XCk"},
@@ -306,7 +306,7 @@ static int writes(fd_verb verb, int k)
 }
 
 /* Whether operand k is laid out by strides of its own. */
-static int has_strides(fd_verb verb, int k) { return !strchr("naSDRN", specs[verb].operands[k]); }
+static int has_strides(fd_verb verb, int k) { return !strchr("naqSDRN", specs[verb].operands[k]); }
 
 /* Bytes of scratch, but for fd_totals. */
 static size_t scratch_size(fd_verb verb, fd_dtype dtype, intptr_t dim)
@@ -376,7 +376,10 @@ static void put_lower(fd_dtype dtype, void *p, intptr_t dim, int wild, intptr_t 
         for (intptr_t k = 0; k < dim; k++) {
             const double size = wild && one_in(8) ? (double)((uint64_t)1 << below(60)) : 1;
             const double value = i == k ? uniform(0.5, 2) : uniform(-1, 1);
-            put(dtype, p, i * step_i + k * step_k, k > i ? 0.0 : one_in(2) ? value * size : value / size);
+            double element = k > i ? 0.0 : one_in(2) ? value * size : value / size;
+            if (wild && i == k && one_in(32)) /* without a reciprocal */
+                element = dtype == FD_F32 ? (one_in(2) ? 1e-40 : 2e38) : (one_in(2) ? 1e-310 : 1.2e308);
+            put(dtype, p, i * step_i + k * step_k, element);
         }
 }
 
@@ -620,7 +623,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
         span[1] *= job->stride[0][d] ? 1 : job->shape[d];
     }
     for (int k = 0; letters[k]; k++) {
-        if (letters[k] == 'n' || letters[k] == 'a')
+        if (strchr("naq", letters[k]))
             job->operand[k] = letters[k] == 'n' ? &found[1] : one_in(4) ? NULL : &found[3];
         if (letters[k] == 'N')
             job->operand[k] = span;
@@ -822,9 +825,11 @@ static void check_kernels(void)
                         const int large = cubic && sizes[s] > 10, few = sizes[s] < 70 && pattern == 0 && wild <= SPARSE;
                         const int times = large ? few : patterns == 0 && sizes[s] < 18 ? 3 : 1;
                         const intptr_t most = large ? 1 : sizes[s] > 33 ? 3 : 9;
-                        for (int n = 0; n < times; n++)
-                            check_job(verb, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? 1 + below(most) : sizes[s],
-                                      pattern, wild);
+                        for (int t = 0; t < times; t++) {
+                            /* Of small items up to more than a tile, or than kernels keep factors of. */
+                            const intptr_t n = sizes[s] <= 10 && one_in(3) ? 10 + below(31) : 1 + below(most);
+                            check_job(verb, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? n : sizes[s], pattern, wild);
+                        }
                     }
                     for (int s = 0; s < N_CHUNK && !by_dim && specs[verb].exact; s++)
                         check_job(verb, (fd_dtype)dtype, 1, chunks[s], pattern, wild);
