@@ -54,6 +54,32 @@ def test_normal_at_extreme_scales(scale):
             np.testing.assert_allclose(fd.kl_divergence(p, q), 3 * exact_normal_kl(1, 2, 3, 5), rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1, 1e30])
+@pytest.mark.parametrize("z", [0, 0.01, 3])
+def test_normal_in_float32(z, size, isa):
+    """All ratios, those densely where the terms cancel: to ten roundings of the divergence of the same numbers."""
+    ratio = np.concatenate([np.geomspace(0.3, 3.5, 20_001), np.geomspace(1e-8, 1e8, 2_001)])
+    scale_q = np.float32(0.7 * size)
+    loc_q, loc_p = np.float32(0.1 * size), np.float32((0.1 + 0.7 * z) * size)
+    scale_p = (scale_q * ratio).astype(np.float32)
+    got = fd.kl_divergence(fd.Normal(loc_p, scale_p), fd.Normal(loc_q, scale_q))
+    wanted = fd.kl_divergence(
+        fd.Normal(float(loc_p), scale_p.astype(float)), fd.Normal(float(loc_q), float(scale_q))
+    )
+    assert got.dtype == np.float32
+    assert (abs(got - wanted) <= 10 * np.spacing(wanted.astype(np.float32))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_with_a_difference_beyond_the_range(dtype, isa):
+    most = np.finfo(dtype).max
+    for loc_q in (-most, 0.75 * most):
+        p, q = fd.Normal(most, most / 2), fd.Normal(dtype(loc_q), most / 4)
+        np.testing.assert_allclose(
+            fd.kl_divergence(p, q), exact_normal_kl(1, 0.5, float(loc_q / most), 0.25), rtol=1e-6
+        )
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", [1, 2, 5, 12])
 @pytest.mark.parametrize("of_p", [*MATRICES, "diagonal"])

@@ -1,4 +1,4 @@
-/* kernels/diag.inc.h - diagonal scale: colour, logarithms, divergences, log densities. Memory bound
+/* kernels/diag.inc.h - diagonal scale: colour, logarithms, log densities. Memory bound
  * but for the division; the four patterns of broadcast (loc and scale each a row or one
  * number) are one body each, specialised by the constant steps. */
 
@@ -54,35 +54,6 @@ static void FD_NAME(log)(const fd_job *job, intptr_t begin, intptr_t end)
         FD_STREAM(FD_LOCAL(log))(STEP(1) ? run.n : 1, AT(0), AT(1));
         for (intptr_t i = 1; i < run.n && STEP(1) == 0; i++)
             AT(0)[i] = AT(0)[0];
-    }
-}
-
-/* m elements as a vector of doubles, ones in the lanes beyond, and back. */
-FD_INLINE f64v FD_LOCAL(widen)(const REAL *p, intptr_t step, intptr_t m)
-{
-    const void *x = p;
-    double wide[f64v_lanes];
-    if (!step)
-        return f64v_set1((double)*p);
-    if (m >= f64v_lanes)
-        return sizeof *p == sizeof(double) ? f64v_load(x) : f64v_load_f32(x);
-    for (int j = 0; j < f64v_lanes; j++)
-        wide[j] = j < m ? (double)p[j] : 1;
-    return f64v_load(wide);
-}
-
-FD_INLINE void FD_LOCAL(narrow)(REAL *p, f64v v, intptr_t m)
-{
-    void *x = p;
-    double wide[f64v_lanes];
-    if (m >= f64v_lanes && sizeof *p == sizeof(double)) {
-        f64v_store(x, v);
-    } else if (m >= f64v_lanes) {
-        f64v_store_f32(x, v);
-    } else {
-        f64v_store(wide, v);
-        for (int j = 0; j < m; j++)
-            p[j] = (REAL)wide[j];
     }
 }
 

@@ -27,17 +27,22 @@ FD_INLINE VEC FD_LOCAL(log_series)(VEC s2)
     return V(fma)(even, s4, V(mul)(odd, s2));
 }
 
-/* The ratio itself may under- or overflow where its logarithm does not: replaces such lanes of a result. */
-FD_ALONE VEC FD_LOCAL(kl_beyond)(VEC result, unsigned within, VEC delta, VEC p, VEC q)
+/* The ratio itself may under- or overflow where its logarithm does not, and a difference where its quotient does
+ * not: replaces such lanes of a result. */
+FD_ALONE VEC FD_LOCAL(kl_beyond)(VEC result, unsigned within, VEC at_p, VEC p, VEC at_q, VEC q)
 {
-    REAL out[V(lanes)], d[V(lanes)], scale_p[V(lanes)], scale_q[V(lanes)];
+    REAL out[V(lanes)], loc_p[V(lanes)], scale_p[V(lanes)], loc_q[V(lanes)], scale_q[V(lanes)];
     V(store)(out, result);
-    V(store)(d, delta);
+    V(store)(loc_p, at_p);
+    V(store)(loc_q, at_q);
     V(store)(scale_p, p);
     V(store)(scale_q, q);
     for (int j = 0; j < V(lanes); j++)
         if (!(within >> j & 1)) {
-            const double r = (double)scale_p[j] / (double)scale_q[j], z = (double)d[j] / (double)scale_q[j];
+            const double r = (double)scale_p[j] / (double)scale_q[j];
+            const double half = 0.5 * (double)loc_p[j] - 0.5 * (double)loc_q[j]; /* not exact if subnormal */
+            const double delta = (double)loc_p[j] - (double)loc_q[j];
+            const double z = isfinite(delta) ? delta / (double)scale_q[j] : half / (double)scale_q[j] * 2;
             double log_r[f64v_lanes];
             f64v_store(log_r, f64v_sub(FD_STREAM(log)(f64v_set1((double)scale_p[j])),
                                        FD_STREAM(log)(f64v_set1((double)scale_q[j]))));
@@ -55,16 +60,18 @@ FD_INLINE VEC FD_LOCAL(kl_reciprocal)(VEC q)
     return V(select)(within, over_q, V(set1)((REAL)NAN));
 }
 
-/* Of delta = loc_p - loc_q and the scales, over_q = kl_reciprocal(q). */
-FD_INLINE VEC FD_LOCAL(normal_kl_of)(VEC delta, VEC p, VEC q, VEC over_q)
+/* Of locs and scales, over_q = kl_reciprocal(q). */
+FD_INLINE VEC FD_LOCAL(normal_kl_of)(VEC loc_p, VEC p, VEC loc_q, VEC q, VEC over_q)
 {
     const unsigned all = (1u << V(lanes)) - 1;
-    const VEC half = V(set1)((REAL)0.5), r = V(mul)(p, over_q);
+    const VEC half = V(set1)((REAL)0.5), r = V(mul)(p, over_q), delta = V(sub)(loc_p, loc_q);
     const VEC w = V(mul)(V(sub)(p, q), over_q), z = V(mul)(delta, over_q);
     VEC k;
     const VEC m = FD_LOCAL(split)(r, &k);
     const VEC size = V(abs)(k), one = V(set1)(1);
-    const unsigned within = V(below)(size, V(set1)(FD_LOCAL(kl_exponent))); /* false for NaN, which has the largest k */
+    /* false for NaN, which has the largest k */
+    const unsigned within =
+        V(below)(size, V(set1)(FD_LOCAL(kl_exponent))) & V(below)(V(abs)(delta), V(set1)((REAL)INFINITY));
     const VEC power = V(select)(V(below)(k, V(sub)(V(set1)(0), half)), V(set1)(2),
                                 V(select)(V(below)(half, k), half, one)); /* 2^-k */
     const VEC f = V(select)(V(below)(size, V(set1)((REAL)1.5)), V(fma)(power, w, V(sub)(power, one)), V(sub)(m, one));
@@ -74,7 +81,7 @@ FD_INLINE VEC FD_LOCAL(normal_kl_of)(VEC delta, VEC p, VEC q, VEC over_q)
     const VEC high = V(fnma)(k, V(set1)(FD_LOCAL(ln2)[0]), V(sub)(w, f));
     const VEC low = V(fma)(k, V(set1)(FD_LOCAL(ln2)[1]), rest);
     const VEC result = V(add)(squares, V(sub)(high, low));
-    return FD_UNLIKELY(within != all) ? FD_LOCAL(kl_beyond)(result, within, delta, p, q) : result;
+    return FD_UNLIKELY(within != all) ? FD_LOCAL(kl_beyond)(result, within, loc_p, p, loc_q, q) : result;
 }
 
 /* m elements of each operand. */
@@ -82,9 +89,9 @@ FD_INLINE void FD_LOCAL(normal_kl_vector)(intptr_t m, REAL *out, const REAL *loc
                                           const REAL *p, intptr_t p_step, const REAL *loc_q, intptr_t loc_q_step,
                                           const REAL *q, intptr_t q_step, const REAL *over_q)
 {
-    const VEC delta = V(sub)(FD_LOCAL(pick_to)(loc_p, loc_p_step, 0, m), FD_LOCAL(pick_to)(loc_q, loc_q_step, 0, m));
+    const VEC at_p = FD_LOCAL(pick_to)(loc_p, loc_p_step, 0, m), at_q = FD_LOCAL(pick_to)(loc_q, loc_q_step, 0, m);
     const VEC scale_p = FD_LOCAL(pick_scale)(p, p_step, m), scale_q = FD_LOCAL(pick_scale)(q, q_step, m);
-    FD_LOCAL(store_to)(out, FD_LOCAL(normal_kl_of)(delta, scale_p, scale_q, V(load)(over_q)), m);
+    FD_LOCAL(store_to)(out, FD_LOCAL(normal_kl_of)(at_p, scale_p, at_q, scale_q, V(load)(over_q)), m);
 }
 
 /* A third of the time are divisions: those by a scale_q are kept while it repeats from run to run, as a

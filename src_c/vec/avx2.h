@@ -213,7 +213,6 @@ static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
     return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(chosen));
 }
 
-static inline f64v f64v_load_f32(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
 
 /* By way of memory, because scalar registers address: as fast as a gather at its fastest. */

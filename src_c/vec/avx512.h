@@ -206,7 +206,6 @@ static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
     return _mm512_mask_mov_ps(b, (__mmask16)mask, a);
 }
 
-static inline f64v f64v_load_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
 
 /* Without a gather by way of memory, because scalar registers address; in halves, because what is read of a

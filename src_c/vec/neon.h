@@ -190,7 +190,6 @@ static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
     return vbslq_f32(vtstq_u32(vdupq_n_u32(mask), fd_lane_bit32()), a, b);
 }
 
-static inline f64v f64v_load_f32(const float *p) { return vcvt_f64_f32(vld1_f32(p)); }
 static inline void f64v_store_f32(float *p, f64v v) { vst1_f32(p, vcvt_f32_f64(v)); }
 
 static inline f64v f64v_lookup(int gather, const double *table, u64v index)

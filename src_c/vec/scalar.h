@@ -29,7 +29,7 @@
  *   mul32(a, b)             product of the low 32 bits of each
  *   bits, f64v_from_bits    the same bits as another type
  *   f64v_select(m, a, b)    a in the lanes of mask m, b in the others
- *   f64v_load_f32(p), f64v_store_f32(p, v)   of floats; rounded
+ *   f64v_store_f32(p, v)    rounded to floats
  *   below(a, b)             mask of the lanes where a < b, both below 2^63
  *   f64v_lookup(gather, table, i)   table[i] of each lane's i; by a gather if that literal is 1 and the ISA
  *                           has one, for which it defines FD_VEC_GATHER
@@ -123,7 +123,6 @@ static inline f32v f32v_from_bits(u32v a)
 }
 static inline f32v f32v_select(unsigned mask, f32v a, f32v b) { return mask ? a : b; }
 
-static inline f64v f64v_load_f32(const float *p) { return *p; }
 static inline void f64v_store_f32(float *p, f64v v) { *p = (float)v; }
 static inline f64v f64v_lookup(int gather, const double *table, u64v index) { return (void)gather, table[index]; }
 
