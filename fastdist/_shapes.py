@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from itertools import islice
 from typing import SupportsIndex
 
 Shape = tuple[int, ...]
@@ -38,11 +39,13 @@ def parse_shape(name: str, shape: ShapeLike) -> Shape:
     if isinstance(shape, str | bytes):
         raise TypeError(f"{name} must be an int or an iterable of ints, got {shape!r}")
     if isinstance(shape, Iterable) and getattr(shape, "ndim", 1) != 0:
-        entries = tuple(parse_int(f"{name}[{i}]", n) for i, n in enumerate(shape))
+        # No more of them than tell that they are too many: an iterable may have no end.
+        entries = tuple(parse_int(f"{name}[{i}]", n) for i, n in enumerate(islice(shape, MAX_NDIM + 1)))
     else:
         entries = (parse_int(name, shape),)
     if len(entries) > MAX_NDIM:
-        raise ValueError(f"{name} must have at most {MAX_NDIM} dims, got {len(entries)}")
+        n_dim = len(shape) if isinstance(shape, Sized) else "more"
+        raise ValueError(f"{name} must have at most {MAX_NDIM} dims, got {n_dim}")
     for n in entries:
         if n < 0:
             raise ValueError(f"{name} must not be negative, got {entries}")

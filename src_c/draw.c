@@ -6,6 +6,7 @@
  * after the other, so that its factor is read from far away once and not for each sample. */
 #include "fastdist.h"
 
+#include "fpstate.h"
 #include "run.h"
 
 enum { TILE = 4096, SOME_SAMPLES = 8, MANY_SAMPLES = 32, MANY_TILES = 16, MOST_TILES = 256, MANY_EVENTS = 32 };
@@ -51,19 +52,17 @@ static intptr_t samples_of_tile(intptr_t n_batch, intptr_t dim)
     return small < many ? many : small;
 }
 
-/* The batch dims within a dim of samples, whose number is still to be said. */
-static fd_job with_samples(const fd_job *batch, intptr_t sample_stride)
+/* Puts the batch dims within a dim of samples, whose number is still to be said. */
+static void add_samples(fd_job *job, intptr_t sample_stride)
 {
-    fd_job tile = *batch;
-    tile.ndim++;
-    for (int d = tile.ndim - 1; d > 0; d--)
-        tile.shape[d] = tile.shape[d - 1];
+    job->ndim++;
+    for (int d = job->ndim - 1; d > 0; d--)
+        job->shape[d] = job->shape[d - 1];
     for (int k = 0; k < FD_MAX_OPERAND; k++) {
-        for (int d = tile.ndim - 1; d > 0; d--)
-            tile.stride[k][d] = tile.stride[k][d - 1];
-        tile.stride[k][0] = k == 0 ? sample_stride : 0;
+        for (int d = job->ndim - 1; d > 0; d--)
+            job->stride[k][d] = job->stride[k][d - 1];
+        job->stride[k][0] = k == 0 ? sample_stride : 0;
     }
-    return tile;
 }
 
 void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end)
@@ -73,7 +72,8 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
     const intptr_t tile_rows = rows_of_tile(dim), tile_samples = samples_of_tile(n_batch, dim);
 
     const int innermost = events_together(n_batch, dim);
-    fd_job part = drawing->job, tile = with_samples(&part, n_batch * dim);
+    fd_job part = drawing->job, tile = part;
+    add_samples(&tile, n_batch * dim);
     if (innermost)
         fd_job_turn(&tile);
     part.operand[3] = tile.operand[3] = scratch;
@@ -98,6 +98,14 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
         }
         begin += rows;
     }
+}
+
+void fd_draw_rows(fd_draw *draw, const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
+                  intptr_t end)
+{
+    const fd_fpstate callers = fd_fpstate_enter();
+    draw(drawing, noise, scratch, begin, end);
+    fd_fpstate_leave(callers);
 }
 
 intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most)

@@ -7,6 +7,9 @@
  *   fd_pull_*() terms of gradients or noise again -> sums, a tile at a time
  *   fd_isa_*()  which instruction set is in use
  *
+ * Kernels and sources of noise are to run under the default floating-point state (fpstate.h): fd_do and
+ * fd_draw_rows see to it, fd_pull_*() and fd_share_work, too.
+ *
  * Nothing here knows Python and nothing here can fail: sizes, dtypes and values are
  * checked by the caller before it releases the GIL. */
 #ifndef FASTDIST_H
@@ -38,6 +41,8 @@ enum { FD_MATRIX_BYTES = 128 };
 
 /* A sum of more terms than this needs an fd_total an element as scratch. */
 enum { FD_SUM_TERMS = 128 };
+/* Numbers of scratch that a sum of outer products needs, an L1 cache of them. */
+enum { FD_OUTER_ROOM = 4096 };
 
 typedef struct fd_total {
     double sum, error;
@@ -71,6 +76,9 @@ void fd_job_turn(fd_job *job);
 /* Does items begin <= i < end of a job. What an item's result is depends on that item's
  * operands alone, never on begin, end, its neighbours or the instruction set. */
 typedef void fd_kernel(const fd_job *job, intptr_t begin, intptr_t end);
+
+/* Does them under the default floating-point state. */
+void fd_do(fd_kernel *kernel, const fd_job *job, intptr_t begin, intptr_t end);
 
 /* The kernels by name; kernels.def holds the list and each one's contract. */
 typedef enum fd_verb {
@@ -120,6 +128,10 @@ typedef struct fd_drawing {
 typedef void fd_draw(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
                      intptr_t end);
 fd_draw fd_draw_noise, fd_draw_elements, fd_draw_events;
+
+/* One of these under the default floating-point state. */
+void fd_draw_rows(fd_draw *draw, const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
+                  intptr_t end);
 
 /* How many rows to draw at a time: n elements or, by whole tiles, some more. Tiles of more than `most`
  * elements are made of fewer samples. */

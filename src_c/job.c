@@ -1,5 +1,7 @@
-/* job.c - the loop nest: fewer, longer dims, and in another order. */
+/* job.c - the loop nest: fewer, longer dims, and in another order; doing it. */
 #include "fastdist.h"
+
+#include "fpstate.h"
 
 void fd_job_coalesce(fd_job *job, int n_operand)
 {
@@ -40,4 +42,11 @@ void fd_job_turn(fd_job *job)
     turn(job->shape, job->ndim);
     for (int k = 0; k < FD_MAX_OPERAND; k++)
         turn(job->stride[k], job->ndim);
+}
+
+void fd_do(fd_kernel *kernel, const fd_job *job, intptr_t begin, intptr_t end)
+{
+    const fd_fpstate callers = fd_fpstate_enter();
+    kernel(job, begin, end);
+    fd_fpstate_leave(callers);
 }

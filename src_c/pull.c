@@ -1,6 +1,7 @@
 /* pull.c - pullbacks: what the steps of one share is made, used and made again a tile at a time. */
 #include "fastdist.h"
 
+#include "fpstate.h"
 #include "run.h"
 
 static const intptr_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
@@ -12,6 +13,7 @@ static void *before(void *p, intptr_t n_byte) { return (void *)((uintptr_t)p - (
 void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_t end)
 {
     const intptr_t size = itemsize[pull->dtype];
+    const fd_fpstate callers = fd_fpstate_enter();
     for (intptr_t n; begin < end; begin += n) {
         n = fd_min(pull->tile_items, end - begin);
         if (noise)
@@ -24,6 +26,7 @@ void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_
             step->kernel(&step->job, begin * step->unit, (begin + n) * step->unit);
         }
     }
+    fd_fpstate_leave(callers);
 }
 
 void fd_pull_samples(const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end)
@@ -37,6 +40,7 @@ void fd_pull_samples(const fd_pull *pull, const fd_noise *noise, int axis, intpt
         if (d != axis && job.stride[0][d] == 0)
             terms *= job.shape[d];
     job.operand[2] = pull->tile;
+    const fd_fpstate callers = fd_fpstate_enter();
     for (intptr_t n; begin < end; begin += n) {
         n = fd_min(pull->tile_items, end - begin);
         intptr_t span[2] = {begin * terms, whole[1]};
@@ -46,4 +50,5 @@ void fd_pull_samples(const fd_pull *pull, const fd_noise *noise, int axis, intpt
         job.operand[4] = span;
         pull->step[0].kernel(&job, 0, n * n_row);
     }
+    fd_fpstate_leave(callers);
 }

@@ -41,10 +41,22 @@ void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry)
     stream->has_half = 0;
 }
 
-void fd_stream_seek_ahead(fd_stream *reader, const fd_stream *stream, intptr_t n)
+fd_place fd_stream_take(fd_stream *stream, intptr_t n)
 {
-    const uint64_t position = stream->normal_position + (uint64_t)n;
-    fd_stream_seek_normal(reader, position % FD_POSITIONS, stream->normal_carry + position / FD_POSITIONS);
+    const fd_place place = {stream->key, stream->normal_position, stream->normal_carry};
+    const uint64_t end = place.position + (uint64_t)n;
+    if (end / FD_BLOCK != place.position / FD_BLOCK)
+        stream->normal_made = 0;
+    stream->normal_position = end % FD_POSITIONS;
+    stream->normal_carry += end / FD_POSITIONS;
+    return place;
+}
+
+void fd_stream_read(fd_stream *reader, const fd_place *place, intptr_t n)
+{
+    const uint64_t position = place->position + (uint64_t)n;
+    reader->key = place->key;
+    fd_stream_seek_normal(reader, position % FD_POSITIONS, place->carry + position / FD_POSITIONS);
 }
 
 void fd_pending_start(fd_pending *pending, void *out, uint64_t first)

@@ -84,8 +84,17 @@ void fd_stream_start(fd_stream *stream, fd_key key);
 void fd_stream_seek_normal(fd_stream *stream, uint64_t position, uint64_t carry);
 void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry);
 
-/* Lets `reader` read n normals behind where `stream` is, which may be itself. */
-void fd_stream_seek_ahead(fd_stream *reader, const fd_stream *stream, intptr_t n);
+/* Where some normals of a stream begin. */
+typedef struct fd_place {
+    fd_key key;
+    uint64_t position, carry;
+} fd_place;
+
+/* Gives out the next n normals: where they begin, and the stream moves on behind them. */
+fd_place fd_stream_take(fd_stream *stream, intptr_t n);
+
+/* Lets `reader` read normals only, beginning n behind a place. */
+void fd_stream_read(fd_stream *reader, const fd_place *place, intptr_t n);
 
 /* The next n normals; `state` is the fd_stream, as fd_noise and NumPy's bitgen_t want it. */
 void fd_stream_fill_f64(void *state, intptr_t n, void *out);

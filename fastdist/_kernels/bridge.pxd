@@ -2,36 +2,48 @@
 # into the bridge alone. And what small calls have in common: shapes that are read in C.
 
 from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
+from cpython.pythread cimport PyThread_type_lock
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
 
 
-cdef class Mutex:
-    cdef core.fd_mutex mutex
-    cdef object waiters             # a Condition, once somebody had to wait
+cdef class Scratch:
+    cdef void *base
+    cdef void *memory
+
+
+cdef class Stream:
+    cdef core.fd_stream c
+    cdef PyThread_type_lock held
+    # Of the thread that holds it: its identity, after how many forks it took it, and how often.
+    cdef unsigned long owner, fork
+    cdef long depth
+    cdef bint abandoned(self) noexcept
+    cdef bint mine(self) noexcept
+    cdef void own(self) noexcept
     cdef int take(self) except -1
-    cdef int give(self) except -1
-    cdef object condition(self)
+    cdef void give(self) noexcept
+    cdef int renew(self) except -1
     cdef bint wait(self, double timeout) except -1
 
 
 cdef class Noise:
     cdef core.fd_noise source
-    cdef core.fd_stream *stream     # its own; NULL where the normals are NumPy's
+    cdef Stream stream              # its own; None where the normals are NumPy's
+    cdef bint shared                # whether the stream has to be locked: False where one thread alone has it
     cdef object bit_generator       # that NumPy's are made with, to keep it alive
-    cdef Mutex mutex                # the lock of its own bit generator; None where one thread alone has it
     cdef object acquire, release    # of a lock of NumPy's
     cdef int lock(self) except -1
     cdef int unlock(self) except -1
+    cdef int take(self, intptr_t n, core.fd_place *place) except -1
 
 
 cdef class Recorded(Noise):
     cdef Noise noise                # drawn from
     cdef bint begun
-    cdef core.fd_key key            # where its stream stood, if it has one,
-    cdef core.uint64_t position, carry
+    cdef core.fd_place place        # where its stream stood, if it has one,
     cdef object state               # or the state of its bit generator
 
 

@@ -24,6 +24,15 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyO
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.pythread cimport (
+    NOWAIT_LOCK,
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_get_thread_ident,
+    PyThread_release_lock,
+    PyThread_type_lock,
+)
 from libc.stdint cimport INTPTR_MAX, intptr_t, uintptr_t
 
 from fastdist._kernels cimport core
@@ -91,8 +100,10 @@ cdef void coalesce(core.fd_job *job, int n_operand) noexcept nogil:
 # ---- operands ----------------------------------------------------------------------------
 
 
+# What a call is made of fills small stacks of threads and is on the heap.
 cdef struct Call:
-    core.fd_job job
+    core.fd_job job, piece, some    # the whole, and as much of it as is done at a time
+    core.fd_drawing drawing
     core.fd_dtype dtype
     intptr_t n_item     # product of the loop dims
     int n_operand, n_view
@@ -111,19 +122,22 @@ cdef intptr_t size_of(object shape) except -1:
     return size
 
 
-cdef int start(Call *call, object loop_shape, intptr_t dim) except -1:
-    """Lay out the loop dims, before coalescing."""
-    cdef intptr_t n
-    call.n_operand = call.n_view = 0
-    call.n_item = size_of(loop_shape)
-    call.job.ndim = 0
-    call.job.dim = dim
+cdef Call *start(object loop_shape, intptr_t dim) except NULL:
+    """Lay out the loop dims, before coalescing. Until `finish`."""
+    cdef intptr_t n, n_item = size_of(loop_shape)
     if len(loop_shape) > core.FD_MAX_NDIM:
         raise ValueError(f"there are at most {core.FD_MAX_NDIM} dims, got shape {tuple(loop_shape)}")
+    cdef Call *call = <Call *>PyMem_Malloc(sizeof(Call))
+    if call is NULL:
+        raise MemoryError
+    call.n_operand = call.n_view = 0
+    call.n_item = n_item
+    call.job.ndim = 0
+    call.job.dim = dim
     for n in loop_shape:
         call.job.shape[call.job.ndim] = n
         call.job.ndim += 1
-    return 0
+    return call
 
 
 cdef int add(Call *call, object array, int core_ndim, bint written=False, intptr_t size=-1) except -1:
@@ -185,13 +199,11 @@ cdef void finish(Call *call) noexcept:
     cdef int k
     for k in range(call.n_view):
         PyBuffer_Release(&call.view[k])
+    PyMem_Free(call)
 
 
 cdef class Scratch:
     """Memory for the length of a call, aligned to the widest vector."""
-
-    cdef void *base
-    cdef void *memory
 
     def __cinit__(self, intptr_t size):
         self.base = PyMem_Malloc(size + 64)
@@ -228,13 +240,13 @@ cdef int run(Call *call, core.fd_verb verb, intptr_t cost, intptr_t unit=1) exce
         return 0
     core.fd_job_coalesce(&call.job, call.n_operand)
     if call.n_item * cost < KEEP_GIL:
-        kernel(&call.job, 0, call.n_item)
+        core.fd_do(kernel, &call.job, 0, call.n_item)
         return 0
     piece = max(PIECE // cost // unit, 1) * unit
     while begin < call.n_item:
         end = min(begin + piece, call.n_item)
         with nogil:
-            kernel(&call.job, begin, end)
+            core.fd_do(kernel, &call.job, begin, end)
         begin = end
         PyErr_CheckSignals()
     return 0
@@ -249,7 +261,6 @@ cdef int run_events(Call *call, core.fd_verb verb, intptr_t cost, int factor) ex
     done at a time, for which kernels keep what they made of the factors.
     """
     cdef core.fd_job *job = &call.job
-    cdef core.fd_job piece
     cdef intptr_t n, rest, begin = 0, chunk, spent = 0
     cdef int d, repeats = 1
     cdef bint small
@@ -266,13 +277,13 @@ cdef int run_events(Call *call, core.fd_verb verb, intptr_t cost, int factor) ex
         chunk *= max(EVENTS // (rest * max(job.dim, 1)) // core.FD_TOGETHER, 1)
     while begin < n:
         chunk = min(chunk, n - begin)
-        piece = job[0]
-        move(&piece, call, 0, begin, chunk)
+        call.piece = job[0]
+        move(&call.piece, call, 0, begin, chunk)
         if call.n_item * cost < KEEP_GIL:
-            run_samples(core.fd_lookup(verb, call.dtype), &piece, call, small)
+            run_samples(core.fd_lookup(verb, call.dtype), call, small)
         else:
             with nogil:
-                run_samples(core.fd_lookup(verb, call.dtype), &piece, call, small)
+                run_samples(core.fd_lookup(verb, call.dtype), call, small)
         begin += chunk
         spent += chunk * rest * cost
         if spent > PIECE:
@@ -290,91 +301,156 @@ cdef void move(core.fd_job *piece, const Call *call, int dim, intptr_t begin, in
         piece.operand[k] = <char *>piece.operand[k] + begin * piece.stride[k][dim] * itemsize
 
 
-cdef void run_samples(
-    core.fd_kernel *kernel, core.fd_job *piece, const Call *call, bint small
-) noexcept nogil:
-    """Some samples of all other dims."""
+cdef void run_samples(core.fd_kernel *kernel, Call *call, bint small) noexcept nogil:
+    """Some samples, the piece of a call, of all other dims."""
+    cdef core.fd_job *piece = &call.piece
     cdef intptr_t n = piece.shape[0], rest, width
-    cdef core.fd_job some
     cdef int d
     if not small:
         for d in range(1, piece.ndim):
             n *= piece.shape[d]
         core.fd_job_turn(piece)
-        kernel(piece, 0, n)
+        core.fd_do(kernel, piece, 0, n)
         return
     rest = piece.shape[1]
     while rest > 0:
         width = min(rest, core.FD_TOGETHER)
-        some = piece[0]
-        move(&some, call, 1, piece.shape[1] - rest, width)
-        kernel(&some, 0, n * width)
+        call.some = piece[0]
+        move(&call.some, call, 1, piece.shape[1] - rest, width)
+        core.fd_do(kernel, &call.some, 0, n * width)
         rest -= width
 
 
 # ---- noise ---------------------------------------------------------------------------------
 
 
-cdef object making_waiters = threading.Lock()
+# How often this process is the child of a fork, and the only thread that it began with.
+cdef unsigned long n_fork = 0
+cdef unsigned long survivor = 0
 
 
-cdef class Mutex:
-    """A lock like `threading.Lock`, which C takes and gives in a tenth of the time."""
+def forked():
+    """Note that this is the child of a fork: other threads, and what they held, are gone."""
+    global n_fork, survivor
+    n_fork += 1
+    survivor = <unsigned long>PyThread_get_thread_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forked)
+
+
+cdef class Stream:
+    """A stream of BlockSFC64 and its lock: a re-entrant one, like `threading.RLock`.
+
+    Taken and given back in C, which takes a tenth of the time. Who waits does so as for Python's own locks,
+    so no signal is lost and none loses a wake-up. In the child of a fork a lock that another thread held
+    is free, and the stream stands where it stood.
+    """
+
+    def __cinit__(self):
+        self.held = PyThread_allocate_lock()
+        if self.held is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.held is not NULL:
+            PyThread_free_lock(self.held)
+
+    cdef bint abandoned(self) noexcept:
+        """True if a thread of another process holds the lock, of which this one is a fork."""
+        return self.depth > 0 and self.fork != n_fork and self.owner != survivor
+
+    cdef bint mine(self) noexcept:
+        """True if this thread holds the lock."""
+        cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
+        return self.depth > 0 and self.owner == me and (self.fork == n_fork or me == survivor)
+
+    cdef void own(self) noexcept:
+        self.owner = <unsigned long>PyThread_get_thread_ident()
+        self.fork = n_fork
+        self.depth = 1
 
     cdef int take(self) except -1:
-        if not core.fd_mutex_take(&self.mutex):
+        if self.mine():
+            self.depth += 1
+        elif PyThread_acquire_lock(self.held, NOWAIT_LOCK):
+            self.own()
+        else:
             self.wait(-1)
         return 0
 
-    cdef int give(self) except -1:
-        if core.fd_mutex_give(&self.mutex) == core.FD_WAITED_FOR:
-            with self.condition():
-                self.waiters.notify()
+    cdef void give(self) noexcept:
+        self.depth -= 1
+        if self.depth == 0:
+            PyThread_release_lock(self.held)
+
+    cdef int renew(self) except -1:
+        """A lock in place of one whose holder a fork has left behind, perhaps while it made numbers."""
+        cdef PyThread_type_lock held = PyThread_allocate_lock()
+        cdef core.uint32_t half = self.c.half
+        cdef int has_half = self.c.has_half
+        if held is NULL:
+            raise MemoryError
+        self.held = held    # the other one may be in any state, and is left
+        self.depth = 0
+        core.fd_stream_functions.seek_normal(&self.c, self.c.normal_position, self.c.normal_carry)
+        core.fd_stream_functions.seek_raw(&self.c, self.c.raw_position, self.c.raw_carry)
+        self.c.half = half
+        self.c.has_half = has_half
         return 0
 
-    cdef object condition(self):
-        with making_waiters:
-            if self.waiters is None:
-                self.waiters = threading.Condition()
-        return self.waiters
-
     cdef bint wait(self, double timeout) except -1:
-        """Whether it could be taken within `timeout` seconds, if that is not negative."""
-        with self.condition():
-            end = time.monotonic() + timeout
-            while not core.fd_mutex_take_or_wait(&self.mutex):
-                if timeout < 0:
-                    self.waiters.wait()
-                elif not self.waiters.wait(max(end - time.monotonic(), 0)) and time.monotonic() >= end:
-                    return False
-        return True
+        """True if it could be taken within `timeout` seconds, or at all if that is negative."""
+        cdef double end = time.monotonic() + timeout
+        cdef long long microseconds = -1
+        cdef core.PyLockStatus status
+        if self.abandoned():
+            self.renew()
+        while True:
+            if timeout >= 0:
+                microseconds = <long long>(max(end - time.monotonic(), 0) * 1e6)
+            with nogil:
+                status = core.PyThread_acquire_lock_timed(self.held, microseconds, True)
+            if status == core.PY_LOCK_ACQUIRED:
+                self.own()
+                return True
+            if status == core.PY_LOCK_FAILURE:
+                return False
+            PyErr_CheckSignals()
 
     def acquire(self, blocking=True, timeout=-1):
-        """Take the lock, waiting for it if need be; whether it is taken."""
+        """Take the lock, waiting for it if need be; True if it is taken. Its holder may take it again."""
         if not blocking and timeout != -1:
             raise ValueError("timeout is for a blocking call")
         if timeout < 0 and timeout != -1:
             raise ValueError(f"timeout must not be negative, got {timeout}")
-        if core.fd_mutex_take(&self.mutex):
+        if timeout > threading.TIMEOUT_MAX:
+            raise OverflowError(f"timeout must be at most {threading.TIMEOUT_MAX}, got {timeout}")
+        if blocking and timeout < 0:
+            self.take()
             return True
-        return self.wait(timeout) if blocking else False
+        if self.mine():
+            self.depth += 1
+            return True
+        return self.wait(timeout if blocking else 0)
 
     def release(self):
-        """Give the lock back."""
-        if not core.fd_mutex_taken(&self.mutex):
-            raise RuntimeError("release unlocked lock")
+        """Give the lock back, if it is held for the first time."""
+        if not self.mine():
+            raise RuntimeError("release of a lock that is unlocked or another thread's")
         self.give()
 
     def locked(self):
-        """Whether somebody has it."""
-        return core.fd_mutex_taken(&self.mutex)
+        """True if a thread holds it."""
+        return self.depth > 0 and not self.abandoned()
 
     def __enter__(self):
         self.take()
         return True
 
     def __exit__(self, *exception):
-        self.give()
+        self.release()
 
 
 cdef class Noise:
@@ -392,22 +468,26 @@ cdef class Noise:
         self.bit_generator = bit_generator
         core.fd_noise_from_numpy(&self.source, PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator"))
 
-    def __dealloc__(self):
-        PyMem_Free(self.stream)
-
     # Bound methods cost a third of a with statement.
     cdef int lock(self) except -1:
-        if self.mutex is not None:
-            self.mutex.take()
+        if self.shared:
+            self.stream.take()
         elif self.acquire is not None:
             self.acquire()
         return 0
 
     cdef int unlock(self) except -1:
-        if self.mutex is not None:
-            self.mutex.give()
+        if self.shared:
+            self.stream.give()
         elif self.release is not None:
             self.release()
+        return 0
+
+    cdef int take(self, intptr_t n, core.fd_place *place) except -1:
+        """Where the next n normals of its own stream are, which moves on behind them."""
+        self.lock()
+        place[0] = core.fd_stream_take(&self.stream.c, n)
+        self.unlock()
         return 0
 
 
@@ -426,19 +506,14 @@ cdef class Recorded(Noise):
         self.stream = noise.stream
         self.bit_generator = noise.bit_generator
 
-    def __dealloc__(self):
-        self.stream = NULL  # it is the other one's to free
-
     cdef int lock(self) except -1:
         self.noise.lock()
         if not self.begun:
             try:
-                if self.stream is NULL:
+                if self.stream is None:
                     self.state = self.bit_generator.state
                 else:
-                    self.key = self.stream.key
-                    self.position = self.stream.normal_position
-                    self.carry = self.stream.normal_carry
+                    self.place = core.fd_stream_take(&self.stream.c, 0)
             except BaseException:
                 self.noise.unlock()
                 raise
@@ -451,13 +526,13 @@ cdef class Recorded(Noise):
     def replay(self):
         """A noise of its own that stands where the first draw began."""
         cdef Noise noise
-        if self.stream is NULL and self.begun:
+        if self.stream is None and self.begun:
             bit_generator = type(self.bit_generator)()
             bit_generator.state = self.state
             return Noise(bit_generator)
         noise = stream_noise()
-        core.fd_stream_functions.start(noise.stream, self.key)
-        core.fd_stream_functions.seek_normal(noise.stream, self.position, self.carry)
+        core.fd_stream_functions.start(&noise.stream.c, self.place.key)
+        core.fd_stream_functions.seek_normal(&noise.stream.c, self.place.position, self.place.carry)
         return noise
 
 
@@ -466,12 +541,10 @@ cdef const core.fd_stream_api *stream_functions() noexcept nogil:
 
 
 cdef Noise stream_noise():
-    """Normals of a BlockSFC64 stream, which the caller starts, may read raw words from and may lock."""
+    """Normals of a BlockSFC64 stream, which the caller starts, may read raw words from and may share."""
     cdef Noise noise = Noise.__new__(Noise)
-    noise.stream = <core.fd_stream *>PyMem_Malloc(sizeof(core.fd_stream))
-    if noise.stream is NULL:
-        raise MemoryError
-    noise.source.state = noise.stream
+    noise.stream = Stream()
+    noise.source.state = &noise.stream.c
     noise.source.fill[0] = core.fd_stream_functions.fill[0]
     noise.source.fill[1] = core.fd_stream_functions.fill[1]
     return noise
@@ -480,70 +553,71 @@ cdef Noise stream_noise():
 cdef int draw(
     Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers
 ) except -1:
-    """All rows of a draw, each costing about `cost` ns, the noise's lock held throughout."""
-    cdef intptr_t begin = 0, end, piece = max(PIECE // cost, 1)
-    cdef Scratch scratch
-    piece *= drawing.job.dim
-    piece = core.fd_draw_piece(fill, drawing, piece, 4 * piece)
-    if noise.stream is NULL:
-        workers = 1
-    workers = <int>max(min(workers, n_row * cost // SHARE, core.FD_MAX_WORKER), 1)
-    scratch = Scratch(workers * core.FD_SCRATCH_BYTES * drawing.job.dim)
-    noise.lock()
-    try:
-        if n_row * cost < KEEP_GIL:
-            fill(drawing, &noise.source, scratch.memory, 0, n_row)
-        elif workers > 1:
-            draw_shared(noise, drawing, fill, scratch, n_row, piece, workers)
-        else:
-            while begin < n_row:
-                end = min(begin + piece, n_row)
-                with nogil:
-                    fill(drawing, &noise.source, scratch.memory, begin, end)
-                begin = end
-                PyErr_CheckSignals()
-    finally:
-        noise.unlock()
+    """All rows of a draw, each costing about `cost` ns.
+
+    A large draw from a stream of our own takes its range of it and lets others go on behind that: other
+    threads, and what signals call. So does whoever catches an exception that these raise. NumPy's generators
+    are locked throughout.
+    """
+    cdef bint own = noise.stream is not None and n_row * cost >= KEEP_GIL
+    cdef intptr_t scratch_size = core.FD_SCRATCH_BYTES * drawing.job.dim
+    workers = <int>max(min(workers, n_row * cost // SHARE, core.FD_MAX_WORKER), 1) if own else 1
+    cdef Scratch scratch = Scratch(workers * scratch_size)
+    if own:
+        draw_range(noise, drawing, fill, scratch, n_row, cost, workers)
+    else:
+        noise.lock()
+        try:
+            draw_locked(noise, drawing, fill, scratch, n_row, cost)
+        finally:
+            noise.unlock()
     return 0
 
 
-cdef int draw_shared(
-    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, Scratch scratch, intptr_t n_row,
-    intptr_t piece, int workers,
+cdef int draw_locked(
+    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, Scratch scratch, intptr_t n_row, intptr_t cost
 ) except -1:
-    """By this thread and helpers; none of them touches `out` any more when this returns or raises.
-
-    What they use is on the heap: when the interpreter exits, a daemon thread that wants the GIL back
-    vanishes with its stack, and they go on for a moment.
-    """
-    cdef Scratch memory = Scratch(sizeof(core.fd_share))
-    cdef core.fd_share *share = <core.fd_share *>memory.memory
-    cdef bint rest = True
-    with nogil:
-        core.fd_share_start(share, drawing, fill, noise.stream, scratch.memory, n_row, workers)
-        rest = core.fd_share_work(share, piece)
-    try:
-        while rest:
-            PyErr_CheckSignals()
-            with nogil:
-                rest = core.fd_share_work(share, piece)
+    cdef intptr_t begin = 0, end, piece = max(PIECE // cost, 1) * drawing.job.dim
+    if n_row * cost < KEEP_GIL:
+        core.fd_draw_rows(fill, drawing, &noise.source, scratch.memory, 0, n_row)
+        return 0
+    piece = core.fd_draw_piece(fill, drawing, piece, 4 * piece)
+    while begin < n_row:
+        end = min(begin + piece, n_row)
+        with nogil:
+            core.fd_draw_rows(fill, drawing, &noise.source, scratch.memory, begin, end)
+        begin = end
         PyErr_CheckSignals()
-    finally:
-        if rest:
-            with nogil:
-                core.fd_share_stop(share)
+    return 0
+
+
+cdef int draw_range(
+    Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, Scratch scratch, intptr_t n_row,
+    intptr_t cost, int workers,
+) except -1:
+    """By this thread and helpers, none of which is at work when signals are looked at."""
+    cdef Scratch memory = Scratch(core.fd_share_size(workers))
+    cdef core.fd_share *share = <core.fd_share *>memory.memory
+    cdef intptr_t piece = max(PIECE // cost, 1)
+    cdef core.fd_place place
+    cdef bint rest = True
+    noise.take(n_row * drawing.job.dim, &place)
+    core.fd_share_start(share, drawing, fill, &place, scratch.memory, n_row, workers)
+    while rest:
+        with nogil:
+            rest = core.fd_share_work(share, piece)
+        PyErr_CheckSignals()
     return 0
 
 
 def standard_normal(Noise noise not None, out, int workers):
     """The noise's next ``out.size`` normals, in C order of `out`."""
-    cdef Call call
-    start(&call, out.shape, 1)
+    cdef Call *call = start(out.shape, 1)
     try:
-        add(&call, out, 0, True)
+        add(call, out, 0, True)
         draw_noise(noise, call.job.operand[0], call.n_item, call.dtype, workers)
     finally:
-        finish(&call)
+        finish(call)
 
 
 cdef int draw_noise(Noise noise, void *out, intptr_t n, core.fd_dtype dtype, int workers) except -1:
@@ -559,45 +633,41 @@ cdef int draw_noise(Noise noise, void *out, intptr_t n, core.fd_dtype dtype, int
 
 def draw_diag(Noise noise not None, out, loc, scale, int workers=1):
     """``out = loc + scale * eps`` with the noise's next ``out.size`` normals, in C order of `out`."""
-    cdef Call call
-    cdef core.fd_drawing drawing
-    start(&call, out.shape, 1)
+    cdef Call *call = start(out.shape, 1)
     try:
-        add(&call, out, 0, True)
-        add(&call, loc, 0)
-        add(&call, scale, 0)
+        add(call, out, 0, True)
+        add(call, loc, 0)
+        add(call, scale, 0)
         if call.n_item:
             core.fd_job_coalesce(&call.job, 3)
-            drawing.job = call.job
-            drawing.dtype = call.dtype
-            drawing.colorize = core.fd_lookup(core.FD_colorize_diag, call.dtype)
-            draw(noise, &drawing, core.fd_draw_elements, call.n_item, NORMAL, workers)
+            call.drawing.job = call.job
+            call.drawing.dtype = call.dtype
+            call.drawing.colorize = core.fd_lookup(core.FD_colorize_diag, call.dtype)
+            draw(noise, &call.drawing, core.fd_draw_elements, call.n_item, NORMAL, workers)
     finally:
-        finish(&call)
+        finish(call)
 
 
 def draw_tril(Noise noise not None, out, batch_shape, loc, panels, bint inverse, int workers=1):
     """``out = loc + L eps``, or ``loc + W^-1 eps`` if `factor` is the inverse one, W."""
-    cdef Call call
-    cdef core.fd_drawing drawing
     cdef intptr_t dim = out.shape[len(out.shape) - 1]
     cdef intptr_t n_row = out.size // dim if dim else 0
-    start(&call, batch_shape, dim)
+    cdef Call *call = start(batch_shape, dim)
     try:
         if n_row:
             # One sample stands for all in the job; fd_draw_events knows where the others lie.
-            add(&call, out[(0,) * (len(out.shape) - 1 - call.job.ndim)], 1, True)
-            add(&call, loc, 1)
-            add_panels(&call, panels)
+            add(call, out[(0,) * (len(out.shape) - 1 - call.job.ndim)], 1, True)
+            add(call, loc, 1)
+            add_panels(call, panels)
             core.fd_job_coalesce(&call.job, 3)
-            drawing.job = call.job
-            drawing.dtype = call.dtype
-            drawing.n_batch = call.n_item
-            drawing.colorize = core.fd_lookup(
+            call.drawing.job = call.job
+            call.drawing.dtype = call.dtype
+            call.drawing.n_batch = call.n_item
+            call.drawing.colorize = core.fd_lookup(
                 core.FD_solve_tril if inverse else core.FD_multiply_tril, call.dtype)
-            draw(noise, &drawing, core.fd_draw_events, n_row, dim * (NORMAL + dim // 8), workers)
+            draw(noise, &call.drawing, core.fd_draw_events, n_row, dim * (NORMAL + dim // 8), workers)
     finally:
-        finish(&call)
+        finish(call)
 
 
 # ---- densities -----------------------------------------------------------------------------
@@ -605,62 +675,58 @@ def draw_tril(Noise noise not None, out, batch_shape, loc, panels, bint inverse,
 
 def log(out, x):
     """``out = log(x)``."""
-    cdef Call call
-    start(&call, out.shape, 1)
+    cdef Call *call = start(out.shape, 1)
     try:
-        add(&call, out, 0, True)
-        add(&call, x, 0)
-        run(&call, core.FD_log, 3)
+        add(call, out, 0, True)
+        add(call, x, 0)
+        run(call, core.FD_log, 3)
     finally:
-        finish(&call)
+        finish(call)
 
 
 def normal_log_prob(out, value, loc, scale, log_scale):
     """``out = -((value - loc) / scale)**2 / 2 - log_scale - log(2 pi) / 2``."""
-    cdef Call call
-    start(&call, out.shape, 1)
+    cdef Call *call = start(out.shape, 1)
     try:
-        add(&call, out, 0, True)
-        add(&call, value, 0)
-        add(&call, loc, 0)
-        add(&call, scale, 0)
-        add(&call, log_scale, 0)
-        run(&call, core.FD_normal_log_prob, 2)
+        add(call, out, 0, True)
+        add(call, value, 0)
+        add(call, loc, 0)
+        add(call, scale, 0)
+        add(call, log_scale, 0)
+        run(call, core.FD_normal_log_prob, 2)
     finally:
-        finish(&call)
+        finish(call)
 
 
 def normal_log_prob_events(out, tuple event_shape, value, loc, scale, constant):
     """``out = -sum(((value - loc) / scale)**2) / 2 - constant`` over the trailing dims `event_shape`."""
-    cdef Call call
     cdef intptr_t unit = size_of(event_shape)
     cdef tuple outer = (...,) + (None,) * len(event_shape)
     if unit == 0:
         out[...] = -constant
         return
-    start(&call, out.shape + event_shape, unit)
+    cdef Call *call = start(out.shape + event_shape, unit)
     try:
-        add(&call, out[outer], 0, True)
-        add(&call, value, 0)
-        add(&call, loc, 0)
-        add(&call, scale, 0)
-        add(&call, constant[outer], 0)
-        run(&call, core.FD_normal_log_prob_events, 2, unit)
+        add(call, out[outer], 0, True)
+        add(call, value, 0)
+        add(call, loc, 0)
+        add(call, scale, 0)
+        add(call, constant[outer], 0)
+        run(call, core.FD_normal_log_prob_events, 2, unit)
     finally:
-        finish(&call)
+        finish(call)
 
 
 def sum_events(out, tuple event_shape, value):
     """``out += sum(value)`` over the trailing dims `event_shape`."""
-    cdef Call call
     cdef intptr_t unit = size_of(event_shape)
-    start(&call, out.shape + event_shape, unit)
+    cdef Call *call = start(out.shape + event_shape, unit)
     try:
-        add(&call, out[(...,) + (None,) * len(event_shape)], 0, True)
-        add(&call, value, 0)
-        run(&call, core.FD_sum_events, 1, unit)
+        add(call, out[(...,) + (None,) * len(event_shape)], 0, True)
+        add(call, value, 0)
+        run(call, core.FD_sum_events, 1, unit)
     finally:
-        finish(&call)
+        finish(call)
 
 
 def mahalanobis_tril(out, value, loc, panels, bint inverse, tuple sum_shape=()):
@@ -668,43 +734,41 @@ def mahalanobis_tril(out, value, loc, panels, bint inverse, tuple sum_shape=()):
 
     Summed over the last of value's batch dims, `sum_shape`.
     """
-    cdef Call call
     cdef intptr_t dim = value.shape[len(value.shape) - 1]
     cdef Scratch scratch = Scratch(core.FD_SCRATCH_BYTES * dim)
     cdef core.fd_verb verb = core.FD_mahalanobis_multiply if inverse else core.FD_mahalanobis_solve
     cdef intptr_t unit = size_of(sum_shape), cost = dim * (2 + dim // 4) + 1
-    start(&call, out.shape + sum_shape, dim)
+    cdef Call *call = start(out.shape + sum_shape, dim)
     try:
-        add(&call, out[(...,) + (None,) * len(sum_shape)], 0, True)
-        add(&call, value, 1)
-        add(&call, loc, 1)
-        add_panels(&call, panels)
-        add_scratch(&call, scratch)
+        add(call, out[(...,) + (None,) * len(sum_shape)], 0, True)
+        add(call, value, 1)
+        add(call, loc, 1)
+        add_panels(call, panels)
+        add_scratch(call, scratch)
         if sum_shape:
-            run(&call, verb, cost, unit)
+            run(call, verb, cost, unit)
         else:
-            run_events(&call, verb, cost, 3)
+            run_events(call, verb, cost, 3)
     finally:
-        finish(&call)
+        finish(call)
 
 
 def mvn_log_prob(out, value, loc, panels, constant, bint inverse):
     """``out = -|L^-1 (value - loc)|^2 / 2 - constant``; with W for L^-1 if the factor is the inverse one."""
-    cdef Call call
     cdef intptr_t dim = value.shape[len(value.shape) - 1]
     cdef Scratch scratch = Scratch(core.FD_SCRATCH_BYTES * dim)
-    start(&call, out.shape, dim)
+    cdef Call *call = start(out.shape, dim)
     try:
-        add(&call, out, 0, True)
-        add(&call, value, 1)
-        add(&call, loc, 1)
-        add_panels(&call, panels)
-        add_scratch(&call, scratch)
-        add(&call, constant, 0)
-        run_events(&call, core.FD_mvn_log_prob_multiply if inverse else core.FD_mvn_log_prob_solve,
+        add(call, out, 0, True)
+        add(call, value, 1)
+        add(call, loc, 1)
+        add_panels(call, panels)
+        add_scratch(call, scratch)
+        add(call, constant, 0)
+        run_events(call, core.FD_mvn_log_prob_multiply if inverse else core.FD_mvn_log_prob_solve,
                    dim * (2 + dim // 4) + 1, 3)
     finally:
-        finish(&call)
+        finish(call)
 
 
 # ---- the cdf family ------------------------------------------------------------------------
@@ -720,16 +784,15 @@ cdef dict CDF_VERBS = {
 
 def normal_cdf(str verb, out, value, loc, scale):
     """The cdf or its inverse, complement or logarithm, as `verb` (Normal's method) says."""
-    cdef Call call
-    start(&call, out.shape, 1)
+    cdef Call *call = start(out.shape, 1)
     try:
-        add(&call, out, 0, True)
-        add(&call, value, 0)
-        add(&call, loc, 0)
-        add(&call, scale, 0)
-        run(&call, CDF_VERBS[verb], 30)
+        add(call, out, 0, True)
+        add(call, value, 0)
+        add(call, loc, 0)
+        add(call, scale, 0)
+        run(call, CDF_VERBS[verb], 30)
     finally:
-        finish(&call)
+        finish(call)
 
 
 # ---- factors and validation ----------------------------------------------------------------
@@ -740,36 +803,34 @@ def cholesky(factor, matrix, bint reverse, bint check_symmetry):
 
     Returns the numbers of the first matrix without one and of the first that is not symmetric, or -1.
     """
-    cdef Call call
     cdef intptr_t dim = factor.shape[len(factor.shape) - 1]
     cdef intptr_t found = -1, asymmetric = -1
     cdef Scratch scratch = Scratch(core.FD_MATRIX_BYTES * dim * dim)
-    start(&call, factor.shape[:-2], dim)
+    cdef Call *call = start(factor.shape[:-2], dim)
     try:
-        add(&call, factor, 2, True)
-        add(&call, matrix, 2)
+        add(call, factor, 2, True)
+        add(call, matrix, 2)
         call.job.operand[2] = &found
         call.job.operand[3] = scratch.memory
         call.job.operand[4] = &asymmetric if check_symmetry else NULL
         # Vectors of matrices are not to be cut.
-        run(&call, core.FD_reverse_cholesky if reverse else core.FD_cholesky,
+        run(call, core.FD_reverse_cholesky if reverse else core.FD_cholesky,
             4 + dim * dim * (1 + dim // 20), 16)
     finally:
-        finish(&call)
+        finish(call)
     return found, asymmetric
 
 
 def pack_tril(factor, matrix):
     """Lower triangles, by columns."""
-    cdef Call call
     cdef intptr_t dim = factor.shape[len(factor.shape) - 1]
-    start(&call, factor.shape[:-2], dim)
+    cdef Call *call = start(factor.shape[:-2], dim)
     try:
-        add(&call, factor, 2, True)
-        add(&call, matrix, 2)
-        run(&call, core.FD_pack_tril, 1 + dim * dim)
+        add(call, factor, 2, True)
+        add(call, matrix, 2)
+        run(call, core.FD_pack_tril, 1 + dim * dim)
     finally:
-        finish(&call)
+        finish(call)
 
 
 cpdef intptr_t panels_size(intptr_t dim, intptr_t itemsize):
@@ -779,44 +840,41 @@ cpdef intptr_t panels_size(intptr_t dim, intptr_t itemsize):
 
 def pack_panels(panels, factor):
     """Factors in panels."""
-    cdef Call call
     cdef intptr_t dim = factor.shape[len(factor.shape) - 1]
-    start(&call, factor.shape[:-2], dim)
+    cdef Call *call = start(factor.shape[:-2], dim)
     try:
-        add_panels(&call, panels, True)
-        add(&call, factor, 2)
-        run(&call, core.FD_pack_panels, 1 + dim * dim)
+        add_panels(call, panels, True)
+        add(call, factor, 2)
+        run(call, core.FD_pack_panels, 1 + dim * dim)
     finally:
-        finish(&call)
+        finish(call)
 
 
 def solve_tril(out, loc, panels):
     """``out = loc + L^-1 out`` for each event (row) of `out`."""
-    cdef Call call
     cdef intptr_t dim = out.shape[len(out.shape) - 1]
     cdef Scratch scratch = Scratch(core.FD_SCRATCH_BYTES * dim)
-    start(&call, out.shape[:-1], dim)
+    cdef Call *call = start(out.shape[:-1], dim)
     try:
-        add(&call, out, 1, True)
-        add(&call, loc, 1)
-        add_panels(&call, panels)
-        add_scratch(&call, scratch)
-        run(&call, core.FD_solve_tril, dim * (1 + dim // 4) + 1)
+        add(call, out, 1, True)
+        add(call, loc, 1)
+        add_panels(call, panels)
+        add_scratch(call, scratch)
+        run(call, core.FD_solve_tril, dim * (1 + dim // 4) + 1)
     finally:
-        finish(&call)
+        finish(call)
 
 
 cdef intptr_t first(core.fd_verb verb, array, int core_ndim) except -2:
-    cdef Call call
     cdef intptr_t dim = array.shape[len(array.shape) - 1] if core_ndim else 1
     cdef intptr_t found = -1
-    start(&call, array.shape[:len(array.shape) - core_ndim], dim)
+    cdef Call *call = start(array.shape[:len(array.shape) - core_ndim], dim)
     try:
-        add(&call, array, core_ndim)
+        add(call, array, core_ndim)
         call.job.operand[1] = &found
-        run(&call, verb, 1 + dim * dim)
+        run(call, verb, 1 + dim * dim)
     finally:
-        finish(&call)
+        finish(call)
     return found
 
 
@@ -879,20 +937,24 @@ cdef struct Pull:
     void *scratch[MAX_SCRATCH]
 
 
-cdef int pull_start(Pull *pull, tuple shape, intptr_t itemsize, int core_ndim, intptr_t dim) except -1:
+cdef Pull *pull_start(tuple shape, intptr_t itemsize, int core_ndim, intptr_t dim) except NULL:
     """Lay out the loop over the items of a cotangent of a shape, each its last `core_ndim` dims."""
-    pull.n_view = pull.n_scratch = pull.c.n_step = 0
-    cdef int d
-    pull.ndim = <int>len(shape) - core_ndim
-    if pull.ndim >= core.FD_MAX_NDIM:
+    cdef int d, ndim = <int>len(shape) - core_ndim
+    cdef intptr_t n_item = size_of(shape[:ndim])
+    if ndim >= core.FD_MAX_NDIM:
         raise ValueError(f"gradients take at most {core.FD_MAX_NDIM - 1} dims, got shape {shape}")
-    pull.n_item = size_of(shape[:pull.ndim])
+    cdef Pull *pull = <Pull *>PyMem_Malloc(sizeof(Pull))
+    if pull is NULL:
+        raise MemoryError
+    pull.n_view = pull.n_scratch = pull.c.n_step = 0
+    pull.ndim = ndim
+    pull.n_item = n_item
     pull.dim = dim
     pull.c.dtype = core.FD_F32 if itemsize == 4 else core.FD_F64
     for d in range(pull.ndim):
         pull.shape[d] = shape[d]
         pull.order[d] = d
-    return 0
+    return pull
 
 
 cdef int pull_tile(Pull *pull, intptr_t tile_item, intptr_t tile_items) except -1:
@@ -917,6 +979,7 @@ cdef void pull_finish(Pull *pull) noexcept:
         PyBuffer_Release(&pull.view[k])
     for k in range(pull.n_scratch):
         PyMem_Free(pull.scratch[k])
+    PyMem_Free(pull)
 
 
 cdef void *scratch(Pull *pull, intptr_t n) except NULL:
@@ -1054,22 +1117,21 @@ cdef int pull_run(Pull *pull, Noise noise, intptr_t cost) except -1:
 
 def sum_to(out, x):
     """``out = x``, summed over the dims in which `out` has size 1 or which it lacks."""
-    cdef Call call
     cdef void *scratch = NULL
-    start(&call, x.shape, 1)
+    cdef Call *call = start(x.shape, 1)
     try:
-        add(&call, out, 0, True)
-        add(&call, x, 0)
+        add(call, out, 0, True)
+        add(call, x, 0)
         if call.n_item and n_term(&call.job) > core.FD_SUM_TERMS:
             scratch = PyMem_Malloc(max(<intptr_t>out.size, 1) * sizeof(core.fd_total))
             if scratch is NULL:
                 raise MemoryError
         call.job.operand[3] = scratch
         set_sign(&call.job, call.dtype, False)
-        run(&call, core.FD_sum_products, 1)
+        run(call, core.FD_sum_products, 1)
     finally:
         PyMem_Free(scratch)
-        finish(&call)
+        finish(call)
 
 
 cdef int pull_term(Pull *pull, core.fd_step *step, int k, object out, intptr_t plane) except -1:
@@ -1091,67 +1153,64 @@ cdef int pull_sum_term(Pull *pull, object out, object of, intptr_t plane, intptr
 
 def pull_draw_diag(Noise noise not None, by_loc, by_scale, cotangent):
     """Gradients of ``loc + scale * eps`` with the noise's next normals."""
-    cdef Pull pull
-    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
+    cdef Pull *pull = pull_start(cotangent.shape, cotangent.itemsize, 0, 1)
     try:
         if pull.n_item:
-            pull_planes(&pull, 1)
-            pull_sum(&pull, by_scale, cotangent, ARRAY, 0)
-            pull_sum(&pull, by_loc, cotangent, ARRAY, PLUS)
-            pull_run(&pull, noise, NORMAL)
+            pull_planes(pull, 1)
+            pull_sum(pull, by_scale, cotangent, ARRAY, 0)
+            pull_sum(pull, by_loc, cotangent, ARRAY, PLUS)
+            pull_run(pull, noise, NORMAL)
     finally:
-        pull_finish(&pull)
+        pull_finish(pull)
 
 
 def pull_log_prob_diag(by_value, by_loc, by_scale, cotangent, value, loc, scale):
     """Gradients of `normal_log_prob`."""
-    cdef Pull pull
     cdef core.fd_step *step
-    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
+    cdef Pull *pull = pull_start(cotangent.shape, cotangent.itemsize, 0, 1)
     try:
         if pull.n_item:
-            pull_planes(&pull, 2)
-            step = pull_step(&pull, core.FD_score_diag)
-            pull_term(&pull, step, 0, by_value, 0)
-            pull_term(&pull, step, 1, by_scale, 1)
-            pull_add(&pull, step, 2, cotangent)
-            pull_add(&pull, step, 3, value)
-            pull_add(&pull, step, 4, loc)
-            pull_add(&pull, step, 5, scale)
-            pull_ready(&pull, step, 6)
-            pull_sum_term(&pull, by_value, by_value, 0, PLUS)
-            pull_sum_term(&pull, by_loc, by_value, 0, MINUS)
-            pull_sum_term(&pull, by_scale, by_scale, 1, PLUS)
-            pull_run(&pull, None, 3)
+            pull_planes(pull, 2)
+            step = pull_step(pull, core.FD_score_diag)
+            pull_term(pull, step, 0, by_value, 0)
+            pull_term(pull, step, 1, by_scale, 1)
+            pull_add(pull, step, 2, cotangent)
+            pull_add(pull, step, 3, value)
+            pull_add(pull, step, 4, loc)
+            pull_add(pull, step, 5, scale)
+            pull_ready(pull, step, 6)
+            pull_sum_term(pull, by_value, by_value, 0, PLUS)
+            pull_sum_term(pull, by_loc, by_value, 0, MINUS)
+            pull_sum_term(pull, by_scale, by_scale, 1, PLUS)
+            pull_run(pull, None, 3)
     finally:
-        pull_finish(&pull)
+        pull_finish(pull)
 
 
 def pull_normal_kl(by_loc_p, by_scale_p, by_loc_q, by_scale_q, cotangent, loc_p, scale_p, loc_q, scale_q):
     """Gradients of `normal_kl`."""
-    cdef Pull pull
     cdef core.fd_step *step
-    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, 1)
+    cdef Pull *pull = pull_start(cotangent.shape, cotangent.itemsize, 0, 1)
     try:
         if pull.n_item:
-            pull_planes(&pull, 3)
-            step = pull_step(&pull, core.FD_kl_score_diag)
-            pull_term(&pull, step, 0, by_loc_p, 0)
-            pull_term(&pull, step, 1, by_scale_p, 1)
-            pull_term(&pull, step, 2, by_scale_q, 2)
-            pull_add(&pull, step, 3, cotangent)
-            pull_add(&pull, step, 4, loc_p)
-            pull_add(&pull, step, 5, scale_p)
-            pull_add(&pull, step, 6, loc_q)
-            pull_add(&pull, step, 7, scale_q)
-            pull_ready(&pull, step, 8)
-            pull_sum_term(&pull, by_loc_p, by_loc_p, 0, PLUS)
-            pull_sum_term(&pull, by_scale_p, by_scale_p, 1, PLUS)
-            pull_sum_term(&pull, by_loc_q, by_loc_p, 0, MINUS)
-            pull_sum_term(&pull, by_scale_q, by_scale_q, 2, PLUS)
-            pull_run(&pull, None, 3)
+            pull_planes(pull, 3)
+            step = pull_step(pull, core.FD_kl_score_diag)
+            pull_term(pull, step, 0, by_loc_p, 0)
+            pull_term(pull, step, 1, by_scale_p, 1)
+            pull_term(pull, step, 2, by_scale_q, 2)
+            pull_add(pull, step, 3, cotangent)
+            pull_add(pull, step, 4, loc_p)
+            pull_add(pull, step, 5, scale_p)
+            pull_add(pull, step, 6, loc_q)
+            pull_add(pull, step, 7, scale_q)
+            pull_ready(pull, step, 8)
+            pull_sum_term(pull, by_loc_p, by_loc_p, 0, PLUS)
+            pull_sum_term(pull, by_scale_p, by_scale_p, 1, PLUS)
+            pull_sum_term(pull, by_loc_q, by_loc_p, 0, MINUS)
+            pull_sum_term(pull, by_scale_q, by_scale_q, 2, PLUS)
+            pull_run(pull, None, 3)
     finally:
-        pull_finish(&pull)
+        pull_finish(pull)
 
 
 cdef bint kept_first(Pull *pull, tuple shape) noexcept:
@@ -1178,32 +1237,32 @@ def pull_draw_tril(Noise noise not None, by_factor, cotangent):
 
     The samples are one dim, the first of the cotangent.
     """
-    cdef Pull pull
     cdef core.fd_step *step
     cdef intptr_t span[2]
     cdef intptr_t n_sample = cotangent.shape[0], dim = cotangent.shape[len(cotangent.shape) - 1]
-    pull_start(&pull, cotangent.shape, cotangent.itemsize, 1, dim)
+    cdef Pull *pull = pull_start(cotangent.shape, cotangent.itemsize, 1, dim)
     try:
         if pull.n_item == 0 or dim == 0:
             return
-        step = pull_step(&pull, core.FD_sum_outer)
-        pull_add(&pull, step, 0, by_factor, 2, True)
-        pull_add(&pull, step, 1, cotangent, 1)
+        step = pull_step(pull, core.FD_sum_outer)
+        pull_add(pull, step, 0, by_factor, 2, True)
+        pull_add(pull, step, 1, cotangent, 1)
         step.in_tile[2] = 0
         span[0] = 0
         span[1] = n_term(&step.job)
-        step.job.operand[3] = total(&pull, &step.job, by_factor.size)
+        step.job.operand[3] = total(pull, &step.job, by_factor.size)
         step.job.operand[4] = span
-        if kept_first(&pull, by_factor.shape[:-2]):
+        step.job.operand[5] = scratch(pull, core.FD_OUTER_ROOM)
+        if kept_first(pull, by_factor.shape[:-2]):
             size = pull.n_item // n_sample * dim
-            pull_tile(&pull, size, max(SAMPLE_TILE // size, min(MIN_TILE_SAMPLE, n_sample)))
-            pull_samples(&pull, step, noise, n_sample)
+            pull_tile(pull, size, max(SAMPLE_TILE // size, min(MIN_TILE_SAMPLE, n_sample)))
+            pull_samples(pull, step, noise, n_sample)
         else:
-            pull_tile(&pull, dim, EVENT_TILE // dim)
-            pull_ready(&pull, step, 3)
-            pull_run(&pull, noise, dim * (NORMAL + dim // 2))
+            pull_tile(pull, dim, EVENT_TILE // dim)
+            pull_ready(pull, step, 3)
+            pull_run(pull, noise, dim * (NORMAL + dim // 2))
     finally:
-        pull_finish(&pull)
+        pull_finish(pull)
 
 
 cdef int pull_samples(Pull *pull, core.fd_step *step, Noise noise, intptr_t n_sample) except -1:
@@ -1249,52 +1308,52 @@ def pull_log_prob_tril(str given, by_value, by_loc, by_factor, cotangent, value,
 
     `by_factor` gets the lower triangle of the one by L or, if L was not given, of L' times that.
     """
-    cdef Pull pull
     cdef core.fd_step *step
     cdef intptr_t span[2]
     cdef intptr_t dim = value.shape[len(value.shape) - 1], size, n_scratch
     cdef bint whitened = given != "scale_tril", summed
-    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
+    cdef Pull *pull = pull_start(cotangent.shape, cotangent.itemsize, 0, dim)
     try:
         if pull.n_item == 0 or dim == 0:
             return
-        kept_first(&pull, by_factor.shape[:-2])
+        kept_first(pull, by_factor.shape[:-2])
         summed = by_value.size != pull.n_item * dim
         # Of an item there are one or two vectors of terms and then, if it is summed, its part of by_value.
         size = 2 * dim if whitened else dim
-        pull_tile(&pull, size + dim if summed else size,
+        pull_tile(pull, size + dim if summed else size,
                   max(EVENT_TILE // dim // 2, core.FD_SCRATCH_BYTES // cotangent.itemsize))
-        step = pull_step(&pull, SCORE_VERBS[given])
+        step = pull_step(pull, SCORE_VERBS[given])
         step.in_tile[0] = 0
         if summed:
             step.in_tile[1] = size
         else:
-            pull_add(&pull, step, 1, by_value, 1, True)
-        pull_add(&pull, step, 2, cotangent)
-        pull_add(&pull, step, 3, value, 1)
-        pull_add(&pull, step, 4, loc, 1)
-        pull_add(&pull, step, 5, panels, 1, False, panels_size(dim, panels.itemsize))
-        pull_ready(&pull, step, 6)
+            pull_add(pull, step, 1, by_value, 1, True)
+        pull_add(pull, step, 2, cotangent)
+        pull_add(pull, step, 3, value, 1)
+        pull_add(pull, step, 4, loc, 1)
+        pull_add(pull, step, 5, panels, 1, False, panels_size(dim, panels.itemsize))
+        pull_ready(pull, step, 6)
         n_scratch = core.FD_SCRATCH_BYTES // 4 * dim + panels_size(dim, panels.itemsize)
-        step.job.operand[6] = scratch(&pull, n_scratch)
+        step.job.operand[6] = scratch(pull, n_scratch)
         if summed:
-            pull_sum(&pull, by_value, None, size, PLUS, dim)
-        pull_sum(&pull, by_loc, by_value, size if summed else ARRAY, MINUS, dim)
-        step = pull_step(&pull, core.FD_sum_outer)
-        pull_add(&pull, step, 0, by_factor, 2, True)
+            pull_sum(pull, by_value, None, size, PLUS, dim)
+        pull_sum(pull, by_loc, by_value, size if summed else ARRAY, MINUS, dim)
+        step = pull_step(pull, core.FD_sum_outer)
+        pull_add(pull, step, 0, by_factor, 2, True)
         if whitened or summed:
             step.in_tile[1] = dim
         else:
-            pull_add(&pull, step, 1, by_value, 1)
+            pull_add(pull, step, 1, by_value, 1)
         step.in_tile[2] = 0
-        pull_ready(&pull, step, 3)
+        pull_ready(pull, step, 3)
         span[0] = 0
         span[1] = n_term(&step.job)
-        step.job.operand[3] = total(&pull, &step.job, by_factor.size)
+        step.job.operand[3] = total(pull, &step.job, by_factor.size)
         step.job.operand[4] = span
-        pull_run(&pull, None, dim * (4 + 2 * dim))
+        step.job.operand[5] = scratch(pull, core.FD_OUTER_ROOM)
+        pull_run(pull, None, dim * (4 + 2 * dim))
     finally:
-        pull_finish(&pull)
+        pull_finish(pull)
 
 
 def pull_kl_tril(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, bint inverse, bint diagonal_p,
@@ -1304,7 +1363,6 @@ def pull_kl_tril(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, 
 
     p and q are factors L, q with `inverse` W, or scales.
     """
-    cdef Pull pull
     cdef core.fd_step *step
     cdef core.fd_verb verb
     cdef intptr_t dim = p.shape[len(p.shape) - 1]
@@ -1315,32 +1373,32 @@ def pull_kl_tril(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, 
         verb = core.FD_kl_score_tril_diag
     else:
         verb = core.FD_kl_score_tril_multiply if inverse else core.FD_kl_score_tril_solve
-    pull_start(&pull, cotangent.shape, cotangent.itemsize, 0, dim)
+    cdef Pull *pull = pull_start(cotangent.shape, cotangent.itemsize, 0, dim)
     try:
         if pull.n_item == 0 or dim == 0:
             return
-        pull_tile(&pull, dim + size_p + size_q, EVENT_TILE // (dim + size_p + size_q))
-        step = pull_step(&pull, core.FD_subtract, dim)
+        pull_tile(pull, dim + size_p + size_q, EVENT_TILE // (dim + size_p + size_q))
+        step = pull_step(pull, core.FD_subtract, dim)
         step.in_tile[0] = 0
-        pull_add(&pull, step, 1, loc_p)
-        pull_add(&pull, step, 2, loc_q)
-        pull_ready(&pull, step, 3)
-        step = pull_step(&pull, verb)
+        pull_add(pull, step, 1, loc_p)
+        pull_add(pull, step, 2, loc_q)
+        pull_ready(pull, step, 3)
+        step = pull_step(pull, verb)
         step.in_tile[0] = 0
-        pull_add(&pull, step, 1, cotangent)
-        pull_add(&pull, step, 2, p, 1 if diagonal_p else 2)
-        pull_add(&pull, step, 3, q, 1 if diagonal_q else 2)
-        pull_ready(&pull, step, 4)
-        step.job.operand[4] = scratch(&pull, dim * (2 * dim + 3))
+        pull_add(pull, step, 1, cotangent)
+        pull_add(pull, step, 2, p, 1 if diagonal_p else 2)
+        pull_add(pull, step, 3, q, 1 if diagonal_q else 2)
+        pull_ready(pull, step, 4)
+        step.job.operand[4] = scratch(pull, dim * (2 * dim + 3))
         step.job.operand[5] = NULL if by_q is None else step.job.operand[4]
-        pull_sum(&pull, by_loc_p, None, 0, PLUS, dim)
-        pull_sum(&pull, by_p, None, dim, PLUS, size_p)
+        pull_sum(pull, by_loc_p, None, 0, PLUS, dim)
+        pull_sum(pull, by_p, None, dim, PLUS, size_p)
         if by_q is not None:
-            pull_sum(&pull, by_loc_q, None, 0, MINUS, dim)
-            pull_sum(&pull, by_q, None, dim + size_p, PLUS, size_q)
-        pull_run(&pull, None, dim * dim * (4 + 3 * dim))
+            pull_sum(pull, by_loc_q, None, 0, MINUS, dim)
+            pull_sum(pull, by_q, None, dim + size_p, PLUS, size_q)
+        pull_run(pull, None, dim * dim * (4 + 3 * dim))
     finally:
-        pull_finish(&pull)
+        pull_finish(pull)
 
 
 cdef dict TRIL_VERBS = {
@@ -1354,20 +1412,19 @@ cdef dict TRIL_VERBS = {
 
 def transform_tril(str verb, matrix, factor, less=None):
     """Do what `verb` says (kernels.def) to each matrix, in place; factors and `less` (c there) broadcast."""
-    cdef Call call
     cdef double zero = 0  # of all dtypes
     cdef intptr_t dim = matrix.shape[len(matrix.shape) - 1]
-    start(&call, matrix.shape[:-2], dim)
+    cdef Call *call = start(matrix.shape[:-2], dim)
     try:
-        add(&call, matrix, 2, True)
-        add(&call, factor, 2)
+        add(call, matrix, 2, True)
+        add(call, factor, 2)
         if less is not None:
-            add(&call, less, 0)
+            add(call, less, 0)
         else:
             call.job.operand[2] = &zero
-        run(&call, TRIL_VERBS[verb], 1 + dim * dim * (2 + dim // 2))
+        run(call, TRIL_VERBS[verb], 1 + dim * dim * (2 + dim // 2))
     finally:
-        finish(&call)
+        finish(call)
 
 
 # ---- divergences ---------------------------------------------------------------------------
@@ -1375,33 +1432,32 @@ def transform_tril(str verb, matrix, factor, less=None):
 
 def normal_kl(out, tuple event_shape, loc_p, scale_p, loc_q, scale_q):
     """Kullback-Leibler divergences of scalars, summed over the trailing dims `event_shape`."""
-    cdef Call call
-    cdef Pull pull
+    cdef Call *call
     cdef core.fd_step *step
     if not event_shape:
-        start(&call, out.shape, 1)
+        call = start(out.shape, 1)
         try:
-            add(&call, out, 0, True)
-            add(&call, loc_p, 0)
-            add(&call, scale_p, 0)
-            add(&call, loc_q, 0)
-            add(&call, scale_q, 0)
-            run(&call, core.FD_normal_kl, 3)
+            add(call, out, 0, True)
+            add(call, loc_p, 0)
+            add(call, scale_p, 0)
+            add(call, loc_q, 0)
+            add(call, scale_q, 0)
+            run(call, core.FD_normal_kl, 3)
         finally:
-            finish(&call)
+            finish(call)
         return
-    pull_start(&pull, out.shape + event_shape, out.itemsize, 0, 1)
+    cdef Pull *pull = pull_start(out.shape + event_shape, out.itemsize, 0, 1)
     try:
         if pull.n_item:
-            pull_planes(&pull, 1)
-            step = pull_step(&pull, core.FD_normal_kl)
+            pull_planes(pull, 1)
+            step = pull_step(pull, core.FD_normal_kl)
             step.in_tile[0] = 0
-            pull_add(&pull, step, 1, loc_p)
-            pull_add(&pull, step, 2, scale_p)
-            pull_add(&pull, step, 3, loc_q)
-            pull_add(&pull, step, 4, scale_q)
-            pull_ready(&pull, step, 5)
-            pull_sum(&pull, out[(...,) + (None,) * len(event_shape)], None, 0, PLUS)
-            pull_run(&pull, None, 3)
+            pull_add(pull, step, 1, loc_p)
+            pull_add(pull, step, 2, scale_p)
+            pull_add(pull, step, 3, loc_q)
+            pull_add(pull, step, 4, scale_q)
+            pull_ready(pull, step, 5)
+            pull_sum(pull, out[(...,) + (None,) * len(event_shape)], None, 0, PLUS)
+            pull_run(pull, None, 3)
     finally:
-        pull_finish(&pull)
+        pull_finish(pull)

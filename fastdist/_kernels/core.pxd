@@ -1,11 +1,22 @@
-# The C core as Cython sees it: src_c/fastdist.h, stream.h and share.h, which tell what each of these does.
+# The C core as Cython sees it: src_c/fastdist.h, fpstate.h, stream.h and share.h, which tell what each of these does.
 
+from cpython.pythread cimport PyThread_type_lock
 from libc.stdint cimport intptr_t, uint32_t, uint64_t
+
+# What Cython's own declarations of it lack.
+cdef extern from "pythread.h" nogil:
+    ctypedef enum PyLockStatus:
+        PY_LOCK_FAILURE
+        PY_LOCK_ACQUIRED
+        PY_LOCK_INTR
+
+    PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int interruptible)
 
 cdef extern from "fastdist.h" nogil:
     int FD_MAX_NDIM
     int FD_MAX_OPERAND
     int FD_SUM_TERMS
+    int FD_OUTER_ROOM
     int FD_MAX_STEP
     int FD_TILE
     int FD_PANEL_BYTES
@@ -35,6 +46,8 @@ cdef extern from "fastdist.h" nogil:
     intptr_t fd_panels_size(intptr_t dim, intptr_t rows) noexcept
 
     ctypedef void fd_kernel(const fd_job *job, intptr_t begin, intptr_t end) noexcept
+
+    void fd_do(fd_kernel *kernel, const fd_job *job, intptr_t begin, intptr_t end) noexcept
 
     ctypedef enum fd_verb:
         FD_colorize_diag
@@ -113,6 +126,10 @@ cdef extern from "fastdist.h" nogil:
     void fd_draw_events(
         const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
     ) noexcept
+    void fd_draw_rows(
+        fd_draw *draw, const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
+        intptr_t end
+    ) noexcept
     intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most) noexcept
 
     ctypedef struct fd_step:
@@ -135,17 +152,11 @@ cdef extern from "fastdist.h" nogil:
 
     void fd_noise_from_numpy(fd_noise *noise, void *bitgen) noexcept
 
-cdef extern from "mutex.h" nogil:
-    int FD_FREE
-    int FD_WAITED_FOR
+cdef extern from "fpstate.h" nogil:
+    ctypedef unsigned long fd_fpstate
 
-    ctypedef struct fd_mutex:
-        pass
-
-    bint fd_mutex_take(fd_mutex *mutex) noexcept
-    bint fd_mutex_take_or_wait(fd_mutex *mutex) noexcept
-    int fd_mutex_give(fd_mutex *mutex) noexcept
-    bint fd_mutex_taken(const fd_mutex *mutex) noexcept
+    fd_fpstate fd_fpstate_enter() noexcept
+    void fd_fpstate_leave(fd_fpstate callers) noexcept
 
 cdef extern from "stream.h" nogil:
     int FD_BLOCK
@@ -160,6 +171,12 @@ cdef extern from "stream.h" nogil:
         uint64_t raw_position, raw_carry
         uint32_t half
         int has_half
+
+    ctypedef struct fd_place:
+        fd_key key
+        uint64_t position, carry
+
+    fd_place fd_stream_take(fd_stream *stream, intptr_t n) noexcept
 
     ctypedef struct fd_stream_api:
         void (*start)(fd_stream *stream, fd_key key) noexcept nogil
@@ -179,9 +196,9 @@ cdef extern from "share.h" nogil:
     ctypedef struct fd_share:
         pass
 
+    size_t fd_share_size(int n_worker) noexcept
     void fd_share_start(
-        fd_share *share, const fd_drawing *drawing, fd_draw *draw, fd_stream *stream, void *scratch,
+        fd_share *share, const fd_drawing *drawing, fd_draw *draw, const fd_place *place, void *scratch,
         intptr_t n_row, int n_worker
     ) noexcept
-    int fd_share_work(fd_share *share, intptr_t n_row) noexcept
-    void fd_share_stop(fd_share *share) noexcept
+    bint fd_share_work(fd_share *share, intptr_t n_row) noexcept

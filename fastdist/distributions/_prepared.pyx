@@ -13,10 +13,10 @@ everything that only other calls need. What it computes is the others' to the la
 
 cimport numpy as np
 from cpython.tuple cimport PyTuple_GET_SIZE
-from libc.stdint cimport intptr_t, uintptr_t
+from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
-from fastdist._kernels.bridge cimport SMALL, SMALL_NDIM, Noise, coalesce, lookup, small_shape
+from fastdist._kernels.bridge cimport SMALL, SMALL_NDIM, Noise, Scratch, coalesce, lookup, small_shape
 from fastdist.random._block_sfc64 cimport own_noise
 
 import numpy as np
@@ -27,7 +27,7 @@ from fastdist.random import _rng
 
 np.import_array()
 
-if SCRATCH < core.FD_SCRATCH_BYTES * MAX_EVENT or MATRICES < core.FD_MATRIX_BYTES * (MAX_EVENT**2 + 1):
+if SCRATCH < core.FD_SCRATCH_BYTES * MAX_EVENT:
     raise ImportError("stack memory for small calls is smaller than kernels want")
 
 cdef object FLOAT32 = _params.FLOAT32
@@ -38,7 +38,6 @@ cdef enum:
     MAX_SCALES = 128
     MAX_EVENT = 16
     SCRATCH = 256 * 16      # FD_SCRATCH_BYTES * MAX_EVENT, which Cython cannot work out
-    MATRICES = 128 * 257    # FD_MATRIX_BYTES * MAX_EVENT**2, and as much to align it
 
 cdef double HALF_LOG_2PI = _gaussian.HALF_LOG_2PI
 
@@ -88,7 +87,8 @@ cdef Plan make_plan(tuple shape, np.ndarray loc, np.ndarray scale, int core_ndim
         plan.shape[d] = shape[d]
         if d < job.ndim:
             job.shape[d] = shape[d]
-            plan.n_item *= job.shape[d]
+            # Beyond SMALL it is of no account, and the product of all might not fit.
+            plan.n_item = min(plan.n_item, SMALL + 1) * min(job.shape[d], SMALL + 1)
     plan.size = plan.n_item * plan.dim
     for k in range(2):
         array = scale if k else loc
@@ -140,6 +140,13 @@ cdef inline void operand(Plan plan, core.fd_job *job, int k, int which, void *da
         job.stride[k][lead + d] = plan.stride[which][d]
 
 
+cdef inline void do(core.fd_verb verb, core.fd_dtype dtype, core.fd_job *job, intptr_t n_item) noexcept nogil:
+    """All items of a job, under the default floating-point state."""
+    cdef core.fd_fpstate callers = core.fd_fpstate_enter()
+    lookup(verb, dtype)(job, 0, n_item)
+    core.fd_fpstate_leave(callers)
+
+
 # ---- the small calls -----------------------------------------------------------------------
 
 
@@ -166,7 +173,9 @@ cdef np.ndarray small_draw(Plan plan, object sample_shape, object rng):
         return result
     cdef void *x = np.PyArray_DATA(result)
     noise.lock()
+    cdef core.fd_fpstate callers = core.fd_fpstate_enter()
     noise.source.fill[<int>plan.dtype](noise.source.state, n_element, x)
+    core.fd_fpstate_leave(callers)
     noise.unlock()
     loops(plan, &job, n_sample)
     job.operand[0] = x
@@ -179,7 +188,7 @@ cdef np.ndarray small_draw(Plan plan, object sample_shape, object rng):
         job.operand[3] = scratch
     else:
         verb = core.FD_multiply_tril
-    lookup(verb, plan.dtype)(&job, 0, n_sample * plan.n_item)
+    do(verb, plan.dtype, &job, n_sample * plan.n_item)
     return result
 
 
@@ -230,8 +239,8 @@ cdef int vectors_log_prob(
     operand(plan, &job, 5, 1, np.PyArray_DATA(plan.constant))
     for k in range(job.ndim):
         job.stride[5][k] //= plan.dim * plan.dim
-    lookup(core.FD_mvn_log_prob_multiply if plan.inverse else core.FD_mvn_log_prob_solve, plan.dtype)(
-        &job, 0, n_sample * plan.n_item)
+    do(core.FD_mvn_log_prob_multiply if plan.inverse else core.FD_mvn_log_prob_solve, plan.dtype, &job,
+       n_sample * plan.n_item)
     return True
 
 
@@ -250,7 +259,7 @@ cdef bint scalars_log_prob(Plan plan, np.ndarray value, np.ndarray result, intpt
     operand(plan, &job, 2, 0, np.PyArray_DATA(plan.loc))
     operand(plan, &job, 3, 1, np.PyArray_DATA(plan.scale))
     operand(plan, &job, 4, 1, log_scale)
-    lookup(core.FD_normal_log_prob, plan.dtype)(&job, 0, n_sample * plan.n_item)
+    do(core.FD_normal_log_prob, plan.dtype, &job, n_sample * plan.n_item)
     return True
 
 
@@ -284,7 +293,7 @@ cdef bint events_log_prob(
     job.operand[1] = log_scale
     for i in range(n_batch):
         constant[i] = 0             # in bits, of two floats as well
-    lookup(core.FD_sum_events, plan.dtype)(&job, 0, plan.n_item)
+    do(core.FD_sum_events, plan.dtype, &job, plan.n_item)
     if plan.dtype == core.FD_F32:
         for i in range(n_batch):
             (<float *>constant)[i] += <float>(n_event * HALF_LOG_2PI)
@@ -310,7 +319,7 @@ cdef bint events_log_prob(
     job.operand[3] = np.PyArray_DATA(plan.scale)
     job.operand[4] = constant
     coalesce(&job, 5)
-    lookup(core.FD_normal_log_prob_events, plan.dtype)(&job, 0, n_sample * plan.n_item)
+    do(core.FD_normal_log_prob_events, plan.dtype, &job, n_sample * plan.n_item)
     return True
 
 
@@ -334,7 +343,7 @@ cdef inline void logarithms(Plan plan, void *log_scale, intptr_t n) noexcept:
         job.stride[k][0] = 1
     job.operand[0] = log_scale
     job.operand[1] = np.PyArray_DATA(plan.scale)
-    lookup(core.FD_log, plan.dtype)(&job, 0, n)
+    do(core.FD_log, plan.dtype, &job, n)
 
 
 # ---- constructors ----------------------------------------------------------------------------
@@ -350,7 +359,6 @@ cdef bint passes(
     core.fd_verb check, np.ndarray array, core.fd_dtype dtype, intptr_t dim, intptr_t n
 ) noexcept:
     """Whether all n items of an array pass a check."""
-    cdef core.fd_kernel *kernel = lookup(check, dtype)
     cdef core.fd_job job
     cdef intptr_t found = -1
     job.ndim = 1
@@ -359,10 +367,10 @@ cdef bint passes(
     job.operand[0] = np.PyArray_DATA(array)
     job.operand[1] = &found
     if n <= SMALL:
-        kernel(&job, 0, n)
+        do(check, dtype, &job, n)
     else:
         with nogil:
-            kernel(&job, 0, n)
+            do(check, dtype, &job, n)
     return found < 0
 
 
@@ -408,8 +416,8 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
     cdef core.fd_job job
     cdef int d, ndim, n_batch_dim
     cdef intptr_t dim, n_matrix, found = -1, asymmetric = -1
-    cdef char memory[MATRICES]
     cdef np.ndarray given, factor
+    cdef Scratch scratch
     if type(loc) is not np.ndarray:
         return False
     cdef int typenum = np.PyArray_TYPE(loc)
@@ -447,14 +455,14 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
     if name == "scale_tril":
         if self._validate_args and not passes(core.FD_check_tril, given, dtype, dim, n_matrix):
             return False
-        lookup(core.FD_pack_tril, dtype)(&job, 0, n_matrix)
+        do(core.FD_pack_tril, dtype, &job, n_matrix)
         self._arrays = {"loc": loc, "_factor": factor}
     else:
         job.operand[2] = &found
-        job.operand[3] = <void *>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
+        scratch = Scratch(core.FD_MATRIX_BYTES * dim * dim)
+        job.operand[3] = scratch.memory
         job.operand[4] = &asymmetric if self._validate_args else NULL
-        lookup(core.FD_cholesky if name == "covariance_matrix" else core.FD_reverse_cholesky, dtype)(
-            &job, 0, n_matrix)
+        do(core.FD_cholesky if name == "covariance_matrix" else core.FD_reverse_cholesky, dtype, &job, n_matrix)
         if found >= 0 or asymmetric >= 0:
             return False
         self._arrays = {"loc": loc, name: given, "_factor": factor}

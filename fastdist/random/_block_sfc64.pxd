@@ -1,12 +1,11 @@
 from numpy.random.bit_generator cimport BitGenerator
 
-from fastdist._kernels cimport core
-from fastdist._kernels.bridge cimport Noise
+from fastdist._kernels.bridge cimport Noise, Stream
 
 
 cdef class BlockSFC64(BitGenerator):
     cdef readonly Noise _noise
-    cdef core.fd_stream *stream     # the noise's
+    cdef Stream stream              # the noise's, and the lock
 
 
 cdef Noise thread_noise()

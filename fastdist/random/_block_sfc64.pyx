@@ -8,14 +8,15 @@ from libc.stdint cimport uint32_t, uint64_t
 from numpy.random.bit_generator cimport BitGenerator
 
 from fastdist._kernels cimport core
-from fastdist._kernels.bridge cimport Mutex, Noise, stream_functions, stream_noise
+from fastdist._kernels.bridge cimport Noise, Stream, stream_functions, stream_noise
 
 import operator
 import os
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.random import Generator
+from numpy.random import Generator, SeedSequence
+from numpy.random.bit_generator import ISeedSequence
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
@@ -42,7 +43,8 @@ cdef class BlockSFC64(BitGenerator):
     Attributes
     ----------
     lock : object
-        With the methods of a `threading.Lock`; held during each draw.
+        With the methods of a `threading.RLock`. Whatever reads or moves the positions holds it; a draw of normals
+        only while it takes its range of them, so that others, threads or signal handlers, draw behind it meanwhile.
     state : dict
         Key and positions; may be set.
 
@@ -71,23 +73,28 @@ cdef class BlockSFC64(BitGenerator):
         cdef core.fd_key key
         key.word[0] = key.word[1] = 0
         self._noise = stream_noise()
+        self._noise.shared = True
         self.stream = self._noise.stream
-        stream_functions().start(self.stream, key)
+        stream_functions().start(&self.stream.c, key)
 
     def __init__(self, seed=None):
         cdef core.fd_key key
         cdef const core.fd_stream_api *functions = stream_functions()
-        BitGenerator.__init__(self, seed)
-        self._noise.mutex = self.lock = Mutex()
+        if self._bitgen.state is NULL:
+            BitGenerator.__init__(self, seed)
+            self._bitgen.state = &self.stream.c
+            self._bitgen.next_uint64 = functions.next_uint64
+            self._bitgen.next_uint32 = functions.next_uint32
+            self._bitgen.next_double = functions.next_double
+            self._bitgen.next_raw = functions.next_uint64
+            self.lock = self.stream
+        else:  # once more: others may be drawing
+            self._seed_seq = seed if isinstance(seed, ISeedSequence) else SeedSequence(seed)
         words = self._seed_seq.generate_state(2, np.uint64)
         key.word[0] = words[0]
         key.word[1] = words[1]
-        functions.start(self.stream, key)
-        self._bitgen.state = self.stream
-        self._bitgen.next_uint64 = functions.next_uint64
-        self._bitgen.next_uint32 = functions.next_uint32
-        self._bitgen.next_double = functions.next_double
-        self._bitgen.next_raw = functions.next_uint64
+        with self.stream:
+            functions.start(&self.stream.c, key)
 
     @property
     def state(self):
@@ -101,17 +108,18 @@ cdef class BlockSFC64(BitGenerator):
             ``uinteger``: the half of a word that 32-bit draws have left, as NumPy's generators
             have it.
         """
-        cdef core.fd_stream *stream = self.stream
-        return {
-            "bit_generator": type(self).__name__,
-            "state": {
-                "key": np.array([stream.key.word[0], stream.key.word[1]], dtype=np.uint64),
-                "raw_position": stream.raw_position + (<object>stream.raw_carry) * core.FD_POSITIONS,
-                "normal_position": stream.normal_position + (<object>stream.normal_carry) * core.FD_POSITIONS,
-            },
-            "has_uint32": stream.has_half,
-            "uinteger": stream.half if stream.has_half else 0,
-        }
+        cdef core.fd_stream *stream = &self.stream.c
+        with self.stream:
+            return {
+                "bit_generator": type(self).__name__,
+                "state": {
+                    "key": np.array([stream.key.word[0], stream.key.word[1]], dtype=np.uint64),
+                    "raw_position": stream.raw_position + (<object>stream.raw_carry) * core.FD_POSITIONS,
+                    "normal_position": stream.normal_position + (<object>stream.normal_carry) * core.FD_POSITIONS,
+                },
+                "has_uint32": stream.has_half,
+                "uinteger": stream.half if stream.has_half else 0,
+            }
 
     @state.setter
     def state(self, value):
@@ -133,17 +141,19 @@ cdef class BlockSFC64(BitGenerator):
         cdef int has_half = bool(value["has_uint32"])
         key.word[0] = words[0]
         key.word[1] = words[1]
-        stream_functions().start(self.stream, key)
-        self._seek(raw, normal)
-        self.stream.half = half
-        self.stream.has_half = has_half
+        with self.stream:
+            stream_functions().start(&self.stream.c, key)
+            self._seek(raw, normal)
+            self.stream.c.half = half
+            self.stream.c.has_half = has_half
 
     def _seek(self, raw, normal):
         cdef const core.fd_stream_api *functions = stream_functions()
+        cdef core.fd_stream *stream = &self.stream.c
         raw %= PERIOD
         normal %= PERIOD
-        functions.seek_raw(self.stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
-        functions.seek_normal(self.stream, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
+        functions.seek_raw(stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
+        functions.seek_normal(stream, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
 
     def advance(self, delta):
         """Move both positions, of the raw words and of the normals, as if `delta` of each had been drawn.
@@ -159,7 +169,7 @@ cdef class BlockSFC64(BitGenerator):
             This object. What a 32-bit draw has left over is dropped.
         """
         delta = operator.index(delta)
-        with self.lock:
+        with self.stream:
             state = self.state["state"]
             self._seek(state["raw_position"] + delta, state["normal_position"] + delta)
         return self
@@ -183,6 +193,27 @@ cdef class BlockSFC64(BitGenerator):
         other.state = self.state
         return other.advance(jumps << 96)
 
+    def spawn(self, n_children):
+        """New independent generators, of seeds that this one's seed spawns.
+
+        Parameters
+        ----------
+        n_children : int
+            How many.
+
+        Returns
+        -------
+        list of BlockSFC64
+            No two calls give the same ones.
+
+        Raises
+        ------
+        TypeError
+            If the seed sequence that this generator was made from does not spawn.
+        """
+        with self.stream:
+            return BitGenerator.spawn(self, n_children)
+
 
 # ---- one generator a thread --------------------------------------------------------------
 
@@ -201,7 +232,7 @@ cdef Noise thread_noise():
     if found is not NULL:
         return <Noise>found
     cdef Noise noise = BlockSFC64()._noise
-    noise.mutex = None
+    noise.shared = False
     state[THREAD_KEY] = noise
     return noise
 
@@ -226,7 +257,7 @@ def noise_of_key(uint64_t first, uint64_t second):
     cdef Noise noise = stream_noise()
     key.word[0] = first
     key.word[1] = second
-    stream_functions().start(noise.stream, key)
+    stream_functions().start(&noise.stream.c, key)
     return noise
 
 

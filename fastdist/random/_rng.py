@@ -16,9 +16,9 @@ if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
 RNGLike = int | np.integer | SeedSequence | BitGenerator | Generator | None
 
 # Looking up a bit generator's C interface costs more than a small draw, so the last few are
-# kept. Bounded, for it keeps them alive.
+# kept, by identity: a noise keeps its bit generator alive, and so its id. Bounded for that reason.
 _MAX_CACHED = 16
-_cache: dict[BitGenerator, Noise] = {}
+_cache: dict[int, Noise] = {}
 
 
 def default_rng(
@@ -91,10 +91,10 @@ def as_noise(rng: RNGLike | Noise) -> Noise:
         )
     if isinstance(bit_generator, BlockSFC64):
         return bit_generator._noise
-    noise = _cache.get(bit_generator)
+    noise = _cache.get(id(bit_generator))
     if noise is None:
         noise = Noise(bit_generator)
         if len(_cache) >= _MAX_CACHED:
             _cache.clear()
-        _cache[bit_generator] = noise
+        _cache[id(bit_generator)] = noise
     return noise

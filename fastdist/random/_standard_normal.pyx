@@ -89,7 +89,9 @@ def standard_normal(size=(), *, dtype=float64, rng=None, out=None, workers=None)
 cdef object small_draw(Noise noise, int ndim, np.npy_intp *shape):
     cdef np.ndarray result = np.PyArray_SimpleNew(ndim, shape, np.NPY_FLOAT64)
     noise.lock()
+    cdef core.fd_fpstate callers = core.fd_fpstate_enter()
     noise.source.fill[<int>core.FD_F64](noise.source.state, np.PyArray_SIZE(result), np.PyArray_DATA(result))
+    core.fd_fpstate_leave(callers)
     noise.unlock()
     return result
 

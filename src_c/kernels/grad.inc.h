@@ -397,7 +397,7 @@ static void FD_LOCAL(gram_less_one)(int diagonal, intptr_t n, intptr_t dim, REAL
     const intptr_t size = diagonal ? dim : dim * dim;
     memset(out, 0, (size_t)size * sizeof *out);
     if (!diagonal)
-        FD_LOCAL(add_outer)(1, n, dim, out, rows, ld, rows, ld);
+        FD_LOCAL(add_outer)(1, n, dim, out, rows, ld, rows, ld, NULL); /* rows lie close together */
     for (intptr_t r = 0; diagonal && r < n; r++)
         for (intptr_t i = 0; i < dim; i++)
             out[i] = REAL_FMA(rows[r * ld + i], rows[r * ld + i], out[i]);

@@ -223,7 +223,7 @@ FD_INLINE void FD_LOCAL(add_outer_block)(int n_row, int n_vec, int full, int fre
 
 /* Rows that lie far apart, perhaps by a power of two, would drive each other out of the cache: they are
  * first put together, as many as there is room for. */
-enum { FD_LOCAL(outer_room) = 2048, FD_LOCAL(outer_apart) = 4 };
+enum { FD_LOCAL(outer_apart) = 4 };
 
 FD_INLINE const REAL *FD_LOCAL(gather)(intptr_t n, intptr_t dim, REAL *room, const REAL *x, intptr_t *ld)
 {
@@ -237,11 +237,11 @@ FD_INLINE const REAL *FD_LOCAL(gather)(intptr_t n, intptr_t dim, REAL *room, con
 
 /* The lower triangle of a sum of n outer products a b', rows of dim, each element by fma in order. */
 static void FD_LOCAL(add_outer)(int fresh, intptr_t n, intptr_t dim, REAL *out, const REAL *a, intptr_t a_step,
-                                const REAL *b, intptr_t b_step)
+                                const REAL *b, intptr_t b_step, REAL *room)
 {
-    enum { ROWS = FD_LOCAL(outer_rows), LANES = V(lanes), ROOM = FD_LOCAL(outer_room) };
+    enum { ROWS = FD_LOCAL(outer_rows), LANES = V(lanes), ROOM = FD_OUTER_ROOM / 2 };
     const intptr_t at_once = dim < ROOM ? ROOM / dim : 1;
-    REAL a_room[ROOM], b_room[ROOM];
+    REAL *a_room = room, *b_room = room + ROOM;
     for (intptr_t r = 0, m; r < n; r += m, fresh = 0) {
         m = fd_min(at_once, n - r);
         intptr_t a_ld = a_step, b_ld = b_step;
@@ -278,7 +278,8 @@ static void FD_NAME(sum_outer)(const fd_job *job, intptr_t begin, intptr_t end)
             fd_total *total = chunks ? (fd_total *)job->operand[3] + run.offset[0] + r * STEP(0) : NULL;
             for (intptr_t i = 0; fresh && i < dim; i++)
                 FD_LOCAL(put_away)(t, i + 1, out + i * dim, chunks ? total + i * dim : NULL);
-            FD_LOCAL(add_outer)(fresh, n, dim, out, AT(1) + r * STEP(1), STEP(1), AT(2) + r * STEP(2), STEP(2));
+            FD_LOCAL(add_outer)(fresh, n, dim, out, AT(1) + r * STEP(1), STEP(1), AT(2) + r * STEP(2), STEP(2),
+                                job->operand[5]);
             for (intptr_t i = 0; chunks && t + n == span[1] && i < dim; i++)
                 FD_LOCAL(conclude)(i + 1, out + i * dim, total + i * dim);
             r += n;

@@ -245,6 +245,7 @@ enum layout { ELEMENTS = 1, EVENT_SUMS, SUMS, EVENTS, EVENT_PRODUCTS, MATRICES, 
  *   Y   symmetric                  T   lower triangular, by rows
  *   =   a sum over any dims, in order                         X   lower triangle by rows, changed in place
  *   R   fd_totals as scratch, laid out like operand 0         N   terms before the job's, and in all
+ *   O   room for outer products
  *   t   terms, of which there is the first vector, finite     q   anything, or NULL: without q's terms
  * exact: no libm, so that every build has the same bits. */
 static const struct {
@@ -278,7 +279,7 @@ static const struct {
     [FD_check_tril] = {CHECK_MATRICES, 1, "Tn"},
     [FD_normal_kl] = {ELEMENTS, 1, "olsls"},
     [FD_sum_products] = {SUMS, 1, "=vvR"},
-    [FD_sum_outer] = {EVENT_PRODUCTS, 1, "=vvRN"},
+    [FD_sum_outer] = {EVENT_PRODUCTS, 1, "=vvRNO"},
     [FD_subtract] = {ELEMENTS, 1, "ovl"},
     [FD_score_diag] = {ELEMENTS, 1, "oovvls"},
     [FD_kl_score_diag] = {ELEMENTS, 1, "ooovlsls"},
@@ -613,6 +614,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
 {
     const enum layout layout = specs[verb].layout;
     const char *letters = specs[verb].operands;
+    static double outer_room[FD_OUTER_ROOM];
     const region *scratch = NULL;
     size_t scratch_bytes = 0;
     intptr_t n_item = 1, span[2] = {0, 1}, first[FD_MAX_OPERAND] = {0};
@@ -627,6 +629,8 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
             job->operand[k] = letters[k] == 'n' ? &found[1] : one_in(4) ? NULL : &found[3];
         if (letters[k] == 'N')
             job->operand[k] = span;
+        if (letters[k] == 'O')
+            job->operand[k] = outer_room;
         if (strchr("SDR", letters[k])) {
             const int totals = letters[k] == 'R';
             scratch = &arena[k];

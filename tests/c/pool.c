@@ -191,33 +191,42 @@ static void count_rows(const fd_drawing *drawing, const fd_noise *noise, void *s
     for (intptr_t row = begin; row < end; row++)
         ((unsigned char *)drawing->job.operand[0])[row]++;
     CHECK(begin == 0 || drawing->job.dim > 1 || (stream->normal_position % FD_BLOCK == 0));
-    fd_stream_seek_ahead(noise->state, stream, (end - begin) * drawing->job.dim);
+    fd_stream_take(noise->state, (end - begin) * drawing->job.dim);
 }
 
-/* Draws by turns, some given up; whether all is done. */
-static int draw_shared(fd_share *share, const fd_drawing *drawing, fd_draw *draw, fd_stream *stream,
-                       void *scratch, int n_row, uint64_t *random)
+/* Draws by turns, some given up; whether all is done. Between turns nobody is at work: memory may move. */
+static int draw_shared(const fd_drawing *drawing, fd_draw *draw, fd_stream *stream, void *scratch, int n_row,
+                       uint64_t *random)
 {
-    const int n_turn = below(random, 4) ? -1 : below(random, 3);
-    fd_share_start(share, drawing, draw, stream, scratch, n_row, 1 + below(random, MAX_WORKER));
+    const int n_turn = below(random, 4) ? -1 : below(random, 3), n_worker = 1 + below(random, MAX_WORKER);
+    const size_t size = fd_share_size(n_worker);
+    const fd_place place = fd_stream_take(stream, n_row * drawing->job.dim);
+    fd_share *share = malloc(size);
+    CHECK(share);
+    fd_share_start(share, drawing, draw, &place, scratch, n_row, n_worker);
     int rest = 1;
-    for (int turn = 0; rest && turn != n_turn; turn++)
+    for (int turn = 0; rest && turn != n_turn; turn++) {
         rest = fd_share_work(share, 1 + below(random, n_row));
-    if (rest)
-        fd_share_stop(share);
-    memset(share, 0, sizeof *share); /* nobody needs them any more */
+        fd_share *moved = malloc(size);
+        CHECK(moved);
+        memcpy(moved, share, size);
+        memset(share, 0, size);
+        free(share);
+        share = moved;
+    }
+    free(share);
     memset(scratch, 0, scratch_size);
     return !rest;
 }
 
-static void check_rows(fd_share *share, fd_stream *stream, void *scratch, uint64_t *random)
+static void check_rows(fd_stream *stream, void *scratch, uint64_t *random)
 {
     unsigned char done[MAX_ROW] = {0};
     const int n_row = 1 + below(random, MAX_ROW), dim = below(random, 2) ? 1 : 1 + below(random, 9);
     const fd_drawing drawing = {.job = {.dim = dim, .operand = {done}}, .n_batch = n_row};
     const uint64_t position = next_random(random) % FD_POSITIONS;
     fd_stream_seek_normal(stream, position, 0);
-    const int all = draw_shared(share, &drawing, count_rows, stream, scratch, n_row, random);
+    const int all = draw_shared(&drawing, count_rows, stream, scratch, n_row, random);
     CHECK(stream->normal_position == (position + (uint64_t)n_row * (uint64_t)dim) % FD_POSITIONS);
     for (int row = 0; row < n_row; row++)
         CHECK(done[row] == 1 || (!all && done[row] == 0));
@@ -228,7 +237,6 @@ static void check_rows(fd_share *share, fd_stream *stream, void *scratch, uint64
 enum { MAX_SIZE = 60000, FILL = 0x3b };
 
 typedef struct shares {
-    fd_share share;
     fd_stream stream, alone;
     double out[MAX_SIZE], wanted[MAX_SIZE];
     double loc[MAX_DIM], matrix[MAX_DIM * MAX_DIM], factor[MAX_DIM * MAX_DIM], panels[MAX_DIM * MAX_DIM];
@@ -280,7 +288,7 @@ static void check_share(shares *s, uint64_t *random)
     draw(&drawing, &(fd_noise){&s->alone, {fd_stream_fill_f32, fd_stream_fill_f64}}, s->scratch, 0, n_row);
 
     drawing.job.operand[0] = s->out;
-    const int all = draw_shared(&s->share, &drawing, draw, &s->stream, s->scratch, n_row, random);
+    const int all = draw_shared(&drawing, draw, &s->stream, s->scratch, n_row, random);
     CHECK(s->stream.normal_position == s->alone.normal_position);
     CHECK(s->stream.normal_carry == s->alone.normal_carry);
     if (all)
@@ -302,7 +310,7 @@ static void *run_shares(void *seed)
     shares *s = malloc(sizeof *s);
     CHECK(s && (s->scratch = aligned_alloc(64, scratch_size)));
     for (int i = 0; i < 150; i++) {
-        check_rows(&s->share, &s->stream, s->scratch, &random);
+        check_rows(&s->stream, s->scratch, &random);
         check_share(s, &random);
     }
     free(s->scratch);
