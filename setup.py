@@ -30,6 +30,9 @@ AARCH64 = {"neon": []}
 ISA_CFLAGS = {"x86_64": X86_64, "amd64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}.get(
     platform.machine().lower(), {}
 )
+# While working on kernels: FASTDIST_BUILD_ISAS=avx2 builds this row and scalar only.
+if "FASTDIST_BUILD_ISAS" in os.environ:
+    ISA_CFLAGS = {isa: ISA_CFLAGS[isa] for isa in os.environ["FASTDIST_BUILD_ISAS"].split()}
 
 # NumPy's library exports its functions; the extension must not.
 LINK = {"linux": ["-Wl,--exclude-libs,ALL", "-pthread"], "darwin": ["-Wl,-exported_symbol,_PyInit_*"]}

@@ -35,8 +35,9 @@ void fd_stream_seek_normal(fd_stream *stream, uint64_t position, uint64_t carry)
 
 void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry)
 {
-    stream->raw_position = position;
-    stream->raw_carry = carry;
+    stream->raw_at = (intptr_t)(position % FD_BLOCK);
+    stream->raw_block = (position - (uint64_t)stream->raw_at) % FD_POSITIONS;
+    stream->raw_carry = carry + position / FD_POSITIONS;
     stream->raw_made = 0;
     stream->has_half = 0;
 }
@@ -66,16 +67,6 @@ void fd_pending_start(fd_pending *pending, void *out, uint64_t first)
     pending->n = 0;
 }
 
-static void move(uint64_t *position, uint64_t *carry, intptr_t *made, intptr_t n)
-{
-    *position += (uint64_t)n;
-    if (*position % FD_BLOCK == 0)
-        *made = 0;
-    if (*position == FD_POSITIONS) {
-        *position = 0;
-        ++*carry;
-    }
-}
 
 /* Makes the buffer hold the present block up to `end` at least. */
 static void make_normals(fd_stream *stream, const fd_stream_ops *ops, intptr_t end)
@@ -95,17 +86,22 @@ static void make_normals(fd_stream *stream, const fd_stream_ops *ops, intptr_t e
     }
 }
 
-static void make_raw(fd_stream *stream, const fd_stream_ops *ops, intptr_t end)
+/* Makes the buffer hold the next word of the block at least, which may be another block by now. */
+static void make_raw(fd_stream *stream)
 {
-    if (stream->raw_made == 0)
-        ops->seed(&stream->raw_lanes, key_at(stream, stream->raw_carry), stream->raw_position / FD_BLOCK,
-                  FD_CODE_RAW);
-    if (end > stream->raw_made) {
-        const intptr_t steps = (end - stream->raw_made + FD_LANES - 1) / FD_LANES + AHEAD_STEPS;
-        const intptr_t n_step = fd_min(steps, (FD_BLOCK - stream->raw_made) / FD_LANES);
-        ops->words(&stream->raw_lanes, n_step, stream->raw + stream->raw_made);
-        stream->raw_made += n_step * FD_LANES;
+    const fd_stream_ops *ops = fd_stream_ops_current();
+    if (stream->raw_at == FD_BLOCK) {
+        stream->raw_block += FD_BLOCK;
+        stream->raw_carry += stream->raw_block / FD_POSITIONS;
+        stream->raw_block %= FD_POSITIONS;
+        stream->raw_at = stream->raw_made = 0;
     }
+    if (stream->raw_made == 0)
+        ops->seed(&stream->raw_lanes, key_at(stream, stream->raw_carry), stream->raw_block / FD_BLOCK, FD_CODE_RAW);
+    const intptr_t steps = (stream->raw_at + 1 - stream->raw_made + FD_LANES - 1) / FD_LANES + AHEAD_STEPS;
+    const intptr_t n_step = fd_min(steps, (FD_BLOCK - stream->raw_made) / FD_LANES);
+    ops->words(&stream->raw_lanes, n_step, stream->raw + stream->raw_made);
+    stream->raw_made += n_step * FD_LANES;
 }
 
 static void copy_f64(double *out, const double *from, intptr_t n) { memcpy(out, from, (size_t)n * sizeof *out); }
@@ -149,7 +145,7 @@ static void copy_f32(float *out, const double *from, intptr_t n)
                 make_normals(stream, ops, at + part);                                          \
                 copy_##dtype(next, stream->normal + at, part);                                 \
             }                                                                                  \
-            move(&stream->normal_position, &stream->normal_carry, &stream->normal_made, part); \
+            fd_stream_take(stream, part);                                                      \
             next += part;                                                                      \
             n -= part;                                                                         \
         }                                                                                      \
@@ -159,16 +155,14 @@ FD_FILL(f64, double)
 FD_FILL(f32, float)
 #undef FD_FILL
 
-uint64_t fd_stream_next_uint64(void *state)
+static inline uint64_t next_raw(fd_stream *stream)
 {
-    fd_stream *stream = state;
-    const intptr_t at = (intptr_t)(stream->raw_position % FD_BLOCK);
-    if (at >= stream->raw_made)
-        make_raw(stream, fd_stream_ops_current(), at + 1);
-    const uint64_t word = stream->raw[at];
-    move(&stream->raw_position, &stream->raw_carry, &stream->raw_made, 1);
-    return word;
+    if (stream->raw_at >= stream->raw_made)
+        make_raw(stream);
+    return stream->raw[stream->raw_at++];
 }
+
+uint64_t fd_stream_next_uint64(void *state) { return next_raw(state); }
 
 /* The lower half, then the upper, as NumPy's own 64-bit generators. */
 uint32_t fd_stream_next_uint32(void *state)
@@ -178,7 +172,7 @@ uint32_t fd_stream_next_uint32(void *state)
         stream->has_half = 0;
         return stream->half;
     }
-    const uint64_t word = fd_stream_next_uint64(stream);
+    const uint64_t word = next_raw(stream);
     stream->has_half = 1;
     stream->half = (uint32_t)(word >> 32);
     return (uint32_t)word;
@@ -186,7 +180,7 @@ uint32_t fd_stream_next_uint32(void *state)
 
 double fd_stream_next_double(void *state)
 {
-    return (double)(fd_stream_next_uint64(state) >> 11) * 0x1p-53;
+    return (double)(next_raw(state) >> 11) * 0x1p-53;
 }
 
 const fd_stream_api fd_stream_functions = {

@@ -67,12 +67,13 @@ const fd_stream_ops *fd_stream_ops_current(void);
 
 /* One stream being read: in each domain a position, which is position + carry * 2^58, and what is
  * made of the present block. `normal` holds doubles whatever is asked for: a float32 normal is
- * the float64 one, rounded. */
+ * the float64 one, rounded. Raw words are asked for one by one: of them it is the block's first
+ * position that is kept, and which word of it comes next (1024 at its end), so that one is a comparison and a load. */
 typedef struct fd_stream {
     fd_key key;
     uint64_t normal_position, normal_carry;
-    uint64_t raw_position, raw_carry;
-    intptr_t normal_made, raw_made;
+    uint64_t raw_block, raw_carry;
+    intptr_t normal_made, raw_made, raw_at;
     uint32_t half;     /* the unused upper half of the last word that 32 bits were taken from */
     int has_half;
     fd_lanes normal_lanes, raw_lanes;

@@ -15,7 +15,7 @@ cdef class Scratch:
 
 
 cdef class Stream:
-    cdef core.fd_stream c
+    cdef core.fd_stream *c
     cdef PyThread_type_lock held
     # Of the thread that holds it: its identity, after how many forks it took it, and how often.
     cdef unsigned long owner, fork

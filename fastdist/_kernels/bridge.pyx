@@ -349,13 +349,15 @@ cdef class Stream:
     """
 
     def __cinit__(self):
+        self.c = <core.fd_stream *>PyMem_Malloc(sizeof(core.fd_stream))  # its buffers need not be cleared
         self.held = PyThread_allocate_lock()
-        if self.held is NULL:
+        if self.c is NULL or self.held is NULL:
             raise MemoryError
 
     def __dealloc__(self):
         if self.held is not NULL:
             PyThread_free_lock(self.held)
+        PyMem_Free(self.c)
 
     cdef bint abandoned(self) noexcept:
         """True if a thread of another process holds the lock, of which this one is a fork."""
@@ -394,8 +396,8 @@ cdef class Stream:
             raise MemoryError
         self.held = held    # the other one may be in any state, and is left
         self.depth = 0
-        core.fd_stream_functions.seek_normal(&self.c, self.c.normal_position, self.c.normal_carry)
-        core.fd_stream_functions.seek_raw(&self.c, self.c.raw_position, self.c.raw_carry)
+        core.fd_stream_functions.seek_normal(self.c, self.c.normal_position, self.c.normal_carry)
+        core.fd_stream_functions.seek_raw(self.c, self.c.raw_block + <core.uint64_t>self.c.raw_at, self.c.raw_carry)
         self.c.half = half
         self.c.has_half = has_half
         return 0
@@ -486,7 +488,7 @@ cdef class Noise:
     cdef int take(self, intptr_t n, core.fd_place *place) except -1:
         """Where the next n normals of its own stream are, which moves on behind them."""
         self.lock()
-        place[0] = core.fd_stream_take(&self.stream.c, n)
+        place[0] = core.fd_stream_take(self.stream.c, n)
         self.unlock()
         return 0
 
@@ -513,7 +515,7 @@ cdef class Recorded(Noise):
                 if self.stream is None:
                     self.state = self.bit_generator.state
                 else:
-                    self.place = core.fd_stream_take(&self.stream.c, 0)
+                    self.place = core.fd_stream_take(self.stream.c, 0)
             except BaseException:
                 self.noise.unlock()
                 raise
@@ -531,8 +533,8 @@ cdef class Recorded(Noise):
             bit_generator.state = self.state
             return Noise(bit_generator)
         noise = stream_noise()
-        core.fd_stream_functions.start(&noise.stream.c, self.place.key)
-        core.fd_stream_functions.seek_normal(&noise.stream.c, self.place.position, self.place.carry)
+        core.fd_stream_functions.start(noise.stream.c, self.place.key)
+        core.fd_stream_functions.seek_normal(noise.stream.c, self.place.position, self.place.carry)
         return noise
 
 
@@ -544,7 +546,7 @@ cdef Noise stream_noise():
     """Normals of a BlockSFC64 stream, which the caller starts, may read raw words from and may share."""
     cdef Noise noise = Noise.__new__(Noise)
     noise.stream = Stream()
-    noise.source.state = &noise.stream.c
+    noise.source.state = noise.stream.c
     noise.source.fill[0] = core.fd_stream_functions.fill[0]
     noise.source.fill[1] = core.fd_stream_functions.fill[1]
     return noise

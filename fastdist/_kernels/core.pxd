@@ -168,7 +168,8 @@ cdef extern from "stream.h" nogil:
     ctypedef struct fd_stream:
         fd_key key
         uint64_t normal_position, normal_carry
-        uint64_t raw_position, raw_carry
+        uint64_t raw_block, raw_carry
+        intptr_t raw_at
         uint32_t half
         int has_half
 

@@ -75,14 +75,14 @@ cdef class BlockSFC64(BitGenerator):
         self._noise = stream_noise()
         self._noise.shared = True
         self.stream = self._noise.stream
-        stream_functions().start(&self.stream.c, key)
+        stream_functions().start(self.stream.c, key)
 
     def __init__(self, seed=None):
         cdef core.fd_key key
         cdef const core.fd_stream_api *functions = stream_functions()
         if self._bitgen.state is NULL:
             BitGenerator.__init__(self, seed)
-            self._bitgen.state = &self.stream.c
+            self._bitgen.state = self.stream.c
             self._bitgen.next_uint64 = functions.next_uint64
             self._bitgen.next_uint32 = functions.next_uint32
             self._bitgen.next_double = functions.next_double
@@ -94,7 +94,7 @@ cdef class BlockSFC64(BitGenerator):
         key.word[0] = words[0]
         key.word[1] = words[1]
         with self.stream:
-            functions.start(&self.stream.c, key)
+            functions.start(self.stream.c, key)
 
     @property
     def state(self):
@@ -108,13 +108,14 @@ cdef class BlockSFC64(BitGenerator):
             ``uinteger``: the half of a word that 32-bit draws have left, as NumPy's generators
             have it.
         """
-        cdef core.fd_stream *stream = &self.stream.c
+        cdef core.fd_stream *stream = self.stream.c
         with self.stream:
             return {
                 "bit_generator": type(self).__name__,
                 "state": {
                     "key": np.array([stream.key.word[0], stream.key.word[1]], dtype=np.uint64),
-                    "raw_position": stream.raw_position + (<object>stream.raw_carry) * core.FD_POSITIONS,
+                    "raw_position": (stream.raw_block + stream.raw_at
+                                     + (<object>stream.raw_carry) * core.FD_POSITIONS) % PERIOD,
                     "normal_position": stream.normal_position + (<object>stream.normal_carry) * core.FD_POSITIONS,
                 },
                 "has_uint32": stream.has_half,
@@ -142,14 +143,14 @@ cdef class BlockSFC64(BitGenerator):
         key.word[0] = words[0]
         key.word[1] = words[1]
         with self.stream:
-            stream_functions().start(&self.stream.c, key)
+            stream_functions().start(self.stream.c, key)
             self._seek(raw, normal)
             self.stream.c.half = half
             self.stream.c.has_half = has_half
 
     def _seek(self, raw, normal):
         cdef const core.fd_stream_api *functions = stream_functions()
-        cdef core.fd_stream *stream = &self.stream.c
+        cdef core.fd_stream *stream = self.stream.c
         raw %= PERIOD
         normal %= PERIOD
         functions.seek_raw(stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
@@ -257,7 +258,7 @@ def noise_of_key(uint64_t first, uint64_t second):
     cdef Noise noise = stream_noise()
     key.word[0] = first
     key.word[1] = second
-    stream_functions().start(&noise.stream.c, key)
+    stream_functions().start(noise.stream.c, key)
     return noise
 
 
