@@ -12,6 +12,7 @@ everything that only other calls need. What it computes is the others' to the la
 """
 
 cimport numpy as np
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport intptr_t, uintptr_t
 
@@ -27,7 +28,7 @@ from fastdist.random import _rng
 
 np.import_array()
 
-if SCRATCH < core.FD_SCRATCH_BYTES * MAX_EVENT or MATRICES < core.FD_MATRIX_BYTES * (MAX_EVENT**2 + 1):
+if SCRATCH < core.FD_SCRATCH_BYTES * MAX_EVENT:
     raise ImportError("stack memory for small calls is smaller than kernels want")
 
 cdef object FLOAT32 = _params.FLOAT32
@@ -38,7 +39,6 @@ cdef enum:
     MAX_SCALES = 128
     MAX_EVENT = 16
     SCRATCH = 256 * 16      # FD_SCRATCH_BYTES * MAX_EVENT, which Cython cannot work out
-    MATRICES = 128 * 257    # FD_MATRIX_BYTES * MAX_EVENT**2, and as much to align it
 
 cdef double HALF_LOG_2PI = _gaussian.HALF_LOG_2PI
 
@@ -408,7 +408,7 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
     cdef core.fd_job job
     cdef int d, ndim, n_batch_dim
     cdef intptr_t dim, n_matrix, found = -1, asymmetric = -1
-    cdef char memory[MATRICES]
+    cdef void *memory
     cdef np.ndarray given, factor
     if type(loc) is not np.ndarray:
         return False
@@ -450,11 +450,15 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
         lookup(core.FD_pack_tril, dtype)(&job, 0, n_matrix)
         self._arrays = {"loc": loc, "_factor": factor}
     else:
+        memory = PyMem_Malloc(core.FD_MATRIX_BYTES * dim * dim + 64)
+        if memory is NULL:
+            raise MemoryError
         job.operand[2] = &found
         job.operand[3] = <void *>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
         job.operand[4] = &asymmetric if self._validate_args else NULL
         lookup(core.FD_cholesky if name == "covariance_matrix" else core.FD_reverse_cholesky, dtype)(
             &job, 0, n_matrix)
+        PyMem_Free(memory)
         if found >= 0 or asymmetric >= 0:
             return False
         self._arrays = {"loc": loc, name: given, "_factor": factor}
@@ -522,6 +526,11 @@ cdef class Prepared:
         ValueError
             For a negative shape entry, or an `out` of another shape or read-only. `out` is
             untouched and the generator has not moved.
+
+        Notes
+        -----
+        As by NumPy, standard normals are scaled, then the mean is added: where the first leaves the
+        range of the dtype, the draw is infinite, though the sum might be back in it.
         """
         cdef Plan plan
         if out is None and workers is None:
@@ -575,6 +584,13 @@ cdef class Prepared:
         ------
         TypeError, ValueError
             For a `value` of unsuitable dtype or shape, or an unsuitable `out`.
+
+        Notes
+        -----
+        The result is a difference: minus half the squared distance of `value` from the mean, in
+        standard deviations, less what normalises the density. Neither overflows where the result
+        does not, and each is right to a few units in its last place, if a factor of a matrix is
+        well conditioned. Where they nearly cancel, that of the larger one counts.
         """
         cdef Plan plan
         if out is None:
