@@ -28,6 +28,9 @@ RealDType: TypeAlias = "np.dtype[np.float32 | np.float64]"
 FLOAT32: np.dtype[np.float32] = np.dtype(np.float32)
 FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
 
+# For functions that compute with NumPy: its error state and its warnings are about the user's own steps.
+quiet = np.errstate(all="ignore")
+
 # Python's own numbers are weak, as in NumPy 2: they take the dtype of the arrays beside them.
 _WEAK = (float, int, bool)
 
@@ -65,8 +68,12 @@ def pack(array: NDArray[Any], dtype: RealDType, core_ndim: int = 0, *, owned: bo
         array = array[tuple(slice(1) if step == 0 else slice(None) for step in steps)]
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned and not owned:
         return array
-    with np.errstate(over="ignore"):  # a number too big for float32 is infinite, and so reported
-        return np.array(array, dtype, order="C")
+    return _packed_copy(array, dtype)
+
+
+@quiet  # a number too big for float32 is infinite, one too small is 0, and so reported
+def _packed_copy(array: NDArray[Any], dtype: RealDType) -> Real:
+    return np.array(array, dtype, order="C")
 
 
 def parameters(

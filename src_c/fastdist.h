@@ -36,8 +36,8 @@ static inline intptr_t fd_panels_size(intptr_t dim, intptr_t rows)
 
 /* Bytes of scratch that the kernels which say so need for each element of an event. */
 enum { FD_SCRATCH_BYTES = 256 };
-/* And for each element of a matrix: two vectors, the widest there are. */
-enum { FD_MATRIX_BYTES = 128 };
+/* And for each element of a matrix: two vectors, the widest there are, and as many matrices of doubles. */
+enum { FD_MATRIX_BYTES = 256 };
 
 /* A sum of more terms than this needs an fd_total an element as scratch. */
 enum { FD_SUM_TERMS = 128 };

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import mpmath
 import numpy as np
 from numpy.testing import assert_array_equal
 
@@ -30,6 +31,40 @@ def matrix_of(name, tril):
     covariance = wide @ wide.swapaxes(-1, -2)
     matrix = covariance if name == "covariance_matrix" else np.linalg.inv(covariance)
     return ((matrix + matrix.swapaxes(-1, -2)) / 2).astype(tril.dtype)
+
+
+def beyond_the_range(dim, dtype, *, inverse=False, shrink=1):
+    """A loc, a factor and values for which log_prob is finite, though a difference or a square is not.
+
+    Of 40 events some are ordinary. The factor is shrunk so far that its reciprocals are no subnormal numbers; if it
+    is to be the inverse of a precision matrix's it is diagonal, and so large that the precision is subnormal.
+    """
+    g, most = np.random.default_rng(dim), np.finfo(dtype).max
+    loc, x = np.full(dim, -0.75 * most, dtype), np.zeros((40, dim), dtype)
+    if inverse:
+        scales = np.full(dim, {np.float32: 1e20, np.float64: 1e155}[dtype])
+        tril = np.diag(scales).astype(dtype)
+    else:
+        scales = shrink * most * g.uniform(0.25, 0.5, dim)
+        tril = np.tril(0.25 * shrink * most * g.uniform(-1, 1, (dim, dim)) / dim, -1).astype(dtype)
+        tril[range(dim), range(dim)] = scales
+    if dim > 1:
+        tril[-1, :-1], tril[-1, -1], loc[-1] = 0, 1, 0  # an ordinary element, whose square may overflow
+    x[:, :] = loc + tril @ g.uniform(-0.25, 1, dim).astype(dtype)
+    x[::3, 0] = 0.75 * most
+    if dim > 1:
+        x[1::3, -1] = 1.1 * most**0.5
+    return loc, tril, x
+
+
+def exact_whitened(value, loc, tril):
+    """L^-1 (value - loc) by mpmath."""
+    with mpmath.workdps(60):
+        z = []
+        for i, row in enumerate(tril.tolist()):
+            rest = mpmath.mpf(value[i]) - mpmath.mpf(float(loc[i]))
+            z.append((rest - sum(mpmath.mpf(l) * z[k] for k, l in enumerate(row[:i]) if l)) / mpmath.mpf(row[i]))
+        return z
 
 
 def random_mvn(name, loc_shape, matrix_shape, dtype=np.float64, seed=0):

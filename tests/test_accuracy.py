@@ -3,7 +3,16 @@
 import mpmath
 import numpy as np
 import pytest
-from cases import DTYPES, MATRICES, assert_same_bits, matrix_of, random_normal, random_tril
+from cases import (
+    DTYPES,
+    MATRICES,
+    assert_same_bits,
+    beyond_the_range,
+    exact_whitened,
+    matrix_of,
+    random_normal,
+    random_tril,
+)
 
 import fastdist as fd
 
@@ -107,6 +116,86 @@ def test_long_events_keep_float32_accuracy(isa):
     d = fd.Independent(fd.Normal(np.zeros(n, np.float32), np.float32(1)), 1)
     wanted = -0.5 * np.sum(x.astype(float) ** 2) - n * HALF_LOG_2PI
     np.testing.assert_allclose(d.log_prob(x), wanted, rtol=64 * np.finfo(np.float32).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [1, 3, 8, 9, 40])
+@pytest.mark.parametrize("kind", ["Normal", "Independent", "scale_tril", "precision_matrix", "Independent(MVN)"])
+def test_a_difference_or_a_square_beyond_the_range(kind, dim, dtype, isa):
+    """log_prob is finite where its result is: alone, in a batch, beside ordinary events."""
+    loc, tril, x = beyond_the_range(dim, dtype, inverse=kind == "precision_matrix")
+    if kind == "Independent(MVN)":
+        if dim % 3:
+            return
+        parts = [slice(i, i + 3) for i in range(0, dim, 3)]
+        blocks = np.array([tril[part, part] for part in parts])
+        for i, part in enumerate(parts):
+            tril[part] = 0
+            tril[part, part] = blocks[i]
+        d = fd.Independent(fd.MultivariateNormal(loc.reshape(-1, 3), scale_tril=blocks), 1)
+    elif kind in MATRICES:
+        matrix = tril if kind == "scale_tril" else np.diag((1 / np.diag(tril).astype(float)) ** 2).astype(dtype)
+        d = fd.MultivariateNormal(loc, **{kind: matrix})
+        tril = d.scale_tril if kind == "precision_matrix" else tril
+    else:
+        tril = np.diag(np.diag(tril))
+        normal = fd.Normal(loc, np.diag(tril).copy())
+        d = fd.Independent(normal, 1) if kind == "Independent" else normal
+    whites = [exact_whitened(row, loc, tril) for row in x.astype(float)]
+    with mpmath.workdps(40):
+        logs = [mpmath.log(float(tril[i, i])) + mpmath.log(2 * mpmath.pi) / 2 for i in range(dim)]
+        terms = [[-(z**2) / 2 - c for z, c in zip(white, logs, strict=True)] for white in whites]
+        wanted = [one if kind == "Normal" else sum(one) for one in terms]
+    wanted = np.array(wanted).astype(float)
+    assert np.isfinite(wanted.astype(dtype)).all()
+    x = x.reshape(len(x), *d.batch_shape, *d.event_shape)
+    got = d.log_prob(x)
+    tolerance = (30 * dim if kind in MATRICES else 8 + dim) * np.finfo(dtype).eps
+    np.testing.assert_allclose(got, wanted, rtol=tolerance)
+    for row, one in zip(x, got, strict=True):
+        assert_same_bits(d.log_prob(row), np.asarray(one))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_entropy_to_the_last_place(dtype, isa):
+    """Of every scale, those included where it crosses 0; in float32 that of the sums, too."""
+    scale = np.exp(np.linspace(-1.4189385332046727 - 1e-3, -1.4189385332046727 + 1e-3, 200))
+    scale = np.concatenate([scale, np.geomspace(1e-30, 1e30, 200)]).astype(dtype)
+    with mpmath.workdps(40):
+        const = (1 + mpmath.log(2 * mpmath.pi)) / 2
+        exact = [mpmath.log(float(s)) + const for s in scale]
+        of_events = np.array([float(sum(exact[i : i + 4])) for i in range(0, 400, 4)])
+    exact = np.array(exact).astype(float)
+    normal, events = fd.Normal(dtype(0), scale), scale.reshape(100, 4)
+    independent = fd.Independent(fd.Normal(dtype(0), events), 1)
+    mvn = fd.MultivariateNormal(np.zeros(4, dtype), scale_tril=events[:, None] * np.eye(4, dtype=dtype))
+    for d, wanted, n in ((normal, exact, 1), (independent, of_events, 4), (mvn, of_events, 4)):
+        got = d.entropy().astype(float)
+        if dtype is np.float32:
+            assert (abs(got - wanted) <= 0.51 * np.spacing(abs(wanted).astype(dtype)) + 1e-14).all()
+        else:
+            np.testing.assert_allclose(got, wanted, rtol=4e-16, atol=n * 4e-16)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 4, 5, 8, 17, 40, 63, 64])
+@pytest.mark.parametrize("name", MATRICES[:2])
+def test_float32_factors_are_those_of_float64_rounded(name, dim, isa):
+    """As numpy.linalg.cholesky's, whatever the condition: 1e5 here, which costs a float32 factorisation all but
+    two digits."""
+    g = np.random.default_rng(dim)
+    basis = np.linalg.qr(g.normal(size=(37, dim, dim)))[0]
+    matrix = (basis * np.geomspace(2000, 2000 / 1e5, dim)) @ basis.swapaxes(-1, -2)
+    matrix = ((matrix + matrix.swapaxes(-1, -2)) / 2).astype(np.float32)
+    d = fd.MultivariateNormal(np.zeros(dim, np.float32), **{name: matrix})
+    wide = matrix.astype(float)
+    if name == "precision_matrix":  # W, from the last row up
+        wanted = np.linalg.cholesky(wide[:, ::-1, ::-1])[:, ::-1, ::-1].swapaxes(-1, -2)
+        got = d._triangle(inverse=True).swapaxes(-1, -2)
+    else:
+        wanted, got = np.linalg.cholesky(wide), d.scale_tril
+    assert got.dtype == np.float32
+    rows = np.linalg.norm(wanted, axis=-1, keepdims=True)  # what elements near 0 are left of
+    assert (abs(got - wanted) <= 2.0**-24 * abs(wanted) + 1e-9 * rows).all()
 
 
 def vectors(dtype):

@@ -147,3 +147,26 @@ def test_broadcasting_and_position(isa):
         for i, j, k in ((0, 0, 0), (2, 3, 4), (1, 2, 3)):
             alone = getattr(fd.Normal(loc[j, 0], scale[k]), verb)(x[i, j, k])
             assert_same_bits(alone, np.array(whole[i, j, k]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "verb", ["cdf", "survival_function", "log_cdf", "log_survival_function", "icdf"]
+)
+def test_a_difference_or_a_product_beyond_the_range(verb, dtype, isa):
+    """Finite where the result is."""
+    most = np.finfo(dtype).max
+    loc, scale = -most, dtype(0.95 * most)
+    d = fd.Normal(loc, scale)
+    value = np.array([0.9, 0.95] if verb == "icdf" else [0.25 * most, most], dtype)
+    got = getattr(d, verb)(value)
+    with mpmath.workdps(60):
+        exact_loc, exact_scale = mpmath.mpf(float(loc)), mpmath.mpf(float(scale))
+        for one, result in zip(value, got, strict=True):
+            if verb == "icdf":
+                z = mpmath.sqrt(2) * mpmath.erfinv(2 * mpmath.mpf(float(one)) - 1)
+                assert scale * z > most  # beyond
+                assert ulps(result, exact_loc + exact_scale * z, dtype) <= 8
+            else:
+                z = (mpmath.mpf(float(one)) - exact_loc) / exact_scale
+                assert ulps(result, exact(verb, z), dtype) <= ULP[dtype]

@@ -75,9 +75,21 @@ def test_normal_with_a_difference_beyond_the_range(dtype, isa):
     most = np.finfo(dtype).max
     for loc_q in (-most, 0.75 * most):
         p, q = fd.Normal(most, most / 2), fd.Normal(dtype(loc_q), most / 4)
-        np.testing.assert_allclose(
-            fd.kl_divergence(p, q), exact_normal_kl(1, 0.5, float(loc_q / most), 0.25), rtol=1e-6
-        )
+        wanted = exact_normal_kl(1, 0.5, float(loc_q / most), 0.25)
+        np.testing.assert_allclose(fd.kl_divergence(p, q), wanted, rtol=8 * np.finfo(dtype).eps)
+        p, q = (fd.Independent(d.expand(37), 1) for d in (p, q))
+        np.testing.assert_allclose(fd.kl_divergence(p, q), 37 * wanted, rtol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_with_a_square_beyond_the_range(dtype, isa):
+    """Of a scale of which there is no reciprocal, too."""
+    most = np.finfo(dtype).max
+    for scale in (dtype(0.5), dtype(0.5 * np.finfo(dtype).tiny)):
+        z = dtype(1.1 * most**0.5)
+        got = fd.kl_divergence(fd.Normal(z * scale, scale), fd.Normal(dtype(0), scale))
+        wanted = exact_normal_kl(z * scale, scale, 0, scale)
+        np.testing.assert_allclose(got, wanted, rtol=8 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

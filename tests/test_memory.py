@@ -87,3 +87,17 @@ def test_sums_over_expanded_parameters_stay_small():
     assert peak(lambda: d.log_prob(0.5 * np.ones(5 * MB)))[0] < 48 * MB  # the value itself is 40
     assert peak(d.entropy)[0] < 8 * MB
     assert peak(lambda: fd.kl_divergence(d, d))[0] < 8 * MB
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", MATRICES[:2])
+def test_factors_of_a_large_batch(name, dtype):
+    """The matrix, which is kept, and its factor: what is done in float64 is done some matrices at a time."""
+    loc, matrix = np.zeros(4, dtype), np.broadcast_to(np.eye(4, dtype=dtype), (N // 16, 4, 4)).copy()
+    tracemalloc.start()
+    try:
+        fd.MultivariateNormal(loc, **{name: matrix})
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert used < 2 * matrix.nbytes + MB

@@ -6,6 +6,7 @@ import math
 import threading
 import tracemalloc
 
+import mpmath
 import numpy as np
 import pytest
 from cases import (
@@ -14,6 +15,8 @@ from cases import (
     LAYOUTS,
     MATRICES,
     assert_same_bits,
+    beyond_the_range,
+    exact_whitened,
     matrix_of,
     one_of_each,
     random_mvn,
@@ -120,6 +123,88 @@ def test_normal(shapes, dtype, isa):
     check(got["q"]["loc"], spread(-c * z / scale_q, shapes[0]), tolerance)
     check(got["p"]["scale"], spread(c * (r - 1 / r) / scale_q, shapes[1]), tolerance)
     check(got["q"]["scale"], spread(c * (1 - r * r - z * z) / scale_q, shapes[1]), tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradient_by_scale_near_one_standard_deviation(dtype, isa):
+    """z^2 - 1 keeps its digits: against mpmath, where it nearly cancels."""
+    g = np.random.default_rng(0)
+    loc, scale = g.normal(size=2000).astype(dtype), g.uniform(0.5, 2, 2000).astype(dtype)
+    z = g.choice([-1, 1], 2000) * (1 + g.normal(size=2000) * 10.0 ** g.uniform(-8, -1, 2000))
+    value = (loc + z * scale).astype(dtype)
+    value[:1000], loc[:1000] = (z * scale)[:1000], 0
+    got = fd.vjp(fd.Normal(loc, scale).log_prob, value)[1](np.ones(2000, dtype))["scale"]
+    with mpmath.workdps(60):
+        wanted = []
+        for v, m, s in zip(*(a.astype(float).tolist() for a in (value, loc, scale)), strict=True):
+            z = (mpmath.mpf(v) - mpmath.mpf(m)) / mpmath.mpf(s)
+            wanted.append(float((z * z - 1) / mpmath.mpf(s)))
+    np.testing.assert_allclose(got, wanted, rtol=5 * np.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["Normal", "Independent", "scale_tril", "precision_matrix"])
+@pytest.mark.parametrize("dim", [1, 3, 20])
+def test_log_prob_of_a_difference_beyond_the_range(kind, dim, dtype, isa):
+    """Gradients are finite where the results are, beside ordinary events."""
+    loc, tril, x = beyond_the_range(dim, dtype, inverse=kind == "precision_matrix", shrink=2.0**-12)
+    if kind == "precision_matrix":
+        matrix = np.diag((1 / np.diag(tril).astype(float)) ** 2).astype(dtype)
+        d = fd.MultivariateNormal(loc, precision_matrix=matrix)
+        tril = d.scale_tril.copy()
+    elif kind == "scale_tril":
+        d = fd.MultivariateNormal(loc, scale_tril=tril)
+    else:
+        tril = np.diag(np.diag(tril))
+        d = fd.Normal(loc, np.diag(tril).copy())
+        d = fd.Independent(d, 1) if kind == "Independent" else d
+    shape = x.shape if kind == "Normal" else x.shape[:1]
+    g = 1 / 64  # so that sums of squares are in the range
+    got = fd.vjp(d.log_prob, x)[1](np.full(shape, g, dtype))
+    with mpmath.workdps(60):
+        whites = [exact_whitened(row, loc, tril) for row in x.astype(float)]
+        turned, zeros = tril[::-1, ::-1].T, np.zeros(dim)
+        by_value = [[-u * g for u in exact_whitened(z[::-1], zeros, turned)[::-1]] for z in whites]
+        if kind in ("Normal", "Independent"):
+            by_scale = [
+                float(sum((z[i] ** 2 - 1) * g / mpmath.mpf(float(tril[i, i])) for z in whites))
+                for i in range(dim)
+            ]
+    by_value = np.array(by_value).astype(float)
+    tolerance, tiny = 40 * dim * np.finfo(dtype).eps, 8 * np.finfo(dtype).smallest_subnormal
+    sizes = abs(by_value).max(0)
+    assert (abs(got["value"] - by_value) <= tolerance * sizes + tiny).all()
+    assert (abs(got["loc"] + by_value.sum(0)) <= 40 * (tolerance * sizes + tiny)).all()
+    if kind in ("Normal", "Independent"):
+        np.testing.assert_allclose(got["scale"], by_scale, rtol=tolerance, atol=40 * tiny)
+    elif kind == "scale_tril":
+        assert np.isfinite(got[kind]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_kl_with_a_difference_beyond_the_range(dtype, isa):
+    most = float(np.finfo(dtype).max)
+    numbers = [most, most / 64, -most, most / 128]
+    n = 37  # some vectors and a part of one
+    ordinary = [0.5, 1.5, 0.25, 0.75]
+    arrays = [np.full(n, one, dtype) for one in ordinary]
+    for array, one in zip(arrays, numbers, strict=True):
+        array[::5] = one
+    p, q = fd.Normal(*arrays[:2]), fd.Normal(*arrays[2:])
+    with mpmath.workdps(60):
+        wanted = []
+        for row in zip(*(a.astype(float).tolist() for a in arrays), strict=True):
+            loc_p, p_, loc_q, q_ = map(mpmath.mpf, row)
+            r, z = p_ / q_, (loc_p - loc_q) / q_
+            wanted.append([float(one) for one in (z / q_, (r - 1 / r) / q_, -z / q_, (1 - r * r - z * z) / q_)])
+    for one in (p, q), (fd.Independent(p, 1), fd.Independent(q, 1)):
+        value, pullback = fd.vjp(fd.kl_divergence, *one)
+        got = pullback(np.ones_like(value))
+        for k, (side, name) in enumerate([("p", "loc"), ("p", "scale"), ("q", "loc"), ("q", "scale")]):
+            np.testing.assert_allclose(
+                got[side][name], np.array(wanted)[:, k], rtol=10 * np.finfo(dtype).eps,
+                atol=4 * np.finfo(dtype).smallest_subnormal,
+            )  # fmt: skip
 
 
 class Parameters:

@@ -61,7 +61,13 @@ def normal_log_prob_events(
 ) -> None: ...
 def sum_events(out: _Real, event_shape: _Shape, value: _Real) -> None: ...
 def mahalanobis_tril(
-    out: _Real, value: _Real, loc: _Real, panels: _Real, inverse: bool, sum_shape: _Shape = ()
+    out: _Real,
+    value: _Real,
+    loc: _Real,
+    panels: _Real,
+    inverse: bool,
+    sum_shape: _Shape = (),
+    weight: float = 1,
 ) -> None: ...
 def mvn_log_prob(
     out: _Real, value: _Real, loc: _Real, panels: _Real, constant: _Real, inverse: bool

@@ -731,11 +731,12 @@ def sum_events(out, tuple event_shape, value):
         finish(call)
 
 
-def mahalanobis_tril(out, value, loc, panels, bint inverse, tuple sum_shape=()):
-    """``out += |L^-1 (value - loc)|^2``, or ``|W (value - loc)|^2`` if the factor is the inverse one, W.
+def mahalanobis_tril(out, value, loc, panels, bint inverse, tuple sum_shape=(), double weight=1):
+    """``out += weight |L^-1 (value - loc)|^2``, or of ``W (value - loc)`` if the factor is the inverse one, W.
 
     Summed over the last of value's batch dims, `sum_shape`.
     """
+    cdef float weight_f32 = <float>weight
     cdef intptr_t dim = value.shape[len(value.shape) - 1]
     cdef Scratch scratch = Scratch(core.FD_SCRATCH_BYTES * dim)
     cdef core.fd_verb verb = core.FD_mahalanobis_multiply if inverse else core.FD_mahalanobis_solve
@@ -747,6 +748,7 @@ def mahalanobis_tril(out, value, loc, panels, bint inverse, tuple sum_shape=()):
         add(call, loc, 1)
         add_panels(call, panels)
         add_scratch(call, scratch)
+        call.job.operand[5] = <void *>&weight_f32 if call.dtype == core.FD_F32 else <void *>&weight
         if sum_shape:
             run(call, verb, cost, unit)
         else:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from fastdist._kernels import bridge
-from fastdist._params import Real
+from fastdist._params import Real, quiet
 from fastdist._shapes import Shape
 
 # From this size on LAPACK's blocked factorisation (through numpy.linalg) is the faster one.
@@ -48,6 +48,7 @@ def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symm
     return factor
 
 
+@quiet
 def _lapack_cholesky(factor: Real, matrix: Real, reverse: bool, check_symmetry: bool) -> tuple[int, int]:
     """`bridge.cholesky` for large matrices."""
     dim = matrix.shape[-1]
@@ -56,9 +57,8 @@ def _lapack_cholesky(factor: Real, matrix: Real, reverse: bool, check_symmetry: 
     if check_symmetry:
         for i, one in enumerate(flat):
             bound = np.sqrt(np.abs(np.diagonal(one)) * np.sqrt(eps))
-            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite has no factor
-                if (np.abs(one - one.T) > bound[:, np.newaxis] * bound).any():
-                    return -1, i
+            if (np.abs(one - one.T) > bound[:, np.newaxis] * bound).any():
+                return -1, i
     for i, (one, result) in enumerate(zip(flat, factor.reshape(-1, dim, dim), strict=True)):
         variance = np.diagonal(one)
         try:
@@ -103,6 +103,7 @@ def inverse(factor: Real) -> Real:
     return result
 
 
+@quiet
 def _raise_asymmetric(name: str, matrix: Real, shape: Shape, found: int) -> NoReturn:
     one = matrix.reshape(-1, *matrix.shape[-2:])[found]
     gap = np.abs(one - one.T)

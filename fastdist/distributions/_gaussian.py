@@ -1,4 +1,4 @@
-"""What the Gaussian distributions share: constants, and the end of every log density.
+"""What the Gaussian distributions share: constants, logarithms and sums.
 
 The log density of a d-dimensional Gaussian is -(mahalanobis + d log(2 pi)) / 2 - half_log_det,
 where mahalanobis is |L^-1 (x - loc)|^2 and half_log_det is log det L, for a diagonal L as for a
@@ -29,9 +29,3 @@ def sum_events(array: Real, event_shape: Shape) -> Real:
     result = np.zeros(array.shape[: max(array.ndim - len(event_shape), 0)], array.dtype)
     bridge.sum_events(result, event_shape, array)
     return result
-
-
-def finish_log_prob(mahalanobis: Real, dim: int, half_log_det: Real) -> None:
-    """Turn squared Mahalanobis distances into log densities of `dim`-dimensional Gaussians, in place."""
-    np.multiply(mahalanobis, -0.5, out=mahalanobis)
-    np.subtract(mahalanobis, half_log_det + half_log_det.dtype.type(dim * HALF_LOG_2PI), out=mahalanobis)

@@ -530,6 +530,11 @@ cdef class Prepared:
         ValueError
             For a negative shape entry, or an `out` of another shape or read-only. `out` is
             untouched and the generator has not moved.
+
+        Notes
+        -----
+        As by NumPy, standard normals are scaled, then the mean is added: where the first leaves the
+        range of the dtype, the draw is infinite, though the sum might be back in it.
         """
         cdef Plan plan
         if out is None and workers is None:
@@ -583,6 +588,13 @@ cdef class Prepared:
         ------
         TypeError, ValueError
             For a `value` of unsuitable dtype or shape, or an unsuitable `out`.
+
+        Notes
+        -----
+        The result is a difference: minus half the squared distance of `value` from the mean, in
+        standard deviations, less what normalises the density. Neither overflows where the result
+        does not, and each is right to a few units in its last place, if a factor of a matrix is
+        well conditioned. Where they nearly cancel, that of the larger one counts.
         """
         cdef Plan plan
         if out is None:

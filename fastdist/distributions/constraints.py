@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastdist._params import quiet
+
 if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
     from numpy.typing import ArrayLike, NDArray
 
@@ -95,6 +97,7 @@ def _is_tril(value: NDArray[Any]) -> NDArray[np.bool_]:
     return result
 
 
+@quiet
 def _is_positive_definite(value: NDArray[Any]) -> NDArray[np.bool_]:
     close = np.isclose(value, value.swapaxes(-1, -2), rtol=1e-6, atol=0)
     symmetric = close.all((-2, -1)) & np.isfinite(value).all((-2, -1))

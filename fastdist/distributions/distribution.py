@@ -35,6 +35,11 @@ _PREPARED = ("_arrays", "_batch_shape", "_event_shape", "_dtype", "_validate_arg
 Index = int | slice | EllipsisType | None
 
 
+@_params.quiet
+def _exp(array: Real, out: Real) -> Real:
+    return np.exp(array, out=out)
+
+
 class Distribution(Prepared):
     """Base of all distributions: a batch of independent distributions over events of one shape.
 
@@ -151,7 +156,7 @@ class Distribution(Prepared):
 
     def perplexity(self) -> Real:
         """Exponential of the entropy; shape `batch_shape`."""
-        return np.exp(self.entropy(), out=np.empty(self._batch_shape, self._dtype))
+        return _exp(self.entropy(), np.empty(self._batch_shape, self._dtype))
 
     # ---- moments -----------------------------------------------------------------------
 

@@ -264,6 +264,7 @@ def _fitted_kl(rule: Rule) -> Rule:
     return fitted
 
 
+@_params.quiet
 def _fit(d: Distribution, gradients: Gradients, dtype: RealDType, value_shape: Shape = ()) -> Gradients:
     result = {}
     for name, gradient in gradients.items():
@@ -347,6 +348,7 @@ def _expanded(g: Real, tail: Shape) -> Real:
     return np.broadcast_to(g.reshape(g.shape + (1,) * len(tail)), g.shape + tail)
 
 
+@_params.quiet
 def _cast(gradients: Gradients, dtype: RealDType) -> Gradients:
     """Gradients by parameters in the distribution's dtype."""
     if gradients["loc"].dtype == dtype:
@@ -387,6 +389,7 @@ def _vjp_normal_log_prob(d: Normal, /, value: ArrayLike) -> Pull:
 def _vjp_normal_entropy(d: Normal) -> Pull:
     scale = d._arrays["scale"].copy()
 
+    @_params.quiet
     def pull(g: Real) -> Gradients:
         by_scale = _summed(g, d._parameter_shape("scale"))
         by_scale /= scale
@@ -521,6 +524,7 @@ class _Side:
         array = gradients[self.name]
         return array if self.diagonal else array.reshape(*array.shape[:-2], array.shape[-1] ** 2)
 
+    @_params.quiet
     def finish(self, gradients: Gradients) -> Gradients:
         """From M to the gradient that it stands for."""
         matrix = gradients[self.name]

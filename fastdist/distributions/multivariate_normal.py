@@ -20,16 +20,10 @@ import numpy as np
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise
-from fastdist._params import Real, RealDType
+from fastdist._params import FLOAT64, Real, RealDType, quiet
 from fastdist._shapes import Shape
 from fastdist.distributions import _factors, constraints
-from fastdist.distributions._gaussian import (
-    HALF_LOG_2PI,
-    HALF_LOG_2PI_E,
-    finish_log_prob,
-    log,
-    sum_events,
-)
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log, sum_events
 from fastdist.distributions._prepared import Plan, plan, take_mvn
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution
@@ -65,8 +59,8 @@ class MultivariateNormal(Distribution):
     Raises
     ------
     numpy.linalg.LinAlgError
-        For a matrix that is not positive definite to working precision: a pivot of its Cholesky
-        factorisation is not above d * epsilon of its diagonal. Jitter is never added. It is a
+        For a matrix that is not positive definite to the precision of its dtype: a pivot of its
+        Cholesky factorisation is not above d * epsilon of its diagonal. Jitter is never added. It is a
         ValueError.
     ValueError
         For other values as above, shapes that do not fit, none or two of the matrices.
@@ -77,7 +71,8 @@ class MultivariateNormal(Distribution):
     -----
     A draw is ``loc + scale_tril @ eps``, summed by fused multiply-add in ascending order. With a
     precision matrix P, ``W.T @ W = P`` is factorised from the last row up (Rue and Held, Gaussian
-    Markov Random Fields, 2005, section 2.4) and ``W x = eps`` is solved.
+    Markov Random Fields, 2005, section 2.4) and ``W x = eps`` is solved. A float32 matrix is
+    factorised in float64, as by numpy.linalg, and its factor then rounded.
 
     Examples
     --------
@@ -107,6 +102,7 @@ class MultivariateNormal(Distribution):
         "_inverse_factor": 2,
         "_panels": 1,
         "_half_log_det": 0,
+        "_constant": 0,
     }
 
     def __init__(
@@ -205,6 +201,7 @@ class MultivariateNormal(Distribution):
             self._keep("_inverse_factor", _factors.inverse(self._arrays["_factor"]))
         return self._arrays["_inverse_factor"]
 
+    @quiet
     def _converted(self, name: str) -> Real:
         """`name` from the factor, or the factor's inverse where the other one is wanted."""
         want_inverse = name == "precision_matrix"
@@ -228,6 +225,7 @@ class MultivariateNormal(Distribution):
         return self.loc
 
     @property
+    @quiet
     def variance(self) -> Real:
         """Diagonal of the covariance; shape ``batch_shape + event_shape``, read-only."""
         shape = self._batch_shape + self._event_shape
@@ -236,6 +234,7 @@ class MultivariateNormal(Distribution):
         return _params.view(np.square(self._row_norms()), shape)
 
     @property
+    @quiet
     def stddev(self) -> Real:
         """Square root of the variance; shape ``batch_shape + event_shape``, read-only."""
         shape = self._batch_shape + self._event_shape
@@ -251,15 +250,15 @@ class MultivariateNormal(Distribution):
         return norms
 
     def _half_log_det(self, dtype: RealDType) -> Real:
-        """Log of the determinant of scale_tril, in `dtype`; shape: the matrix's batch, unbroadcast."""
-        if dtype == self._dtype and "_half_log_det" in self._arrays:
-            return self._arrays["_half_log_det"]
-        diagonal = np.diagonal(self._arrays["_factor"], axis1=-2, axis2=-1)
-        log_det = sum_events(log(np.ascontiguousarray(diagonal, dtype)), self._event_shape)
-        half_log_det = -log_det if self._inverse else log_det
-        if dtype == self._dtype:
-            self._keep("_half_log_det", half_log_det)
-        return half_log_det
+        """Log of the determinant of scale_tril, in `dtype`; shape: the matrix's batch, unbroadcast.
+
+        Kept in float64, as what is added to it may nearly cancel it.
+        """
+        if "_half_log_det" not in self._arrays:
+            diagonal = np.diagonal(self._arrays["_factor"], axis1=-2, axis2=-1)
+            log_det = sum_events(log(np.ascontiguousarray(diagonal, FLOAT64)), self._event_shape)
+            self._keep("_half_log_det", -log_det if self._inverse else log_det)
+        return _params.pack(self._arrays["_half_log_det"], dtype)
 
     # ---- draws and densities -------------------------------------------------------------
 
@@ -285,39 +284,45 @@ class MultivariateNormal(Distribution):
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         summed = self._summed_shape(event_ndim)
-        dim = self._event_shape[0] * math.prod(summed)
-        half_log_det = self._half_log_det(out.dtype)
+        constant = self._log_prob_constant(out.dtype, summed)
         if summed:
-            out.fill(0)
-            self._add_mahalanobis(value, out, summed)
-            finish_log_prob(out, dim, sum_events(half_log_det, summed))
+            np.negative(constant, out=out)
+            self._add_mahalanobis(value, out, summed, weight=-0.5)
             return
         loc, panels = _params.pack(self._arrays["loc"], out.dtype), self._panels(out.dtype)
-        bridge.mvn_log_prob(out, value, loc, panels, self._log_prob_constant(out.dtype), self._inverse)
+        bridge.mvn_log_prob(out, value, loc, panels, constant, self._inverse)
 
-    def _log_prob_constant(self, dtype: RealDType) -> Real:
-        """What a log density ends with; shape: the matrix's batch."""
-        half_log_det = self._half_log_det(dtype)
-        return np.asarray(half_log_det + dtype.type(self._event_shape[0] * HALF_LOG_2PI))
+    def _log_prob_constant(self, dtype: RealDType, summed: Shape = ()) -> Real:
+        """What a log density ends with, summed over the batch dims `summed`; shape: the matrix's batch."""
+        if summed or dtype != self._dtype:
+            return self._log_det_plus(HALF_LOG_2PI, dtype, summed)
+        if "_constant" not in self._arrays:
+            self._keep("_constant", self._log_det_plus(HALF_LOG_2PI, dtype, ()))
+        return self._arrays["_constant"]
+
+    def _log_det_plus(self, constant: float, dtype: RealDType, summed: Shape) -> Real:
+        """Sums of half_log_det and of a constant for each element of an event, rounded once."""
+        half_log_det = self._half_log_det(FLOAT64)
+        if summed:
+            half_log_det = sum_events(half_log_det, summed)
+        dim = self._event_shape[0] * math.prod(summed)
+        return _params.pack(np.asarray(half_log_det + dim * constant), dtype)
 
     def _summed_shape(self, event_ndim: int) -> Shape:
         """The batch dims among the last `event_ndim` dims of a value."""
         return self._batch_shape[len(self._batch_shape) - (event_ndim - 1) :]
 
-    def _add_mahalanobis(self, value: Real, out: Real, summed: Shape = ()) -> None:
-        """``out += |L^-1 (value - loc)|^2``, summed over the batch dims `summed`."""
+    def _add_mahalanobis(self, value: Real, out: Real, summed: Shape = (), *, weight: float = 1) -> None:
+        """``out += weight * |L^-1 (value - loc)|^2``, summed over the batch dims `summed`."""
         loc, panels = _params.pack(self._arrays["loc"], out.dtype), self._panels(out.dtype)
-        bridge.mahalanobis_tril(out, value, loc, panels, self._inverse, summed)
+        bridge.mahalanobis_tril(out, value, loc, panels, self._inverse, summed, weight)
 
     def entropy(self) -> Real:
         r"""Differential entropy :math:`\tfrac12 \log\det(2 \pi e \Sigma)` in nats; shape `batch_shape`."""
         return super().entropy()
 
     def _entropy(self, event_ndim: int) -> Real:
-        summed = self._summed_shape(event_ndim)
-        dim = self._event_shape[0] * math.prod(summed)
-        half_log_det = sum_events(self._half_log_det(self._dtype), summed)
-        return np.asarray(half_log_det + self._dtype.type(dim * HALF_LOG_2PI_E))
+        return self._log_det_plus(HALF_LOG_2PI_E, self._dtype, self._summed_shape(event_ndim))
 
     def _shown(self) -> tuple[str, ...]:
         return "loc", self._given

@@ -106,7 +106,11 @@ class Normal(Distribution):
     @property
     def variance(self) -> Real:
         """Square of `scale`; shape `batch_shape`, read-only."""
-        return _params.view(np.asarray(np.square(self._arrays["scale"])), self._batch_shape)
+        return _params.view(self._square(), self._batch_shape)
+
+    @_params.quiet
+    def _square(self) -> Real:
+        return np.asarray(np.square(self._arrays["scale"]))
 
     def _make_plan(self) -> Plan | None:
         if type(self)._draw is not Normal._draw or type(self)._log_prob is not Normal._log_prob:
@@ -135,10 +139,11 @@ class Normal(Distribution):
 
     def _entropy(self, event_ndim: int) -> Real:
         event_shape = self._batch_shape[len(self._batch_shape) - event_ndim :]
-        log_scale = log(self._arrays["scale"])
+        # In float64, as a float32 sum loses digits where it comes near 0.
+        log_scale = log(_params.pack(self._arrays["scale"], _params.FLOAT64))
         total = sum_events(log_scale, event_shape) if event_ndim else log_scale
         total += math.prod(event_shape) * HALF_LOG_2PI_E
-        return total
+        return _params.pack(total, self._dtype)
 
     # ---- the cdf family ------------------------------------------------------------------
 

@@ -10,20 +10,23 @@
 #include "../kernels/stream.inc.h"
 #include "../kernels/log.inc.h"
 
-#define FD_DTYPE f32
-#define REAL float
-#define VEC f32v
-#define REAL_FMA fmaf
-#define REAL_SQRT sqrtf
-#define REAL_ABS fabsf
-#define REAL_LDEXP ldexpf
-#define REAL_MAX_EXP FLT_MAX_EXP
-#define REAL_MAX FLT_MAX
-#define REAL_EPSILON FLT_EPSILON
-#define REAL_TRUE_MIN FLT_TRUE_MIN
+/* double first, which float matrices are factorised in. */
+#define FD_DTYPE f64
+#define REAL double
+#define REAL_IS_DOUBLE 1
+#define VEC f64v
+#define REAL_FMA fma
+#define REAL_SQRT sqrt
+#define REAL_ABS fabs
+#define REAL_LDEXP ldexp
+#define REAL_MAX_EXP DBL_MAX_EXP
+#define REAL_MAX DBL_MAX
+#define REAL_EPSILON DBL_EPSILON
+#define REAL_TRUE_MIN DBL_TRUE_MIN
 #include "../kernels/all.inc.h"
 #undef FD_DTYPE
 #undef REAL
+#undef REAL_IS_DOUBLE
 #undef VEC
 #undef REAL_FMA
 #undef REAL_SQRT
@@ -34,17 +37,18 @@
 #undef REAL_EPSILON
 #undef REAL_TRUE_MIN
 
-#define FD_DTYPE f64
-#define REAL double
-#define VEC f64v
-#define REAL_FMA fma
-#define REAL_SQRT sqrt
-#define REAL_ABS fabs
-#define REAL_LDEXP ldexp
-#define REAL_MAX_EXP DBL_MAX_EXP
-#define REAL_MAX DBL_MAX
-#define REAL_EPSILON DBL_EPSILON
-#define REAL_TRUE_MIN DBL_TRUE_MIN
+#define FD_DTYPE f32
+#define REAL float
+#define REAL_IS_DOUBLE 0
+#define VEC f32v
+#define REAL_FMA fmaf
+#define REAL_SQRT sqrtf
+#define REAL_ABS fabsf
+#define REAL_LDEXP ldexpf
+#define REAL_MAX_EXP FLT_MAX_EXP
+#define REAL_MAX FLT_MAX
+#define REAL_EPSILON FLT_EPSILON
+#define REAL_TRUE_MIN FLT_TRUE_MIN
 #include "../kernels/all.inc.h"
 
 #define FD_ENTRY(verb, dtype) FD_CAT(FD_CAT(fd_##verb, dtype), FD_ISA)

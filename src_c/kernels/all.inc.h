@@ -6,7 +6,11 @@
 #include "whiten.inc.h"
 #include "mahalanobis.inc.h"
 #include "factor.inc.h"
+#if REAL_IS_DOUBLE
 #include "cholesky.inc.h"
+#else
+#include "cholesky_float.inc.h"
+#endif
 #include "normal_cdf.inc.h"
 #include "sums.inc.h"
 #include "grad.inc.h"

@@ -76,6 +76,14 @@ static inline void fd_add_up(fd_total *total, double x)
     total->sum = sum;
 }
 
+/* (x - loc) / scale / 2, where the difference may overflow. Halves of what is so large lose nothing; all others
+ * would if they are subnormal. */
+static inline double fd_half_standardized(double x, double loc, double scale)
+{
+    const double difference = x - loc;
+    return isfinite(difference) ? 0.5 * (difference / scale) : (0.5 * x - 0.5 * loc) / scale;
+}
+
 /* Sums run over this many bytes of accumulators in a fixed order whatever the vector width:
  * one AVX-512 vector, two of AVX2, 8 or 16 scalars. */
 enum { FD_SUM_BYTES = 64 };

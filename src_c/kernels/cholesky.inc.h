@@ -1,5 +1,5 @@
 /* kernels/cholesky.inc.h - Cholesky factors of many small matrices, each in a lane; those of up to 4 rows
- * all in registers.
+ * all in registers. Of doubles: float matrices go by cholesky_float.inc.h.
  *
  * A vector of matrices is transposed into a tile, so that row i * dim + j of the tile is element
  * (i, j) of each, and factorised there from the left: blocks of up to 4 columns, two rows at a time, whose
@@ -105,9 +105,9 @@ FD_MATRICES(_matrices_reverse, 1)
 
 /* Lanes where |a_ij - a_ji| is beyond rounding: against sqrt(a_ii a_jj), which bounds |a_ij| in a
  * positive definite matrix whatever the units of its rows. NaN passes: it has no factor. */
-FD_INLINE unsigned FD_LOCAL(asymmetric_lanes)(intptr_t dim, const VEC *tile)
+FD_INLINE unsigned FD_LOCAL(asymmetric_lanes)(double epsilon, intptr_t dim, const VEC *tile)
 {
-    const VEC tolerance = V(set1)(REAL_SQRT(REAL_EPSILON)), zero = V(set1)(0);
+    const VEC tolerance = V(sqrt)(V(set1)(epsilon)), zero = V(set1)(0);
     VEC sum[2] = {zero, zero};
     unsigned found = 0;
     enum { BLOCK = 8 }; /* both triangles by squares, that no cache line is lost before it is read */
@@ -153,11 +153,11 @@ FD_INLINE void FD_LOCAL(reduce_rows)(int n_row, int n, intptr_t dim, const VEC *
     }
 }
 
-/* Lanes with a pivot that is positive beyond rounding, and finite: after rounding errors of order dim *
- * epsilon * a_kk, a smaller one says nothing about its sign. */
-FD_INLINE unsigned FD_LOCAL(good_pivots)(intptr_t dim, VEC pivot, VEC variance)
+/* Lanes with a pivot that is positive beyond rounding, and finite: with a matrix whose elements are rounded to
+ * epsilon, or factorised so, a pivot below dim * epsilon * a_kk says nothing about its sign. */
+FD_INLINE unsigned FD_LOCAL(good_pivots)(double epsilon, intptr_t dim, VEC pivot, VEC variance)
 {
-    const VEC tolerance = V(set1)((REAL)dim * REAL_EPSILON), infinity = V(set1)((REAL)INFINITY);
+    const VEC tolerance = V(set1)((double)dim * epsilon), infinity = V(set1)((double)INFINITY);
     return V(below)(V(mul)(tolerance, variance), pivot) & V(below)(pivot, infinity);
 }
 
@@ -188,7 +188,7 @@ FD_INLINE void FD_LOCAL(factor_rows)(int n_row, int n, intptr_t dim, VEC *tile, 
 }
 
 /* n columns (a literal) from `first` on; lanes whose pivots are good. */
-FD_INLINE unsigned FD_LOCAL(factor_columns)(int n, intptr_t dim, VEC *tile, intptr_t first)
+FD_INLINE unsigned FD_LOCAL(factor_columns)(int n, double epsilon, intptr_t dim, VEC *tile, intptr_t first)
 {
     VEC reciprocal[FD_LOCAL(columns)], sum[1][FD_LOCAL(columns)];
     unsigned good = ~0u;
@@ -205,7 +205,7 @@ FD_INLINE unsigned FD_LOCAL(factor_columns)(int n, intptr_t dim, VEC *tile, intp
             if (c < d)
                 row[c] = V(mul)(sum[0][c], reciprocal[c]);
         }
-        good &= FD_LOCAL(good_pivots)(dim, sum[0][d], variance);
+        good &= FD_LOCAL(good_pivots)(epsilon, dim, sum[0][d], variance);
         row[d] = V(sqrt)(sum[0][d]);
         reciprocal[d] = V(div)(V(set1)(1), row[d]);
     }
@@ -218,9 +218,9 @@ FD_INLINE unsigned FD_LOCAL(factor_columns)(int n, intptr_t dim, VEC *tile, intp
 }
 
 #define FD_FACTOR_COLUMNS(n)                                                                   \
-    FD_ALONE unsigned FD_LOCAL(factor_columns_##n)(intptr_t dim, VEC *tile, intptr_t first)    \
+    FD_ALONE unsigned FD_LOCAL(factor_columns_##n)(double epsilon, intptr_t dim, VEC *tile, intptr_t first) \
     {                                                                                          \
-        return FD_LOCAL(factor_columns)(n, dim, tile, first);                                  \
+        return FD_LOCAL(factor_columns)(n, epsilon, dim, tile, first);                         \
     }
 FD_FACTOR_COLUMNS(4)
 FD_FACTOR_COLUMNS(2)
@@ -229,17 +229,17 @@ FD_FACTOR_COLUMNS(1)
 
 /* The matrices of n_tile tiles to factors in their lower triangles. The tiles take turns: columns are long
  * chains of roots and quotients, which leave room for other ones. */
-static void FD_LOCAL(factor_tiles)(int n_tile, intptr_t dim, VEC *tile, FD_LOCAL(verdict) *verdict)
+static void FD_LOCAL(factor_tiles)(int n_tile, double epsilon, intptr_t dim, VEC *tile, FD_LOCAL(verdict) *verdict)
 {
     intptr_t first = 0;
     for (; first + 4 <= dim; first += 4)
         for (int t = 0; t < n_tile; t++)
-            verdict[t].good &= FD_LOCAL(factor_columns_4)(dim, tile + t * dim * dim, first);
+            verdict[t].good &= FD_LOCAL(factor_columns_4)(epsilon, dim, tile + t * dim * dim, first);
     for (int t = 0; t < n_tile && first + 2 <= dim; t++)
-        verdict[t].good &= FD_LOCAL(factor_columns_2)(dim, tile + t * dim * dim, first);
+        verdict[t].good &= FD_LOCAL(factor_columns_2)(epsilon, dim, tile + t * dim * dim, first);
     first += dim - first >= 2 ? 2 : 0;
     for (int t = 0; t < n_tile && first < dim; t++)
-        verdict[t].good &= FD_LOCAL(factor_columns_1)(dim, tile + t * dim * dim, first);
+        verdict[t].good &= FD_LOCAL(factor_columns_1)(epsilon, dim, tile + t * dim * dim, first);
 }
 
 /* All elements count for whether a matrix is finite, the upper triangle included. */
@@ -262,8 +262,9 @@ FD_INLINE unsigned FD_LOCAL(finite_lanes)(intptr_t size, const VEC *tile)
 }
 
 /* n matrices, a vector or two of them; reverse is a literal. */
-FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, intptr_t n, intptr_t dim, VEC *tile, REAL *factor,
-                                    const REAL *matrix, intptr_t ld, FD_LOCAL(verdict) *verdict)
+FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, double epsilon, intptr_t n, intptr_t dim,
+                                    VEC *tile, REAL *factor, const REAL *matrix, intptr_t ld,
+                                    FD_LOCAL(verdict) *verdict)
 {
     enum { LANES = V(lanes) };
     const intptr_t size = dim * dim;
@@ -273,9 +274,9 @@ FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, intptr_t n,
         (reverse ? FD_LOCAL(load_matrices_reverse) : FD_LOCAL(load_matrices_forward))(
             fd_min(n - t * LANES, LANES), size, one, matrix + t * LANES * ld, ld);
         verdict[t].good = FD_LOCAL(finite_lanes)(size, one);
-        verdict[t].asymmetric = check_symmetry ? FD_LOCAL(asymmetric_lanes)(dim, one) : 0;
+        verdict[t].asymmetric = check_symmetry ? FD_LOCAL(asymmetric_lanes)(epsilon, dim, one) : 0;
     }
-    FD_LOCAL(factor_tiles)(n_tile, dim, tile, verdict);
+    FD_LOCAL(factor_tiles)(n_tile, epsilon, dim, tile, verdict);
     for (int t = 0; t < n_tile; t++)
         (reverse ? FD_LOCAL(store_matrices_reverse) : FD_LOCAL(store_matrices_forward))(
             fd_min(n - t * LANES, LANES), dim, tile + t * size, factor + t * LANES * size);
@@ -284,8 +285,8 @@ FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, intptr_t n,
 /* The same in registers, for two vectors of matrices (or one: n_vec), whose chains of roots and quotients
  * fill each other's gaps. reverse, check_symmetry, n_vec and dim are literals, and n where it is a
  * full vector. */
-FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec, int dim, intptr_t n, REAL *factor,
-                                      const REAL *matrix, intptr_t ld, FD_LOCAL(verdict) *verdict)
+FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec, double epsilon, int dim, intptr_t n,
+                                      REAL *factor, const REAL *matrix, intptr_t ld, FD_LOCAL(verdict) *verdict)
 {
     enum { LANES = V(lanes), MAX = FD_LOCAL(small_matrix) * FD_LOCAL(small_matrix) };
     const int size = dim * dim;
@@ -301,7 +302,7 @@ FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec
                     a[g][reverse ? size - 1 - (e + j) : e + j] = v[j];
         }
         verdict[g].good = FD_LOCAL(finite_lanes)(size, a[g]);
-        verdict[g].asymmetric = check_symmetry ? FD_LOCAL(asymmetric_lanes)(dim, a[g]) : 0;
+        verdict[g].asymmetric = check_symmetry ? FD_LOCAL(asymmetric_lanes)(epsilon, dim, a[g]) : 0;
     }
     FD_UNROLL
     for (int c = 0; c < dim; c++) {
@@ -315,7 +316,7 @@ FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec
                 for (int k = 0; k < c; k++)
                     sum = V(fnma)(a[g][i * dim + k], a[g][c * dim + k], sum);
                 if (i == c) {
-                    verdict[g].good &= FD_LOCAL(good_pivots)(dim, sum, a[g][i * dim + c]);
+                    verdict[g].good &= FD_LOCAL(good_pivots)(epsilon, dim, sum, a[g][i * dim + c]);
                     a[g][i * dim + c] = V(sqrt)(sum);
                     reciprocal[g] = c + 1 < dim ? V(div)(V(set1)(1), a[g][i * dim + c]) : sum;
                 } else
@@ -347,7 +348,7 @@ FD_INLINE void FD_LOCAL(note_verdict)(const fd_job *job, intptr_t item, intptr_t
 }
 
 /* A run, whose first item is number `item`; reverse is a literal. */
-FD_INLINE void FD_LOCAL(cholesky_any)(int reverse, const fd_job *job, const fd_run *at, intptr_t item)
+FD_INLINE void FD_LOCAL(cholesky_any)(int reverse, double epsilon, const fd_job *job, const fd_run *at, intptr_t item)
 {
     enum { LANES = V(lanes) };
     const fd_run run = *at;
@@ -355,42 +356,42 @@ FD_INLINE void FD_LOCAL(cholesky_any)(int reverse, const fd_job *job, const fd_r
     FD_LOCAL(verdict) verdict[2];
     for (intptr_t r = 0; r < run.n; r += step) {
         const intptr_t n = fd_min(run.n - r, step);
-        FD_LOCAL(factor_any)(reverse, job->operand[4] != NULL, n, dim, job->operand[3], AT(0) + r * dim * dim,
-                             AT(1) + r * STEP(1), STEP(1), verdict);
+        FD_LOCAL(factor_any)(reverse, job->operand[4] != NULL, epsilon, n, dim, job->operand[3],
+                             AT(0) + r * dim * dim, AT(1) + r * STEP(1), STEP(1), verdict);
         FD_LOCAL(note_verdict)(job, item + r, fd_min(n, LANES), verdict[0]);
         if (n > LANES)
             FD_LOCAL(note_verdict)(job, item + r + LANES, n - LANES, verdict[1]);
     }
 }
 
-FD_INLINE void FD_LOCAL(cholesky_small)(int reverse, int check_symmetry, int dim, const fd_job *job, const fd_run *at,
-                                        intptr_t item)
+FD_INLINE void FD_LOCAL(cholesky_small)(int reverse, int check_symmetry, double epsilon, int dim, const fd_job *job,
+                                        const fd_run *at, intptr_t item)
 {
     enum { LANES = V(lanes) };
     const fd_run run = *at;
     FD_LOCAL(verdict) verdict[2];
     intptr_t r = 0;
     for (; r + 2 * LANES <= run.n; r += 2 * LANES) {
-        FD_LOCAL(factor_small)(reverse, check_symmetry, 2, dim, LANES, AT(0) + r * dim * dim, AT(1) + r * STEP(1),
-                               STEP(1), verdict);
+        FD_LOCAL(factor_small)(reverse, check_symmetry, 2, epsilon, dim, LANES, AT(0) + r * dim * dim,
+                               AT(1) + r * STEP(1), STEP(1), verdict);
         FD_LOCAL(note_verdict)(job, item + r, LANES, verdict[0]);
         FD_LOCAL(note_verdict)(job, item + r + LANES, LANES, verdict[1]);
     }
     for (; r < run.n; r += LANES) {
         const intptr_t n = fd_min(run.n - r, LANES);
-        FD_LOCAL(factor_small)(reverse, check_symmetry, 1, dim, n, AT(0) + r * dim * dim, AT(1) + r * STEP(1),
-                               STEP(1), verdict);
+        FD_LOCAL(factor_small)(reverse, check_symmetry, 1, epsilon, dim, n, AT(0) + r * dim * dim,
+                               AT(1) + r * STEP(1), STEP(1), verdict);
         FD_LOCAL(note_verdict)(job, item + r, n, verdict[0]);
     }
 }
 
 #define FD_CHOLESKY_SMALL(verb, reverse, dim)                                                  \
-    FD_ALONE void FD_LOCAL(verb##_##dim)(const fd_job *job, const fd_run *run, intptr_t item)  \
+    FD_ALONE void FD_LOCAL(verb##_##dim)(double epsilon, const fd_job *job, const fd_run *run, intptr_t item) \
     {                                                                                          \
         if (job->operand[4])                                                                   \
-            FD_LOCAL(cholesky_small)(reverse, 1, dim, job, run, item);                         \
+            FD_LOCAL(cholesky_small)(reverse, 1, epsilon, dim, job, run, item);                \
         else                                                                                   \
-            FD_LOCAL(cholesky_small)(reverse, 0, dim, job, run, item);                         \
+            FD_LOCAL(cholesky_small)(reverse, 0, epsilon, dim, job, run, item);                \
     }
 
 #define FD_CHOLESKY(verb, reverse)                                                             \
@@ -398,18 +399,23 @@ FD_INLINE void FD_LOCAL(cholesky_small)(int reverse, int check_symmetry, int dim
     FD_CHOLESKY_SMALL(verb, reverse, 2)                                                        \
     FD_CHOLESKY_SMALL(verb, reverse, 3)                                                        \
     FD_CHOLESKY_SMALL(verb, reverse, 4)                                                        \
-    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+    /* Matrices rounded to epsilon; a matrix's factor may take its place. */                   \
+    static void FD_LOCAL(verb)(double epsilon, const fd_job *job, intptr_t begin, intptr_t end) \
     {                                                                                          \
-        static void (*const small[])(const fd_job *, const fd_run *, intptr_t) = {             \
+        static void (*const small[])(double, const fd_job *, const fd_run *, intptr_t) = {     \
             NULL, FD_LOCAL(verb##_1), FD_LOCAL(verb##_2), FD_LOCAL(verb##_3), FD_LOCAL(verb##_4)}; \
         intptr_t item = begin;                                                                 \
         for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {     \
             if (0 < job->dim && job->dim <= FD_LOCAL(small_matrix))                            \
-                small[job->dim](job, &run, item);                                              \
+                small[job->dim](epsilon, job, &run, item);                                     \
             else                                                                               \
-                FD_LOCAL(cholesky_any)(reverse, job, &run, item);                              \
+                FD_LOCAL(cholesky_any)(reverse, epsilon, job, &run, item);                     \
             item += run.n;                                                                     \
         }                                                                                      \
+    }                                                                                          \
+    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        FD_LOCAL(verb)(REAL_EPSILON, job, begin, end);                                         \
     }
 
 FD_CHOLESKY(cholesky, 0)

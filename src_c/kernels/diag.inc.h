@@ -60,6 +60,22 @@ static void FD_NAME(log)(const fd_job *job, intptr_t begin, intptr_t end)
 /* log(2 pi) / 2 */
 #define FD_HALF_LOG_2PI 0.91893853320467274178
 
+/* fd_half_standardized */
+FD_INLINE VEC FD_LOCAL(half_standardized)(VEC value, VEC loc, VEC scale)
+{
+    const VEC half = V(set1)((REAL)0.5), difference = V(sub)(value, loc);
+    const VEC of_halves = V(div)(V(sub)(V(mul)(half, value), V(mul)(half, loc)), scale);
+    const unsigned within = V(below)(V(abs)(difference), V(set1)((REAL)INFINITY));
+    return V(select)(within, V(mul)(half, V(div)(difference, scale)), of_halves);
+}
+
+/* A log density that was -inf. */
+FD_ALONE VEC FD_LOCAL(normal_log_prob_beyond)(VEC value, VEC loc, VEC scale, VEC constant)
+{
+    const VEC half_z = FD_LOCAL(half_standardized)(value, loc, scale);
+    return V(sub)(V(mul)(V(mul)(V(set1)(-2), half_z), half_z), constant);
+}
+
 FD_INLINE void FD_LOCAL(normal_log_prob_run)(intptr_t n, REAL *out, const REAL *x, intptr_t x_step,
                                              const REAL *log_scale, const REAL *loc,
                                              const REAL *scale, int loc_step, int scale_step)
@@ -79,8 +95,11 @@ FD_INLINE void FD_LOCAL(normal_log_prob_run)(intptr_t n, REAL *out, const REAL *
             sd = FD_LOCAL(pick_first)(scale, scale_step, i, m);
             log_sd = FD_LOCAL(pick_first)(log_scale, scale_step, i, m);
         }
-        const VEC z = V(div)(V(sub)(value, location), sd);
-        const VEC y = V(sub)(V(mul)(V(mul)(half, z), z), V(add)(log_sd, norm));
+        const VEC z = V(div)(V(sub)(value, location), sd), constant = V(add)(log_sd, norm);
+        VEC y = V(sub)(V(mul)(V(mul)(half, z), z), constant);
+        const unsigned beyond = V(below)(y, V(set1)(-REAL_MAX));
+        if (FD_UNLIKELY(beyond & FD_LOCAL(first_lanes)(m)))
+            y = V(select)(beyond, FD_LOCAL(normal_log_prob_beyond)(value, location, sd, constant), y);
         if (m >= V(lanes))
             V(store)(out + i, y);
         else
@@ -102,8 +121,9 @@ static void FD_NAME(normal_log_prob)(const fd_job *job, intptr_t begin, intptr_t
  * sum of any length is thus right to some 64 roundings. */
 enum { FD_LOCAL(sum_lanes) = FD_SUM_BYTES / sizeof(REAL), FD_LOCAL(sum_chunk) = 1024 };
 
-/* What is summed: the elements, or the squares of the standardized ones, for a log density (literals). */
-enum { FD_LOCAL(plain), FD_LOCAL(squared) };
+/* What is summed: the elements; the squares of the standardized ones, for a log density; or those of their
+ * halves, where that overflowed (literals). */
+enum { FD_LOCAL(plain), FD_LOCAL(squared), FD_LOCAL(halved) };
 
 FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
 {
@@ -117,7 +137,7 @@ FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
             if (m <= 0)
                 break;
             const VEC y = m >= V(lanes) ? V(load)(x + at) : V(load_first)(x + at, m);
-            sum[j] = what == FD_LOCAL(squared) ? V(fma)(y, y, sum[j]) : V(add)(y, sum[j]);
+            sum[j] = what == FD_LOCAL(plain) ? V(add)(y, sum[j]) : V(fma)(y, y, sum[j]);
         }
     REAL lane[N];
     for (int j = 0; j < N_VEC; j++)
@@ -143,6 +163,20 @@ FD_INLINE void FD_LOCAL(standardize_run)(intptr_t n, REAL *z, const REAL *x, int
     }
 }
 
+FD_INLINE void FD_LOCAL(standardize_halves)(intptr_t n, REAL *half_z, const REAL *x, intptr_t x_step,
+                                            const REAL *loc, const REAL *scale, intptr_t loc_step,
+                                            intptr_t scale_step)
+{
+    for (intptr_t i = 0; i < n; i += V(lanes)) {
+        const intptr_t m = n - i;
+        const VEC value = FD_LOCAL(pick_to)(x, x_step, i, m), location = FD_LOCAL(pick_to)(loc, loc_step, i, m);
+        const VEC sd = FD_LOCAL(pick_to)(scale, scale_step, i, m);
+        FD_LOCAL(store_to)(half_z + i, FD_LOCAL(half_standardized)(value, location, sd), m);
+    }
+}
+
+static void FD_LOCAL(event_beyond)(const fd_job *job, intptr_t begin);
+
 /* Gathers events chunk by chunk from the runs they come in, and adds up each. */
 FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, intptr_t end)
 {
@@ -150,15 +184,18 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, i
     const intptr_t loc_step = STEP(2), scale_step = STEP(3);
     REAL chunk[CHUNK];
     intptr_t filled = 0, left = job->dim; /* elements in the chunk; of the event, still to come */
+    intptr_t first = begin; /* item of the event */
     double total = 0;
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
         intptr_t n;
         for (intptr_t i = 0; i < run.n; i += n) {
             n = fd_min(fd_min(run.n - i, CHUNK - filled), left);
             const REAL *x = AT(1) + i * STEP(1);
+            const REAL *loc = AT(2) + i * loc_step, *scale = AT(3) + i * scale_step; /* unless plain */
             if (what == FD_LOCAL(squared)) {
-                const REAL *loc = AT(2) + i * loc_step, *scale = AT(3) + i * scale_step;
                 FD_BY_STEPS(FD_LOCAL(standardize_run), n, chunk + filled, x, STEP(1), loc, scale);
+            } else if (what == FD_LOCAL(halved)) {
+                FD_LOCAL(standardize_halves)(n, chunk + filled, x, STEP(1), loc, scale, loc_step, scale_step);
             } else {
                 for (intptr_t k = 0; k < n; k++)
                     chunk[filled + k] = x[k * STEP(1)];
@@ -171,15 +208,24 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, i
             }
             if (left == 0) {
                 REAL *out = AT(0) + i * STEP(0);
-                if (what == FD_LOCAL(squared))
-                    *out = (REAL)-0.5 * (REAL)total - AT(4)[i * STEP(4)];
-                else
+                if (what == FD_LOCAL(plain))
                     *out += (REAL)total;
+                else
+                    *out = (what == FD_LOCAL(squared) ? (REAL)-0.5 : -2) * (REAL)total - AT(4)[i * STEP(4)];
+                if (what == FD_LOCAL(squared) && FD_UNLIKELY((REAL)total > REAL_MAX))
+                    FD_LOCAL(event_beyond)(job, first);
                 total = 0;
                 left = job->dim;
+                first += left;
             }
         }
     }
+}
+
+/* The log density of the event that begins with an item, where it was -inf. */
+FD_ALONE void FD_LOCAL(event_beyond)(const fd_job *job, intptr_t begin)
+{
+    FD_LOCAL(sum_runs)(FD_LOCAL(halved), job, begin, begin + job->dim);
 }
 
 static void FD_NAME(normal_log_prob_events)(const fd_job *job, intptr_t begin, intptr_t end)

@@ -55,56 +55,142 @@ FD_INLINE VEC FD_LOCAL(reciprocal)(FD_LOCAL(fd_reciprocals) *kept, int known, VE
 #define FD_BLOCKS(first, n)                                                                    \
     for (intptr_t first = 0, n; n = fd_min(run.n - first, FD_LOCAL(reciprocal_block)), n > 0; first += n)
 
+/* a b c / d, wherever intermediate results are. */
+static double FD_LOCAL(ratio)(double a, double b, double c, double d)
+{
+    int power[4] = {0};
+    const double mantissas = frexp(a, power) * frexp(b, power + 1) * frexp(c, power + 2) / frexp(d, power + 3);
+    return ldexp(mantissas, power[0] + power[1] + power[2] - power[3]);
+}
+
+/* Of sums of 0 a: whether every a is finite. */
+FD_INLINE int FD_LOCAL(all_finite)(VEC sum)
+{
+    return V(below)(sum, V(set1)(1)) == FD_LOCAL(first_lanes)(V(lanes));
+}
+
+/* Terms of one element that were not finite. */
+FD_ALONE void FD_LOCAL(score_diag_beyond)(REAL *by_value, REAL *by_scale, REAL g, REAL value, REAL loc, REAL scale)
+{
+    const double half_z = fd_half_standardized((double)value, (double)loc, (double)scale);
+    *by_value = (REAL)FD_LOCAL(ratio)((double)g, half_z, -2, (double)scale);
+    *by_scale = (REAL)FD_LOCAL(ratio)(4 * (double)g, half_z - 0.5, half_z + 0.5, (double)scale);
+}
+
+/* m elements from the i-th of a block on; `finite` are sums of 0 a. */
+FD_INLINE void FD_LOCAL(score_vector)(intptr_t i, intptr_t m, FD_LOCAL(fd_reciprocals) *kept, int known, VEC *finite,
+                                      REAL *by_value, REAL *by_scale, const REAL *g, intptr_t g_step, const REAL *x,
+                                      intptr_t x_step, const REAL *loc, intptr_t loc_step, const REAL *scale,
+                                      intptr_t scale_step)
+{
+    const VEC zero = V(set1)(0), sd = FD_LOCAL(pick_scale)(scale + i * scale_step, scale_step, m);
+    const VEC r = FD_LOCAL(reciprocal)(kept, known, sd, scale_step, i, m);
+    const VEC value = FD_LOCAL(pick_to)(x, x_step, i, m), at = FD_LOCAL(pick_to)(loc, loc_step, i, m);
+    const VEC h = V(mul)(FD_LOCAL(pick_to)(g, g_step, i, m), V(sub)(zero, r));
+    /* value - at = difference + error exactly, as in fd_add_up: near |z| = 1 that is what counts. */
+    const VEC difference = V(sub)(value, at), back = V(sub)(difference, value);
+    const VEC error = V(sub)(V(sub)(value, V(sub)(difference, back)), V(add)(at, back));
+    const VEC less = V(mul)(V(sub)(V(sub)(sd, difference), error), r); /* 1 - z */
+    const VEC more = V(mul)(V(add)(V(add)(sd, difference), error), r);
+    const VEC of_value = V(mul)(h, V(mul)(difference, r)), of_scale = V(mul)(V(mul)(h, less), more);
+    FD_LOCAL(store_to)(by_value + i, of_value, m);
+    FD_LOCAL(store_to)(by_scale + i, of_scale, m);
+    finite[0] = V(fma)(of_value, zero, finite[0]);
+    finite[1] = V(fma)(of_scale, zero, finite[1]);
+}
+
 static void FD_NAME(score_diag)(const fd_job *job, intptr_t begin, intptr_t end)
 {
+    enum { LANES = V(lanes) };
+    const intptr_t g_step = STEP(2), x_step = STEP(3), loc_step = STEP(4), scale_step = STEP(5);
     FD_LOCAL(fd_reciprocals) kept;
     kept.of = NULL;
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
         FD_BLOCKS(first, n) {
-            const REAL *g = AT(2) + first * STEP(2), *x = AT(3) + first * STEP(3), *loc = AT(4) + first * STEP(4);
-            const REAL *scale = AT(5) + first * STEP(5);
-            const int known = FD_LOCAL(know)(&kept, n, scale, STEP(5));
-            for (intptr_t i = 0; i < n; i += V(lanes)) {
-                const intptr_t m = n - i;
-                const VEC sd = FD_LOCAL(pick_to)(scale, STEP(5), i, m);
-                const VEC r = FD_LOCAL(reciprocal)(&kept, known, sd, STEP(5), i, m);
-                const VEC difference = V(sub)(FD_LOCAL(pick_to)(x, STEP(3), i, m), FD_LOCAL(pick_to)(loc, STEP(4), i, m));
-                const VEC h = V(mul)(FD_LOCAL(pick_to)(g, STEP(2), i, m), V(sub)(V(set1)(0), r));
-                const VEC z = V(mul)(difference, r), hz = V(mul)(h, z);
-                FD_LOCAL(store_to)(AT(0) + first + i, hz, m);
-                FD_LOCAL(store_to)(AT(1) + first + i, V(fnma)(hz, z, h), m);
-            }
+            REAL *by_value = AT(0) + first, *by_scale = AT(1) + first;
+            const REAL *g = AT(2) + first * g_step, *x = AT(3) + first * x_step, *loc = AT(4) + first * loc_step;
+            const REAL *scale = AT(5) + first * scale_step;
+            const int known = FD_LOCAL(know)(&kept, n, scale, scale_step);
+            VEC finite[2] = {V(set1)(0), V(set1)(0)};
+            intptr_t i = 0;
+            for (; i + LANES <= n; i += LANES)
+                FD_LOCAL(score_vector)(i, LANES, &kept, known, finite, by_value, by_scale, g, g_step, x, x_step, loc,
+                                       loc_step, scale, scale_step);
+            if (i < n)
+                FD_LOCAL(score_vector)(i, n - i, &kept, known, finite, by_value, by_scale, g, g_step, x, x_step, loc,
+                                       loc_step, scale, scale_step);
+            if (FD_UNLIKELY(!FD_LOCAL(all_finite)(V(add)(finite[0], finite[1]))))
+                for (i = 0; i < n; i++)
+                    if (!(isfinite(by_value[i]) && isfinite(by_scale[i])))
+                        FD_LOCAL(score_diag_beyond)(by_value + i, by_scale + i, g[i * g_step], x[i * x_step],
+                                                    loc[i * loc_step], scale[i * scale_step]);
         }
+}
+
+FD_ALONE void FD_LOCAL(kl_score_diag_beyond)(REAL *by_loc, REAL *by_p, REAL *by_q, REAL g, REAL loc_p, REAL scale_p,
+                                             REAL loc_q, REAL scale_q)
+{
+    const double p = (double)scale_p, q = (double)scale_q, half_t = 0.5 * ((p - q) / q);
+    const double half_z = fd_half_standardized((double)loc_p, (double)loc_q, q), four_g = 4 * (double)g;
+    *by_loc = (REAL)FD_LOCAL(ratio)((double)g, 2, half_z, q);
+    *by_p = (REAL)FD_LOCAL(ratio)((double)g, 2 * half_t, 1 / p + 1 / q, 1);
+    *by_q = (REAL)-(FD_LOCAL(ratio)(four_g, half_t, half_t + 1, q) + FD_LOCAL(ratio)(four_g, half_z, half_z, q));
+}
+
+/* m elements from the i-th of a block on; `finite` are sums of 0 a. */
+FD_INLINE void FD_LOCAL(kl_score_vector)(intptr_t i, intptr_t m, FD_LOCAL(fd_reciprocals) *kept_p, int p_known,
+                                         FD_LOCAL(fd_reciprocals) *kept_q, int q_known, VEC *finite, REAL *by_loc,
+                                         REAL *by_p, REAL *by_q, const REAL *g, intptr_t g_step, const REAL *loc_p,
+                                         intptr_t loc_p_step, const REAL *p, intptr_t p_step, const REAL *loc_q,
+                                         intptr_t loc_q_step, const REAL *q, intptr_t q_step)
+{
+    const VEC zero = V(set1)(0), scale_p = FD_LOCAL(pick_scale)(p + i * p_step, p_step, m);
+    const VEC scale_q = FD_LOCAL(pick_scale)(q + i * q_step, q_step, m);
+    const VEC over_p = FD_LOCAL(reciprocal)(kept_p, p_known, scale_p, p_step, i, m);
+    const VEC over_q = FD_LOCAL(reciprocal)(kept_q, q_known, scale_q, q_step, i, m);
+    const VEC at_p = FD_LOCAL(pick_to)(loc_p, loc_p_step, i, m), at_q = FD_LOCAL(pick_to)(loc_q, loc_q_step, i, m);
+    const VEC delta = V(sub)(at_p, at_q), wider = V(sub)(scale_p, scale_q);
+    /* t = scale_p / scale_q - 1, exact where the scales are close */
+    const VEC t = V(mul)(wider, over_q), z = V(mul)(delta, over_q);
+    const VEC t2 = V(mul)(V(add)(t, V(set1)(2)), over_q), squares = V(fma)(t, t2, V(mul)(z, V(mul)(z, over_q)));
+    const VEC weight = FD_LOCAL(pick_to)(g, g_step, i, m), of_loc = V(mul)(V(mul)(weight, z), over_q);
+    const VEC of_p = V(mul)(V(mul)(weight, t), V(add)(over_p, over_q)), of_q = V(mul)(V(sub)(zero, weight), squares);
+    FD_LOCAL(store_to)(by_loc + i, of_loc, m);
+    FD_LOCAL(store_to)(by_p + i, of_p, m);
+    FD_LOCAL(store_to)(by_q + i, of_q, m);
+    finite[0] = V(fma)(of_loc, zero, finite[0]);
+    finite[1] = V(fma)(of_p, zero, finite[1]);
+    finite[2] = V(fma)(of_q, zero, finite[2]);
 }
 
 static void FD_NAME(kl_score_diag)(const fd_job *job, intptr_t begin, intptr_t end)
 {
+    enum { LANES = V(lanes) };
+    const intptr_t g_step = STEP(3), loc_p_step = STEP(4), p_step = STEP(5), loc_q_step = STEP(6), q_step = STEP(7);
     FD_LOCAL(fd_reciprocals) kept_p, kept_q;
     kept_p.of = kept_q.of = NULL;
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
         FD_BLOCKS(first, n) {
             REAL *by_loc = AT(0) + first, *by_p = AT(1) + first, *by_q = AT(2) + first;
-            const REAL *g = AT(3) + first * STEP(3);
-            const REAL *loc_p = AT(4) + first * STEP(4), *p = AT(5) + first * STEP(5);
-            const REAL *loc_q = AT(6) + first * STEP(6), *q = AT(7) + first * STEP(7);
-            const int p_known = FD_LOCAL(know)(&kept_p, n, p, STEP(5));
-            const int q_known = FD_LOCAL(know)(&kept_q, n, q, STEP(7));
-            for (intptr_t i = 0; i < n; i += V(lanes)) {
-                const intptr_t m = n - i;
-                const VEC scale_p = FD_LOCAL(pick_to)(p, STEP(5), i, m);
-                const VEC scale_q = FD_LOCAL(pick_to)(q, STEP(7), i, m);
-                const VEC over_p = FD_LOCAL(reciprocal)(&kept_p, p_known, scale_p, STEP(5), i, m);
-                const VEC over_q = FD_LOCAL(reciprocal)(&kept_q, q_known, scale_q, STEP(7), i, m);
-                const VEC delta = V(sub)(FD_LOCAL(pick_to)(loc_p, STEP(4), i, m), FD_LOCAL(pick_to)(loc_q, STEP(6), i, m));
-                const VEC wider = V(sub)(scale_p, scale_q);
-                /* t = scale_p / scale_q - 1, exact where the scales are close */
-                const VEC t = V(mul)(wider, over_q), z = V(mul)(delta, over_q);
-                const VEC t2 = V(mul)(V(add)(t, V(set1)(2)), over_q), squares = V(fma)(t, t2, V(mul)(z, V(mul)(z, over_q)));
-                const VEC weight = FD_LOCAL(pick_to)(g, STEP(3), i, m);
-                FD_LOCAL(store_to)(by_loc + i, V(mul)(V(mul)(weight, z), over_q), m);
-                FD_LOCAL(store_to)(by_p + i, V(mul)(V(mul)(weight, t), V(add)(over_p, over_q)), m);
-                FD_LOCAL(store_to)(by_q + i, V(mul)(V(sub)(V(set1)(0), weight), squares), m);
-            }
+            const REAL *g = AT(3) + first * g_step;
+            const REAL *loc_p = AT(4) + first * loc_p_step, *p = AT(5) + first * p_step;
+            const REAL *loc_q = AT(6) + first * loc_q_step, *q = AT(7) + first * q_step;
+            const int p_known = FD_LOCAL(know)(&kept_p, n, p, p_step);
+            const int q_known = FD_LOCAL(know)(&kept_q, n, q, q_step);
+            VEC finite[3] = {V(set1)(0), V(set1)(0), V(set1)(0)};
+            intptr_t i = 0;
+            for (; i + LANES <= n; i += LANES)
+                FD_LOCAL(kl_score_vector)(i, LANES, &kept_p, p_known, &kept_q, q_known, finite, by_loc, by_p, by_q, g,
+                                          g_step, loc_p, loc_p_step, p, p_step, loc_q, loc_q_step, q, q_step);
+            if (i < n)
+                FD_LOCAL(kl_score_vector)(i, n - i, &kept_p, p_known, &kept_q, q_known, finite, by_loc, by_p, by_q, g,
+                                          g_step, loc_p, loc_p_step, p, p_step, loc_q, loc_q_step, q, q_step);
+            if (FD_UNLIKELY(!FD_LOCAL(all_finite)(V(add)(V(add)(finite[0], finite[1]), finite[2]))))
+                for (i = 0; i < n; i++)
+                    if (!(isfinite(by_loc[i]) && isfinite(by_p[i]) && isfinite(by_q[i])))
+                        FD_LOCAL(kl_score_diag_beyond)(by_loc + i, by_p + i, by_q + i, g[i * g_step],
+                                                       loc_p[i * loc_p_step], p[i * p_step], loc_q[i * loc_q_step],
+                                                       q[i * q_step]);
         }
 }
 
@@ -280,18 +366,19 @@ FD_INLINE void FD_LOCAL(times_row)(intptr_t dim, REAL *white, const REAL *x, con
     }
 }
 
-/* n events in tiles, or one, to `white`: W x or, in place, L^-1 x. */
+/* n events in tiles, or one, to `white`: W x or, in place, L^-1 x; and their squares. */
 FD_INLINE void FD_LOCAL(whiten_events)(int inverse, intptr_t n, intptr_t dim, REAL *tile, const REAL *factor,
-                                       REAL *white)
+                                       REAL *white, REAL *distance)
 {
-    REAL distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
     if (n > 1) {
         FD_LOCAL(whiten_tiles)(inverse, n, dim, tile, factor, white, distance);
-    } else if (inverse) {
-        FD_LOCAL(times_row)(dim, white, tile, factor);
-    } else {
-        FD_LOCAL(solve_row)(dim, white, factor);
+        return;
     }
+    if (inverse)
+        FD_LOCAL(times_row)(dim, white, tile, factor);
+    else
+        FD_LOCAL(solve_row)(dim, white, factor);
+    V(store)(distance, V(set1)(FD_LOCAL(norm_of_row)(dim, white)));
 }
 
 /* Rows of n numbers in reverse order. */
@@ -339,12 +426,35 @@ static void FD_LOCAL(to_events)(intptr_t n, intptr_t dim, const REAL *tile, intp
     }
 }
 
+/* One event whose distance was not finite: what it leaves, with room for 2 dim numbers. */
+FD_ALONE void FD_LOCAL(score_beyond)(int inverse, int whitened, intptr_t dim, double *half_z, REAL *terms,
+                                     REAL *by_value, REAL g, const REAL *value, const REAL *loc, const REAL *factor)
+{
+    double *half_u = half_z + dim; /* of L^-T z or W' z */
+    FD_LOCAL(whiten_beyond)(inverse, dim, half_z, value, loc, factor);
+    for (intptr_t i = dim - 1; i >= 0; i--) {
+        double sum = inverse ? 0 : half_z[i];
+        for (intptr_t k = inverse ? i : i + 1; k < dim; k++) {
+            const double l = FD_LOCAL(in_panels)(dim, factor, k, i);
+            sum = inverse ? fma(l, half_z[k], sum) : fma(-l, half_u[k], sum);
+        }
+        half_u[i] = inverse ? sum : sum / FD_LOCAL(in_panels)(dim, factor, i, i);
+    }
+    for (intptr_t i = 0; i < dim; i++) {
+        terms[i] = (REAL)((whitened ? 2 : -2) * half_z[i]);
+        if (whitened)
+            terms[dim + i] = (REAL)((double)g * half_z[i] * 2);
+        by_value[i] = (REAL)((double)g * half_u[i] * -2);
+    }
+}
+
 /* With `whitened` the terms are z and g z, otherwise -z. */
 FD_INLINE void FD_LOCAL(score)(int inverse, int whitened, const fd_job *job, intptr_t begin, intptr_t end)
 {
     const intptr_t dim = job->dim, room = FD_SCRATCH_BYTES / (intptr_t)sizeof(REAL) * dim;
     REAL *tile = job->operand[6], *other = tile + room, *turned = other + room;
     REAL *white = inverse ? other : tile, *reversed = inverse ? tile : other;
+    REAL distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)], unused[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
     const REAL *known = NULL; /* the factor that is turned */
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
         const intptr_t step = FD_LOCAL(events_at_once)(STEP(5));
@@ -363,14 +473,19 @@ FD_INLINE void FD_LOCAL(score)(int inverse, int whitened, const fd_job *job, int
             for (intptr_t e = 0; e < n; e++) /* where they lie apart, the hardware would not see them coming */
                 for (intptr_t i = 0; i < dim; i += 64 / (int)sizeof(REAL))
                     fd_prefetch_write((uintptr_t)(by_value + e * STEP(1) + i));
-            FD_LOCAL(whiten_events)(inverse, n, dim, tile, factor, white);
+            FD_LOCAL(whiten_events)(inverse, n, dim, tile, factor, white, distance);
             FD_LOCAL(to_events)(n, dim, white, ld, terms, STEP(0), NULL, 0, whitened ? 1 : -1);
             if (whitened)
                 FD_LOCAL(to_events)(n, dim, white, ld, terms + dim, STEP(0), g, STEP(2), 1);
             for (intptr_t e = 0; e < n; e += FD_LOCAL(tile_width))
                 FD_LOCAL(reverse)(dim, ld, reversed + e * dim, white + e * dim);
-            FD_LOCAL(whiten_events)(inverse, n, dim, reversed, turned, other);
+            FD_LOCAL(whiten_events)(inverse, n, dim, reversed, turned, other, unused);
             FD_LOCAL(to_events)(n, dim, other, -ld, by_value, STEP(1), g, STEP(2), -1);
+            for (intptr_t e = 0; e < n; e++)
+                if (FD_UNLIKELY(!(distance[e] < (REAL)INFINITY)))
+                    FD_LOCAL(score_beyond)(inverse, whitened, dim, job->operand[6], terms + e * STEP(0),
+                                           by_value + e * STEP(1), g[e * STEP(2)], value + e * STEP(3),
+                                           loc + e * STEP(4), factor);
         }
     }
 }

@@ -1,5 +1,11 @@
 /* kernels/lanes.inc.h - m elements, a vector of them at most; and m of n events, an event a lane. */
 
+/* The mask of the first m lanes. */
+FD_INLINE unsigned FD_LOCAL(first_lanes)(intptr_t m)
+{
+    return m >= V(lanes) ? (1u << V(lanes)) - 1 : (1u << m) - 1;
+}
+
 FD_INLINE VEC FD_LOCAL(load_to)(const REAL *p, intptr_t m)
 {
     return m >= V(lanes) ? V(load)(p) : V(load_first)(p, m);
@@ -23,7 +29,7 @@ FD_INLINE VEC FD_LOCAL(pick_to)(const REAL *p, intptr_t step, intptr_t i, intptr
 FD_INLINE VEC FD_LOCAL(pick_scale)(const REAL *p, intptr_t step, intptr_t m)
 {
     const VEC v = FD_LOCAL(pick_to)(p, step, 0, m);
-    return m >= V(lanes) ? v : V(select)((1u << m) - 1, v, V(set1)(1));
+    return m >= V(lanes) ? v : V(select)(FD_LOCAL(first_lanes)(m), v, V(set1)(1));
 }
 
 /* m elements of n events x += ld to as many vectors, zeros in the lanes beyond. Best with literals. */

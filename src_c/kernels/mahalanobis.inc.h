@@ -30,9 +30,10 @@ FD_ALONE REAL FD_LOCAL(distance_of_one)(int inverse, intptr_t dim, REAL *x, cons
     return FD_LOCAL(norm_of_row)(dim, x);
 }
 
-/* A NaN that comes of no NaN is the inf - inf or 0 inf of an infinite value, or of one so far out
- * that it overflowed: infinity. */
-static REAL FD_LOCAL(settle_nan)(intptr_t dim, const REAL *value, const REAL *loc, const REAL *factor)
+/* |white|^2 / 4 of one event whose distance was not finite. A NaN that comes of no NaN is the inf - inf or 0 inf of
+ * an infinite value, or of one so far out that it overflowed: infinity. `room` is for 2 dim numbers. */
+FD_ALONE double FD_LOCAL(quarter_beyond)(int inverse, intptr_t dim, double *room, const REAL *value, const REAL *loc,
+                                       const REAL *factor)
 {
     const intptr_t size = fd_panels_size(dim, FD_PANEL(REAL));
     int has_nan = 0;
@@ -40,23 +41,35 @@ static REAL FD_LOCAL(settle_nan)(intptr_t dim, const REAL *value, const REAL *lo
         has_nan |= isnan(value[i]) | isnan(loc[i]);
     for (intptr_t i = 0; i < size && !has_nan; i++)
         has_nan |= isnan(factor[i]);
-    return has_nan ? (REAL)NAN : (REAL)INFINITY;
+    if (has_nan)
+        return (double)NAN;
+    double sum = 0;
+    FD_LOCAL(whiten_beyond)(inverse, dim, room, value, loc, factor);
+    for (intptr_t i = 0; i < dim; i++)
+        sum = fma(room[i], room[i], sum);
+    return isnan(sum) ? (double)INFINITY : sum;
 }
 
-/* What becomes of a distance: added to out, or a log density, which takes operand 5. */
+/* What becomes of a distance: so many times that, added to out, or a log density; operand 5 is this number, or the
+ * constants. */
 enum { FD_LOCAL(add_distance), FD_LOCAL(log_density) };
 
 /* The distances of n events, a vector of them at most, from the r-th of a run on. */
-FD_INLINE void FD_LOCAL(deliver)(int what, const fd_job *job, const fd_run *at, intptr_t r, intptr_t n, VEC distance)
+FD_INLINE void FD_LOCAL(deliver)(int what, int inverse, const fd_job *job, const fd_run *at, intptr_t r, intptr_t n,
+                                 VEC distance)
 {
     const fd_run run = *at;
+    const REAL weight = what == FD_LOCAL(log_density) ? (REAL)-0.5 : *(const REAL *)job->operand[5];
     REAL d[V(lanes)], *out = AT(0) + r * STEP(0);
-    if (FD_UNLIKELY(~V(below)(distance, V(set1)((REAL)INFINITY)) & ((1u << n) - 1))) {
+    const unsigned beyond = ~V(below)(distance, V(set1)((REAL)INFINITY)) & FD_LOCAL(first_lanes)(n);
+    distance = V(mul)(V(set1)(weight), distance);
+    if (FD_UNLIKELY(beyond)) {
         V(store)(d, distance);
         for (intptr_t j = 0; j < n; j++)
-            if (isnan(d[j]))
-                d[j] = FD_LOCAL(settle_nan)(job->dim, AT(1) + (r + j) * STEP(1), AT(2) + (r + j) * STEP(2),
-                                            AT(3) + (r + j) * STEP(3));
+            if (beyond >> j & 1)
+                d[j] = (REAL)(4 * (double)weight *
+                              FD_LOCAL(quarter_beyond)(inverse, job->dim, job->operand[4], AT(1) + (r + j) * STEP(1),
+                                                       AT(2) + (r + j) * STEP(2), AT(3) + (r + j) * STEP(3)));
         distance = V(load)(d);
     }
     if (what == FD_LOCAL(log_density)) {
@@ -64,7 +77,7 @@ FD_INLINE void FD_LOCAL(deliver)(int what, const fd_job *job, const fd_run *at, 
         const VEC c = STEP(5) == 0   ? V(set1)(*constant)
                       : STEP(5) == 1 ? FD_LOCAL(load_to)(constant, n)
                                      : V(gather)(constant, STEP(5), n);
-        distance = V(sub)(V(mul)(V(set1)((REAL)-0.5), distance), c);
+        distance = V(sub)(distance, c);
         if (STEP(0) == 1) {
             FD_LOCAL(store_to)(out, distance, n);
             return;
@@ -186,7 +199,7 @@ FD_INLINE void FD_LOCAL(mahalanobis_events)(int what, int inverse, const fd_job 
     } else
         V(store)(distance, V(set1)(FD_LOCAL(distance_of_one)(inverse, job->dim, tile, value, loc, factor)));
     for (intptr_t e = 0; e < n; e += V(lanes))
-        FD_LOCAL(deliver)(what, job, at, r + e, fd_min(n - e, V(lanes)), V(load)(distance + e));
+        FD_LOCAL(deliver)(what, inverse, job, at, r + e, fd_min(n - e, V(lanes)), V(load)(distance + e));
 }
 
 /* A vector of small events at a time; inverse and dim are literals. The triangles of a run's first FD_TOGETHER
@@ -226,7 +239,7 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
                                                      loc + e * STEP(2), factor + e * STEP(3));
                 distance = V(load)(d);
             }
-            FD_LOCAL(deliver)(what, job, &run, r, n, distance);
+            FD_LOCAL(deliver)(what, inverse, job, &run, r, n, distance);
         }
     }
 }

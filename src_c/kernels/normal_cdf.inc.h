@@ -26,6 +26,7 @@ static void FD_NAME(normal_icdf)(const fd_job *job, intptr_t begin, intptr_t end
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
         for (intptr_t i = 0; i < run.n; i++) {
             const double loc = AT(2)[i * STEP(2)], scale = AT(3)[i * STEP(3)];
-            AT(0)[i * STEP(0)] = (REAL)(loc + scale * fd_normal_icdf(AT(1)[i * STEP(1)]));
+            /* The product may overflow where the sum does not. */
+            AT(0)[i * STEP(0)] = (REAL)fma(scale, fd_normal_icdf(AT(1)[i * STEP(1)]), loc);
         }
 }

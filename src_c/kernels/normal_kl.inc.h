@@ -40,13 +40,12 @@ FD_ALONE VEC FD_LOCAL(kl_beyond)(VEC result, unsigned within, VEC at_p, VEC p, V
     for (int j = 0; j < V(lanes); j++)
         if (!(within >> j & 1)) {
             const double r = (double)scale_p[j] / (double)scale_q[j];
-            const double half = 0.5 * (double)loc_p[j] - 0.5 * (double)loc_q[j]; /* not exact if subnormal */
-            const double delta = (double)loc_p[j] - (double)loc_q[j];
-            const double z = isfinite(delta) ? delta / (double)scale_q[j] : half / (double)scale_q[j] * 2;
+            const double half_z = fd_half_standardized((double)loc_p[j], (double)loc_q[j], (double)scale_q[j]);
             double log_r[f64v_lanes];
-            f64v_store(log_r, f64v_sub(FD_STREAM(log)(f64v_set1((double)scale_p[j])),
-                                       FD_STREAM(log)(f64v_set1((double)scale_q[j]))));
-            out[j] = (REAL)(0.5 * ((r - 1) * (r + 1) + z * z) - log_r[0]);
+            f64v_store(log_r, isnormal(r) ? FD_STREAM(log)(f64v_set1(r))
+                                          : f64v_sub(FD_STREAM(log)(f64v_set1((double)scale_p[j])),
+                                                     FD_STREAM(log)(f64v_set1((double)scale_q[j]))));
+            out[j] = (REAL)(0.5 * (r - 1) * (r + 1) + 2 * half_z * half_z - log_r[0]);
         }
     return V(load)(out);
 }

@@ -407,3 +407,32 @@ static void FD_NAME(solve_tril)(const fd_job *job, intptr_t begin, intptr_t end)
         }
     }
 }
+
+/* ---- beyond the range ------------------------------------------------------------------ */
+
+/* Element (i, k) of a factor. */
+FD_INLINE double FD_LOCAL(in_panels)(intptr_t dim, const REAL *panels, intptr_t i, intptr_t k)
+{
+    enum { H = FD_PANEL(REAL) };
+    const intptr_t first = i / H * H, height = fd_min(dim - first, H);
+    return (double)panels[first * (first + H) / 2 + k * height + i - first];
+}
+
+/* Half of one event's z, where differences or sums might overflow, with room for as many numbers behind it:
+ * L^-1 (value - loc), of which each row is divided by its diagonal first, or W (value - loc). */
+FD_ALONE void FD_LOCAL(whiten_beyond)(int inverse, intptr_t dim, double *half_z, const REAL *value, const REAL *loc,
+                                      const REAL *panels)
+{
+    double *half = half_z + dim; /* of the differences */
+    for (intptr_t i = 0; i < dim; i++)
+        half[i] = fd_half_standardized((double)value[i], (double)loc[i], 1);
+    for (intptr_t i = 0; i < dim; i++) {
+        const double diagonal = FD_LOCAL(in_panels)(dim, panels, i, i);
+        double sum = inverse ? 0 : fd_half_standardized((double)value[i], (double)loc[i], diagonal);
+        for (intptr_t k = 0; k < i + inverse; k++) {
+            const double l = FD_LOCAL(in_panels)(dim, panels, i, k);
+            sum = inverse ? fma(l, half[k], sum) : fma(-l / diagonal, half_z[k], sum);
+        }
+        half_z[i] = sum;
+    }
+}

@@ -241,6 +241,7 @@ enum layout { ELEMENTS = 1, EVENT_SUMS, SUMS, EVENTS, EVENT_PRODUCTS, MATRICES, 
  *   e   the same, finite           g   as s, with its strides c   in (0, 1]
  *   +   added to, a number an item n   found, a asymmetric    S   scratch, D of a matrix
  *   o   written, F a factor, P its panels                     k   any value, a number an item
+ *   w   a number for all items
  *   L   panels of a lower factor   C   the factor by columns  M   positive definite, lower triangle
  *   Y   symmetric                  T   lower triangular, by rows
  *   =   a sum over any dims, in order                         X   lower triangle by rows, changed in place
@@ -260,8 +261,8 @@ static const struct {
     [FD_normal_log_prob] = {ELEMENTS, 1, "ovlsg"},
     [FD_normal_log_prob_events] = {EVENT_SUMS, 1, "ovlsk"},
     [FD_sum_events] = {EVENT_SUMS, 1, "+v"},
-    [FD_mahalanobis_solve] = {EVENTS, 1, "+vlLS"},
-    [FD_mahalanobis_multiply] = {EVENTS, 1, "+vlLS"},
+    [FD_mahalanobis_solve] = {EVENTS, 1, "+vlLSw"},
+    [FD_mahalanobis_multiply] = {EVENTS, 1, "+vlLSw"},
     [FD_mvn_log_prob_solve] = {EVENTS, 1, "ovlLSk"},
     [FD_mvn_log_prob_multiply] = {EVENTS, 1, "ovlLSk"},
     [FD_normal_cdf] = {ELEMENTS, 0, "ovls"},
@@ -307,7 +308,7 @@ static int writes(fd_verb verb, int k)
 }
 
 /* Whether operand k is laid out by strides of its own. */
-static int has_strides(fd_verb verb, int k) { return !strchr("naqSDRN", specs[verb].operands[k]); }
+static int has_strides(fd_verb verb, int k) { return !strchr("naqSDRNw", specs[verb].operands[k]); }
 
 /* Bytes of scratch, but for fd_totals. */
 static size_t scratch_size(fd_verb verb, fd_dtype dtype, intptr_t dim)
@@ -320,8 +321,8 @@ static size_t scratch_size(fd_verb verb, fd_dtype dtype, intptr_t dim)
     case FD_score_tril:
     case FD_score_covariance:
     case FD_score_precision:
-        return 2 * FD_SCRATCH_BYTES * n +
-               (size_t)fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]) * itemsize[dtype];
+        return 2 * FD_SCRATCH_BYTES * n + /* whole doubles */
+               ((size_t)fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]) * itemsize[dtype] + 7) / 8 * 8;
     case FD_kl_score_tril_solve:
     case FD_kl_score_tril_multiply:
     case FD_kl_score_tril_diag:
@@ -609,6 +610,9 @@ static void check_upper_halves(void)
         fail("the upper halves of vector registers are left in use");
 }
 
+static float weight_f32[] = {1, -0.5f};
+static double weight_f64[] = {1, -0.5};
+
 /* Runs a job, whose strides and shape are given, on all rows and in all ways. */
 static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
 {
@@ -631,6 +635,8 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
             job->operand[k] = span;
         if (letters[k] == 'O')
             job->operand[k] = outer_room;
+        if (letters[k] == 'w')
+            job->operand[k] = dtype == FD_F32 ? (void *)&weight_f32[below(2)] : (void *)&weight_f64[below(2)];
         if (strchr("SDR", letters[k])) {
             const int totals = letters[k] == 'R';
             scratch = &arena[k];
