@@ -5,6 +5,7 @@
     Prepared        what `Distribution` keeps, and sample, rsample, log_prob; others go on to its
                     `_sample`, `_log_prob_of`
     Plan            operands and loops of a distribution's kernels, made at its first small call
+    keeps           whether a class has methods and hooks as the one has them that it inherits from
     take_normal, take_mvn   constructors' arguments as they mostly come: arrays that fit as they are
 
 A small call takes less time than Python needs to look at its arguments one by one, so it goes past
@@ -467,6 +468,24 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
 # ---- the class ---------------------------------------------------------------------------------
 
 
+def keeps(cls, base, tuple names):
+    """True if `cls` has all of these as `base` has them."""
+    return all([getattr(cls, name, None) is getattr(base, name, None) for name in names])
+
+
+cdef dict by_plan = {}
+
+
+cdef bint goes_by_plan(object cls) except -1:
+    """True if the plan that `cls` inherits does what its own hooks do."""
+    known = by_plan.get(cls)
+    if known is None:
+        owner = next(base for base in cls.__mro__ if "_make_plan" in base.__dict__)
+        known = by_plan[cls] = keeps(
+            cls, owner, ("_sample", "_rsample", "_draw", "_log_prob_of", "_log_prob"))
+    return known
+
+
 def plan(
     tuple shape, np.ndarray loc not None, np.ndarray scale not None, *, bint vectors, bint inverse=False
 ):
@@ -477,7 +496,7 @@ def plan(
 cdef class Prepared:
     """What a distribution keeps, and its small calls.
 
-    A subclass has `_make_plan`, `_sample` and `_log_prob_of`.
+    A subclass has `_make_plan`, `_sample`, `_rsample` and `_log_prob_of`.
     """
 
     cdef public dict _arrays
@@ -486,12 +505,20 @@ cdef class Prepared:
     cdef public bint _validate_args
     cdef Plan small
     cdef bint planned
+    cdef int reparameterised        # has_rsample, which Independent has to ask for; -1 until it is known
+
+    def __cinit__(self, *args, **kwargs):
+        self.reparameterised = -1
 
     cdef Plan plan(self):
         if not self.planned:
-            self.small = self._make_plan()
+            self.small = self._make_plan() if goes_by_plan(type(self)) else None
             self.planned = True
         return self.small
+
+    def _plan(self):
+        """The plan of small calls, if there is one."""
+        return self.plan()
 
     def sample(self, sample_shape=(), *, rng=None, out=None, workers=None):
         """Draw samples.
@@ -545,13 +572,13 @@ cdef class Prepared:
         cdef Plan plan
         if out is None and workers is None:
             plan = self.plan()
-            if plan is not None:
+            if self.reparameterised < 0:
+                self.reparameterised = bool(self.has_rsample)
+            if plan is not None and self.reparameterised:
                 result = small_draw(plan, sample_shape, rng)
                 if result is not None:
                     return result
-        if not self.has_rsample:
-            raise NotImplementedError(f"{type(self).__name__} has no reparameterised draws")
-        return self._sample(sample_shape, rng, out, workers)
+        return self._rsample(sample_shape, rng, out, workers)
 
     def log_prob(self, value, *, out=None):
         """Logarithm of the probability density at `value`.
