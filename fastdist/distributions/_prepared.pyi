@@ -17,7 +17,6 @@ def take_normal(self: Prepared, loc: ArrayLike, scale: ArrayLike, validate_args:
 def take_mvn(
     self: Prepared, loc: ArrayLike, name: str, matrix: ArrayLike, validate_args: bool | None
 ) -> bool: ...
-
 def keeps(cls: type, base: type, names: tuple[str, ...]) -> bool: ...
 
 @disjoint_base

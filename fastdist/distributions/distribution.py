@@ -41,14 +41,12 @@ DENSITY = ("log_prob", "_log_prob_of", "_log_prob")
 LAW = DRAW + DENSITY
 
 # What a holder goes past on its way to the hooks.
-PASSED = ("sample", "rsample", "_sample", "_rsample", "log_prob", "_log_prob_of", "entropy")
+_PASSED = ("sample", "rsample", "_sample", "_rsample", "log_prob", "_log_prob_of", "entropy")
+
+# Whether a class has all that as another one has it.
+passes: Callable[[type, type], bool] = functools.cache(lambda cls, base: keeps(cls, base, _PASSED))
 
 Index = int | slice | EllipsisType | None
-
-
-@functools.cache
-def _passes(cls: type) -> bool:
-    return keeps(cls, Distribution, PASSED)
 
 
 _PLAIN = frozenset({bool, int, float, str, type(None)})
@@ -151,7 +149,7 @@ class Distribution(Prepared):
 
     def _passes(self) -> bool:
         """True if a holder may call the hooks, as public methods do no more than that."""
-        return _passes(type(self))
+        return passes(type(self), Distribution)
 
     def _sample(
         self, sample_shape: ShapeLike, rng: RNGLike, out: Real | None, workers: SupportsIndex | None

@@ -16,7 +16,7 @@ from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import sum_events
 from fastdist.distributions._prepared import Plan, keeps
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import PASSED, Distribution
+from fastdist.distributions.distribution import Distribution, passes
 from fastdist.random import RNGLike, set_workers
 
 
@@ -129,7 +129,7 @@ class Independent(Distribution):
         return {"_base": self._ndims}
 
     def _passes(self) -> bool:
-        return _passes(type(self)) and self._base._passes()
+        return passes(type(self), Independent) and self._base._passes()
 
     def _make_plan(self) -> Plan | None:
         # A sum over a batch of vectors is no small call.
@@ -178,8 +178,3 @@ class Independent(Distribution):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._base!r}, {self._ndims})"
-
-
-@functools.cache
-def _passes(cls: type) -> bool:
-    return keeps(cls, Independent, PASSED)
