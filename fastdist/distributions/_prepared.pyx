@@ -1,4 +1,4 @@
-# cython: cdivision=True
+# cython: cdivision=True, annotation_typing=False
 # cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """Prepared: a distribution's arrays and shapes, and the calls of little data that go straight to kernels.
 
@@ -20,11 +20,15 @@ from fastdist._kernels cimport core
 from fastdist._kernels.bridge cimport SMALL, SMALL_NDIM, Noise, coalesce, lookup, small_shape
 from fastdist.random._block_sfc64 cimport own_noise
 
+from typing import SupportsIndex
+
 import numpy as np
 
 from fastdist import _params
+from fastdist._params import ArrayLike, Real
+from fastdist._shapes import ShapeLike
 from fastdist.distributions import _gaussian
-from fastdist.random import _rng
+from fastdist.random import RNGLike, _rng
 
 np.import_array()
 
@@ -520,7 +524,14 @@ cdef class Prepared:
         """The plan of small calls, if there is one."""
         return self.plan()
 
-    def sample(self, sample_shape=(), *, rng=None, out=None, workers=None):
+    def sample(
+        self,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real:
         """Draw samples.
 
         Parameters
@@ -559,7 +570,14 @@ cdef class Prepared:
                     return result
         return self._sample(sample_shape, rng, out, workers)
 
-    def rsample(self, sample_shape=(), *, rng=None, out=None, workers=None):
+    def rsample(
+        self,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real:
         """Draw reparameterised samples: the same draw as `sample`'s, bit for bit, under the same rng.
 
         See `sample` for parameters, result and errors.
@@ -580,7 +598,7 @@ cdef class Prepared:
                     return result
         return self._rsample(sample_shape, rng, out, workers)
 
-    def log_prob(self, value, *, out=None):
+    def log_prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
         """Logarithm of the probability density at `value`.
 
         Parameters
