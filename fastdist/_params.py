@@ -7,23 +7,36 @@ parameters   the array parameters of a constructor -> packed arrays of one dtype
 check_*      their values; errors name parameter, shape and index
 values       the argument of a density -> packed array and the dtype to compute in
 destination  `out=` -> the array that kernels write, and how its content gets to the user
+
+Real, ArrayLike, NDArray are for annotations, which `typing.get_type_hints` can resolve. numpy.typing's
+would take as long to import as all of this package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 
 from fastdist._kernels import bridge
 from fastdist._shapes import Shape, check_total
 
-if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
-    from numpy.typing import ArrayLike, NDArray
+Scalar = TypeVar("Scalar", bound=np.generic)
+NDArray: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Scalar]]
+Real: TypeAlias = NDArray[np.float32 | np.float64]
+RealDType: TypeAlias = np.dtype[np.float32 | np.float64]
 
-Real: TypeAlias = "NDArray[np.float32 | np.float64]"
-RealDType: TypeAlias = "np.dtype[np.float32 | np.float64]"
+
+@runtime_checkable
+class SupportsArray(Protocol):
+    """Arrays of NumPy's and others', and their scalars."""
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+# What np.asarray takes.
+ArrayLike: TypeAlias = SupportsArray | Sequence[Any] | bool | int | float
 
 FLOAT32: np.dtype[np.float32] = np.dtype(np.float32)
 FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)

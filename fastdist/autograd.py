@@ -18,7 +18,7 @@ derivatives in reverse mode alone: derivatives of these raise NotImplementedErro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -41,13 +41,28 @@ Boxed = Any
 
 
 class _Call:
-    """A call, and what it leaves behind for its derivative."""
+    """A call, the names of the arrays it is a function of, and what it leaves behind for its derivative."""
 
     pullback: Callable[[Any], Any]
     dtype: Any
 
-    def __init__(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        self.method, self.args, self.kwargs = method, args, kwargs
+    def __init__(self, names: Iterable[str], method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        self.names, self.method, self.args, self.kwargs = tuple(names), method, args, kwargs
+
+    def gradients(self, cotangent: Any) -> tuple[Any, ...]:
+        """Those by the arrays, in their order."""
+        found = self.pullback(np.asarray(cotangent, self.dtype))
+        if self.method is fd.kl_divergence:
+            found = _flat(found)
+        missing = [name for name in self.names if name not in found]
+        if missing:
+            raise ValueError(f"the rule for {self.method.__name__} has no gradient by {', '.join(missing)}")
+        return tuple(found[name] for name in self.names)
+
+
+def _flat(sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What belongs to p and q, in one dict."""
+    return {f"{side}.{name}": array for side, arrays in sides.items() for name, array in arrays.items()}
 
 
 @primitive  # type: ignore[untyped-decorator]
@@ -61,9 +76,7 @@ def _value(call: _Call, *arrays: Any) -> Any:
 @primitive  # type: ignore[untyped-decorator]
 def _gradients(call: _Call, cotangent: Any, *arrays: Any) -> tuple[Any, ...]:
     """The gradients by `arrays`, in their order."""
-    found = call.pullback(np.asarray(cotangent, call.dtype))
-    sides = (found["p"], found["q"]) if call.method is fd.kl_divergence else (found,)
-    return tuple(gradient for side in sides for gradient in side.values())
+    return call.gradients(cotangent)
 
 
 def _vjp_value(argnums: Sequence[int], value: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -84,10 +97,33 @@ defvjp_argnums(_value, _vjp_value)
 defvjp_argnums(_gradients, _vjp_gradients)
 
 
-def _unboxed(array: Boxed) -> Any:
+def _followed(arrays: dict[str, Boxed], method: Callable[..., Any], *args: Any, **kwargs: Any) -> Boxed:
+    """What a call returns, as a function of the arrays that autograd may be following."""
+    return _value(_Call(arrays, method, *args, **kwargs), *arrays.values())
+
+
+def _unboxed(name: str, array: Boxed) -> Any:
+    """The value of what the user gave as `name`."""
     while isinstance(array, Box):
         array = array._value
+    if _has_boxes(array):
+        if isinstance(array, np.ndarray):
+            raise TypeError(
+                f"{name} is an array of objects, autograd's boxes, as NumPy's functions and methods make it "
+                "of them: use those of autograd.numpy, say autograd.numpy.dot(a, b) instead of a.dot(b)"
+            )
+        raise TypeError(
+            f"{name} is a {type(array).__name__} with autograd's boxes in it, which autograd cannot follow: "
+            f"make an array of it, autograd.numpy.array({name})"
+        )
     return array
+
+
+def _has_boxes(array: Any) -> bool:
+    """True for what NumPy makes an array of objects of, as some are boxes."""
+    if isinstance(array, np.ndarray):
+        return array.dtype == object and any(isinstance(entry, Box) for entry in array.flat)
+    return isinstance(array, (list, tuple)) and any(isinstance(x, Box) or _has_boxes(x) for x in array)
 
 
 class _Distribution:
@@ -101,7 +137,7 @@ class _Distribution:
         Its shapes.
     """
 
-    def __init__(self, distribution: fd.Distribution, arrays: tuple[Boxed, ...]) -> None:
+    def __init__(self, distribution: fd.Distribution, arrays: dict[str, Boxed]) -> None:
         self.distribution = distribution
         self._arrays = arrays
 
@@ -121,15 +157,16 @@ class _Distribution:
 
     def rsample(self, sample_shape: ShapeLike = (), *, rng: RNGLike = None) -> Boxed:
         """Draw samples, differentiable by the parameters. See `fastdist.Distribution.rsample`."""
-        return _value(_Call(self.distribution.rsample, sample_shape, rng=rng), *self._arrays)
+        return _followed(self._arrays, self.distribution.rsample, sample_shape, rng=rng)
 
     def log_prob(self, value: Boxed) -> Boxed:
         """Log density at `value`, differentiable by that, too. See `fastdist.Distribution.log_prob`."""
-        return _value(_Call(self.distribution.log_prob, _unboxed(value)), *self._arrays, value)
+        arrays = {**self._arrays, "value": value}
+        return _followed(arrays, self.distribution.log_prob, _unboxed("value", value))
 
     def entropy(self) -> Boxed:
         """Differential entropy in nats; shape `batch_shape`."""
-        return _value(_Call(self.distribution.entropy), *self._arrays)
+        return _followed(self._arrays, self.distribution.entropy)
 
     def __repr__(self) -> str:
         return f"autograd.{self.distribution!r}"
@@ -147,8 +184,11 @@ class Normal(_Distribution):
     """
 
     def __init__(self, loc: Boxed, scale: Boxed, *, validate_args: bool | None = None) -> None:
-        arrays = loc, scale
-        super().__init__(fd.Normal(*map(_unboxed, arrays), validate_args=validate_args), arrays)
+        arrays = {"loc": loc, "scale": scale}
+        super().__init__(
+            fd.Normal(**{name: _unboxed(name, x) for name, x in arrays.items()}, validate_args=validate_args),
+            arrays,
+        )
 
 
 class MultivariateNormal(_Distribution):
@@ -173,9 +213,16 @@ class MultivariateNormal(_Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        arrays = loc, covariance_matrix, precision_matrix, scale_tril
-        distribution = fd.MultivariateNormal(*map(_unboxed, arrays), validate_args=validate_args)
-        super().__init__(distribution, tuple(array for array in arrays if array is not None))
+        arrays = {
+            "loc": loc,
+            "covariance_matrix": covariance_matrix,
+            "precision_matrix": precision_matrix,
+            "scale_tril": scale_tril,
+        }
+        distribution = fd.MultivariateNormal(
+            **{name: _unboxed(name, x) for name, x in arrays.items()}, validate_args=validate_args
+        )
+        super().__init__(distribution, {name: x for name, x in arrays.items() if x is not None})
 
 
 class Independent(_Distribution):
@@ -207,4 +254,5 @@ def kl_divergence(p: _Distribution, q: _Distribution) -> Boxed:
     for name, d in (("p", p), ("q", q)):
         if not isinstance(d, _Distribution):
             raise TypeError(f"{name} must be a distribution of fastdist.autograd, got {type(d).__name__}")
-    return _value(_Call(fd.kl_divergence, p.distribution, q.distribution), *p._arrays, *q._arrays)
+    arrays = _flat({"p": p._arrays, "q": q._arrays})
+    return _followed(arrays, fd.kl_divergence, p.distribution, q.distribution)

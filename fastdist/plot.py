@@ -22,6 +22,8 @@ from fastdist.distributions import Distribution, Independent, MultivariateNormal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+else:  # so that annotations have a meaning before there is matplotlib
+    Axes = Figure = Any
 
 __all__ = ["COLORS", "ellipses", "scatter"]
 

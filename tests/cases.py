@@ -144,10 +144,18 @@ LAYOUTS = {
 }
 
 
+# A job in the background has SIGINT ignored, and its children inherit that.
+PRELUDE = """\
+import signal
+import numpy as np, fastdist as fd
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
+
 def run(script, **env):
-    """What a fresh Python prints."""
+    """What a fresh Python prints, which hears Ctrl-C however the tests were started."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **env}
-    command = [sys.executable, "-c", "import fastdist as fd, numpy as np\n" + script]
+    command = [sys.executable, "-c", PRELUDE + script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

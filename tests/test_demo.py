@@ -2,6 +2,7 @@
 
 import csv
 import importlib.resources
+import os
 import subprocess
 import sys
 
@@ -256,3 +257,16 @@ def test_data():
         values = np.array([row[:-1] for row in rows[1:] if row[-1] == name], float)
         assert values.shape == (50, 4)
         np.testing.assert_allclose(values.mean(axis=0), mean, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["info", "demo"])
+def test_a_reader_that_has_gone(name, tmp_path):
+    """As head has when it has read enough: nothing is said about that."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "fastdist", name]
+    try:
+        result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    finally:
+        os.close(write)
+    assert (result.stderr, result.returncode) == (b"", 1)

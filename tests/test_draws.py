@@ -1,13 +1,24 @@
 """Draws: NumPy's own normals, coloured; where they come from and where they leave the generator."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
-from cases import DTYPES, KINDS, MATRICES, assert_same_bits, one_of_each, random_mvn, random_normal, state_of
+from cases import (
+    DTYPES,
+    KINDS,
+    MATRICES,
+    assert_same_bits,
+    one_of_each,
+    random_mvn,
+    random_normal,
+    run,
+    state_of,
+)
 
 import fastdist as fd
 from fastdist.random import as_noise
@@ -225,8 +236,7 @@ MVN = "d = fd.MultivariateNormal(np.zeros(1000), scale_tril=np.eye(1000));"
 def test_ctrl_c(setup, call, unfinished):
     """KeyboardInterrupt arrives in a call of seconds while the last of `out` is still to be computed."""
     script = f"""
-import os, signal, threading
-import numpy as np, fastdist as fd
+import os, threading
 {setup}
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
@@ -235,7 +245,30 @@ except KeyboardInterrupt:
     x = out.flat[-1]
     print("interrupted", {unfinished})
 """
-    env = {**os.environ, "FASTDIST_ISA": "scalar"}
-    command = [sys.executable, "-c", script]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=env)
-    assert run.stdout == "interrupted True\n"
+    assert run(script, FASTDIST_ISA="scalar") == "interrupted True\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX signals")
+def test_ctrl_c_is_heard_in_a_background_job():
+    """There SIGINT is ignored; what the tests of it start must not inherit that."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        script = """
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+        assert run(script) == "heard\n"
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_default_rng_wraps_the_bit_generator_of_a_random_state():
+    """One state for both, as with numpy.random.default_rng."""
+    ours, theirs = np.random.RandomState(5), np.random.RandomState(5)
+    g, wanted = fd.default_rng(ours), np.random.Generator(theirs._bit_generator)
+    assert type(g) is np.random.Generator
+    assert_same_bits(g.random(3), wanted.random(3))
+    assert_same_bits(fd.Normal(0.0, 1.0).sample(3, rng=g), wanted.standard_normal(3))
+    assert ours.random_sample() == theirs.random_sample()

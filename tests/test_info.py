@@ -3,9 +3,12 @@
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,7 +67,7 @@ def test_imports_no_optional_package():
 import sys
 from fastdist.__main__ import main
 main(["info"])
-assert not {"matplotlib", "scipy", "torch", "jax"} & set(sys.modules)
+assert not {"matplotlib", "scipy", "torch", "autograd", "jax"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
@@ -95,6 +98,18 @@ def test_threading(monkeypatch, disabled, enabled, expected):
     monkeypatch.setattr(sysconfig, "get_config_var", {"Py_GIL_DISABLED": disabled}.get)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: enabled, raising=False)
     assert _info.facts()["Python"].endswith(f", {expected})")
+
+
+def test_what_extras_install_is_listed(monkeypatch):
+    """Whatever pyproject.toml has as optional dependencies."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"version of {name}")
+    for requirements in project["optional-dependencies"].values():
+        for requirement in requirements:
+            name = re.match("[a-z]+", requirement)[0]
+            assert f"{name} version of {name}" in _info.facts()["optional"]
 
 
 def test_optional_packages(monkeypatch):

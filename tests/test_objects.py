@@ -106,7 +106,7 @@ def test_iteration_is_along_the_first_batch_dim(kind):
 COPIES = {
     **{
         f"pickle {n}": lambda d, n=n: pickle.loads(pickle.dumps(d, n))
-        for n in range(2, pickle.HIGHEST_PROTOCOL + 1)
+        for n in range(pickle.HIGHEST_PROTOCOL + 1)
     },
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
@@ -135,6 +135,30 @@ def test_pickle_and_copy(kind, make, dtype):
     with pytest.raises(ValueError, match="value"):
         make(fd.Normal(dtype(0), dtype(1))).icdf(2.0)
     assert np.isnan(make(fd.Normal(0.0, 1.0, validate_args=False)).icdf(2.0))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_generators_and_constraints_pickle_by_every_protocol(protocol):
+    for rng in (fd.BlockSFC64(3), fd.default_rng(3)):
+        fd.standard_normal(5, rng=rng)
+        other = pickle.loads(pickle.dumps(rng, protocol))
+        assert type(other) is type(rng)
+        assert_same_bits(fd.standard_normal(7, rng=other), fd.standard_normal(7, rng=rng))
+    for constraint in (constraints.positive, constraints.independent(constraints.real, 1)):
+        assert pickle.loads(pickle.dumps(constraint, protocol)) == constraint
+
+
+class Named(fd.Independent):
+    """With an attribute of its own."""
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_subclasses_pickle_by_every_protocol(protocol):
+    d = Named(random_normal((4, 3), (3,)), 1)
+    d.name = "prior"
+    e = pickle.loads(pickle.dumps(d, protocol))
+    assert (type(e), e.name) == (Named, "prior")
+    assert_same_bits(e.sample(rng=0), d.sample(rng=0))
 
 
 def test_a_deep_copy_keeps_its_parameters():

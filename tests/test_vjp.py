@@ -926,7 +926,6 @@ def test_a_rule_draws_its_noise_again(registry):
 
 def test_a_divergence_of_ones_own(registry):
     p, q = Shifted(np.ones(3), 1.0), Shifted(0.0, 1.0)
-    assert fd.vjp(fd.kl_divergence, p, q)[1](np.ones(3))["p"]["loc"].shape == (3,)
 
     with pytest.raises(ValueError, match="no KL divergence is registered for Shifted and Shifted"):
         fd.register_vjp("kl_divergence", Shifted, Shifted)(lambda p, q: None)

@@ -17,6 +17,7 @@ def take_normal(self: Prepared, loc: ArrayLike, scale: ArrayLike, validate_args:
 def take_mvn(
     self: Prepared, loc: ArrayLike, name: str, matrix: ArrayLike, validate_args: bool | None
 ) -> bool: ...
+def keeps(cls: type, base: type, names: tuple[str, ...]) -> bool: ...
 
 @disjoint_base
 class Prepared:
@@ -25,6 +26,7 @@ class Prepared:
     _event_shape: Shape
     _dtype: RealDType
     _validate_args: bool
+    def _plan(self) -> Plan | None: ...
     def sample(
         self,
         sample_shape: ShapeLike = (),

@@ -1,10 +1,11 @@
-# cython: cdivision=True
+# cython: cdivision=True, annotation_typing=False
 # cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """Prepared: a distribution's arrays and shapes, and the calls of little data that go straight to kernels.
 
     Prepared        what `Distribution` keeps, and sample, rsample, log_prob; others go on to its
                     `_sample`, `_log_prob_of`
     Plan            operands and loops of a distribution's kernels, made at its first small call
+    keeps           whether a class has methods and hooks as the one has them that it inherits from
     take_normal, take_mvn   constructors' arguments as they mostly come: arrays that fit as they are
 
 A small call takes less time than Python needs to look at its arguments one by one, so it goes past
@@ -19,11 +20,15 @@ from fastdist._kernels cimport core
 from fastdist._kernels.bridge cimport SMALL, SMALL_NDIM, Noise, Scratch, coalesce, lookup, small_shape
 from fastdist.random._block_sfc64 cimport own_noise
 
+from typing import SupportsIndex
+
 import numpy as np
 
 from fastdist import _params
+from fastdist._params import ArrayLike, Real
+from fastdist._shapes import ShapeLike
 from fastdist.distributions import _gaussian
-from fastdist.random import _rng
+from fastdist.random import RNGLike, _rng
 
 np.import_array()
 
@@ -475,6 +480,24 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
 # ---- the class ---------------------------------------------------------------------------------
 
 
+def keeps(cls, base, tuple names):
+    """True if `cls` has all of these as `base` has them."""
+    return all([getattr(cls, name, None) is getattr(base, name, None) for name in names])
+
+
+cdef dict by_plan = {}
+
+
+cdef bint goes_by_plan(object cls) except -1:
+    """True if the plan that `cls` inherits does what its own hooks do."""
+    known = by_plan.get(cls)
+    if known is None:
+        owner = next(base for base in cls.__mro__ if "_make_plan" in base.__dict__)
+        known = by_plan[cls] = keeps(
+            cls, owner, ("_sample", "_rsample", "_draw", "_log_prob_of", "_log_prob"))
+    return known
+
+
 def plan(
     tuple shape, np.ndarray loc not None, np.ndarray scale not None, *, bint vectors, bint inverse=False
 ):
@@ -485,7 +508,7 @@ def plan(
 cdef class Prepared:
     """What a distribution keeps, and its small calls.
 
-    A subclass has `_make_plan`, `_sample` and `_log_prob_of`.
+    A subclass has `_make_plan`, `_sample`, `_rsample` and `_log_prob_of`.
     """
 
     cdef public dict _arrays
@@ -494,14 +517,29 @@ cdef class Prepared:
     cdef public bint _validate_args
     cdef Plan small
     cdef bint planned
+    cdef int reparameterised        # has_rsample, which Independent has to ask for; -1 until it is known
+
+    def __cinit__(self, *args, **kwargs):
+        self.reparameterised = -1
 
     cdef Plan plan(self):
         if not self.planned:
-            self.small = self._make_plan()
+            self.small = self._make_plan() if goes_by_plan(type(self)) else None
             self.planned = True
         return self.small
 
-    def sample(self, sample_shape=(), *, rng=None, out=None, workers=None):
+    def _plan(self):
+        """The plan of small calls, if there is one."""
+        return self.plan()
+
+    def sample(
+        self,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real:
         """Draw samples.
 
         Parameters
@@ -545,7 +583,14 @@ cdef class Prepared:
                     return result
         return self._sample(sample_shape, rng, out, workers)
 
-    def rsample(self, sample_shape=(), *, rng=None, out=None, workers=None):
+    def rsample(
+        self,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real:
         """Draw reparameterised samples: the same draw as `sample`'s, bit for bit, under the same rng.
 
         See `sample` for parameters, result and errors.
@@ -558,15 +603,15 @@ cdef class Prepared:
         cdef Plan plan
         if out is None and workers is None:
             plan = self.plan()
-            if plan is not None:
+            if self.reparameterised < 0:
+                self.reparameterised = bool(self.has_rsample)
+            if plan is not None and self.reparameterised:
                 result = small_draw(plan, sample_shape, rng)
                 if result is not None:
                     return result
-        if not self.has_rsample:
-            raise NotImplementedError(f"{type(self).__name__} has no reparameterised draws")
-        return self._sample(sample_shape, rng, out, workers)
+        return self._rsample(sample_shape, rng, out, workers)
 
-    def log_prob(self, value, *, out=None):
+    def log_prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
         """Logarithm of the probability density at `value`.
 
         Parameters

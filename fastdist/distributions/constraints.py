@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fastdist._params import quiet
-
-if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
-    from numpy.typing import ArrayLike, NDArray
+from fastdist._params import ArrayLike, NDArray, quiet
 
 __all__ = [
     "Constraint",

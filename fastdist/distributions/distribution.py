@@ -2,35 +2,49 @@
 
 A subclass keeps its arrays in `_arrays` (unbroadcast, see fastdist._params), the shapes they came
 in in `_shapes`, and says in `_core_ndim` how many of each one's trailing dims are its own; expand,
-indexing, overlap checks and the shapes of gradients follow from that. Its numbers come in three hooks:
+indexing, overlap checks and the shapes of gradients follow from that. Distributions that it holds it
+names in `_held`. Its numbers come in three hooks:
 
 _draw(noise, out, workers)             the noise's next draw of out.shape
 _log_prob(value, event_ndim, out)      log density, summed over `event_ndim` trailing dims of value
 _entropy(event_ndim)                   entropy, likewise; unbroadcast
+
+Plans, holders, divergences and gradients go past methods and hooks. Each asks `keeps` whether the class at
+hand has them as they were where it knows them from; if a subclass has overridden one, it is called.
 """
 
 from __future__ import annotations
 
+import copyreg
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import EllipsisType, MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsIndex
+from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels.bridge import Noise
-from fastdist._params import Destination, Real, RealDType
+from fastdist._params import ArrayLike, Destination, Real, RealDType
 from fastdist._shapes import Shape, ShapeLike
-from fastdist.distributions._prepared import Plan, Prepared
+from fastdist.distributions._prepared import Plan, Prepared, keeps
 from fastdist.distributions.constraints import Constraint
 from fastdist.random import RNGLike, as_noise, parse_workers
 
-if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
-    from numpy.typing import ArrayLike
-
 # What Prepared keeps.
 _PREPARED = ("_arrays", "_batch_shape", "_event_shape", "_dtype", "_validate_args")
+
+# What draws and densities go through, from what the user calls to the hook.
+DRAW = ("sample", "rsample", "_sample", "_rsample", "_draw")
+DENSITY = ("log_prob", "_log_prob_of", "_log_prob")
+LAW = DRAW + DENSITY
+
+# What a holder goes past on its way to the hooks.
+_PASSED = ("sample", "rsample", "_sample", "_rsample", "log_prob", "_log_prob_of", "entropy")
+
+# Whether a class has all that as another one has it.
+passes: Callable[[type, type], bool] = functools.cache(lambda cls, base: keeps(cls, base, _PASSED))
 
 Index = int | slice | EllipsisType | None
 
@@ -38,6 +52,18 @@ Index = int | slice | EllipsisType | None
 @_params.quiet
 def _exp(array: Real, out: Real) -> Real:
     return np.exp(array, out=out)
+
+
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+
+
+def _of_a_batch(value: object) -> bool:
+    """True for a distribution or an array of one dim or more, and for what has one in it."""
+    if isinstance(value, dict):
+        return any(map(_of_a_batch, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(map(_of_a_batch, value))
+    return isinstance(value, Distribution) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 class Distribution(Prepared):
@@ -62,6 +88,8 @@ class Distribution(Prepared):
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
     has_rsample: bool = False
     _core_ndim: ClassVar[dict[str, int]] = {}
+    # Attributes that are distributions, and how many of each one's trailing batch dims are its own.
+    _held: Mapping[str, int] = MappingProxyType({})
 
     _shapes: Mapping[str, Shape] = MappingProxyType({})
 
@@ -103,7 +131,10 @@ class Distribution(Prepared):
 
     def _inputs(self) -> list[Real]:
         """The arrays that `out` might overlap."""
-        return list(self._arrays.values())
+        inputs = list(self._arrays.values())
+        for name in self._held:
+            inputs += getattr(self, name)._inputs()
+        return inputs
 
     def _parameter_shape(self, name: str) -> Shape:
         """Shape that parameter `name` was given in, or has by itself in a part of a batch."""
@@ -121,15 +152,38 @@ class Distribution(Prepared):
         """What small calls go by, if they can be made by a plan."""
         return None
 
+    def _passes(self) -> bool:
+        """True if a holder may call the hooks, as public methods do no more than that."""
+        return passes(type(self), Distribution)
+
     def _sample(
         self, sample_shape: ShapeLike, rng: RNGLike, out: Real | None, workers: SupportsIndex | None
     ) -> Real:
         """`sample` with any arguments."""
+        return self._fill(self._draw, sample_shape, rng, out, workers)
+
+    def _fill(
+        self,
+        draw: Callable[[Noise, Real, int], None],
+        sample_shape: ShapeLike,
+        rng: RNGLike,
+        out: Real | None,
+        workers: SupportsIndex | None,
+    ) -> Real:
+        """What `draw`, a hook like `_draw`, makes of checked arguments."""
         shape = _shapes.parse_shape("sample_shape", sample_shape) + self._batch_shape + self._event_shape
         noise, n_worker = as_noise(rng), parse_workers(workers)
         destination = Destination(out, shape, self._dtype, self._inputs())
-        self._draw(noise, destination.array, n_worker)
+        draw(noise, destination.array, n_worker)
         return destination.deliver()
+
+    def _rsample(
+        self, sample_shape: ShapeLike, rng: RNGLike, out: Real | None, workers: SupportsIndex | None
+    ) -> Real:
+        """`rsample` with any arguments."""
+        if not self.has_rsample:
+            raise NotImplementedError(f"{type(self).__name__} has no reparameterised draws")
+        return self._sample(sample_shape, rng, out, workers)
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         raise NotImplementedError
@@ -183,11 +237,28 @@ class Distribution(Prepared):
     # ---- other batches of the same -------------------------------------------------------
 
     def _with_arrays(self, arrays: dict[str, Real], batch_shape: Shape) -> Self:
-        """This distribution over other arrays: nothing is checked again, nothing cached is kept."""
-        new = self.__class__.__new__(self.__class__)
-        new.__dict__.update(self.__dict__)
+        """This distribution over other arrays: nothing is checked again, nothing cached is kept.
+
+        What it holds is still of the batch that it was.
+        """
+        cls, held = self.__class__, self._held
+        new = cls.__new__(cls)
+        for name, value in self.__dict__.items():
+            if name != "_shapes" and name not in held and type(value) not in _PLAIN and _of_a_batch(value):
+                if isinstance(getattr(cls, name, None), functools.cached_property):
+                    continue
+                raise NotImplementedError(
+                    f"{cls.__name__}.{name} holds a distribution or an array that expand and indexing "
+                    "know nothing of: a distribution has to be named in _held, an array kept in _arrays "
+                    "and named in _core_ndim"
+                )
+            new.__dict__[name] = value
         new._set_up(arrays, batch_shape, self._event_shape, self._dtype, self._validate_args)
         return new
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default only protocols 2 and up know how to make an object of a compiled class.
+        return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {name: getattr(self, name) for name in _PREPARED}
@@ -211,7 +282,12 @@ class Distribution(Prepared):
         """
         shape = _shapes.parse_shape("batch_shape", batch_shape)
         _shapes.check_broadcast_to("batch_shape", self._batch_shape, shape)
-        return self._with_arrays(self._arrays, shape)
+        new = self._with_arrays(self._arrays, shape)
+        for name, own_ndim in self._held.items():
+            held: Distribution = getattr(self, name)
+            tail = held._batch_shape[len(held._batch_shape) - own_ndim :]
+            setattr(new, name, held.expand(shape + tail))
+        return new
 
     def __getitem__(self, index: Index | tuple[Index, ...]) -> Self:
         """Part of the batch, by basic indexing of its dims: ints, slices, ``...`` and None."""
@@ -223,6 +299,12 @@ class Distribution(Prepared):
             arrays[name] = _params.pack(part, array.dtype, core_ndim)
         new = self._with_arrays(arrays, batch_shape)
         new._shapes = {}
+        for name, own_ndim in self._held.items():
+            held: Distribution = getattr(self, name)
+            whole = self._batch_shape + held._batch_shape[len(held._batch_shape) - own_ndim :]
+            if held._batch_shape != whole:
+                held = held.expand(whole)
+            setattr(new, name, held[entries + (slice(None),) * own_ndim])
         return new
 
     def _parse_index(self, index: Index | tuple[Index, ...]) -> tuple[tuple[Index, ...], Shape]:

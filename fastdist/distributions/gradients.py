@@ -18,24 +18,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise, Recorded
-from fastdist._params import Real, RealDType
+from fastdist._params import ArrayLike, Real, RealDType
 from fastdist._shapes import Shape
 from fastdist.distributions import kl
-from fastdist.distributions.distribution import Distribution
+from fastdist.distributions._prepared import keeps
+from fastdist.distributions.distribution import DENSITY, DRAW, Distribution
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
 from fastdist.random import as_noise
-
-if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
-    from numpy.typing import ArrayLike
 
 Gradients = dict[str, Real]
 Pull = Callable[[Real], Any]  # Gradients, for kl_divergence two of them
@@ -48,9 +46,13 @@ _kl_rules: dict[tuple[type, type], kl.Rule] = {}  # the divergences that rules a
 
 # What a subclass may override of a method: then it needs a rule of its own.
 _PARTS = {
-    "rsample": ("rsample", "sample", "_sample", "_draw"),
-    "log_prob": ("log_prob", "_log_prob_of", "_log_prob"),
+    "rsample": DRAW,
+    "log_prob": DENSITY,
     "entropy": ("entropy", "_entropy"),
+    **{
+        name: (name, "_cdf")
+        for name in ("cdf", "icdf", "log_cdf", "survival_function", "log_survival_function")
+    },
 }
 
 
@@ -280,15 +282,13 @@ def _fit(d: Distribution, gradients: Gradients, dtype: RealDType, value_shape: S
 
 
 def _find(cls: type, name: str) -> Rule:
-    """The rule for a method, from the class that it is defined in or a subclass of that."""
+    """The rule for a method, of the nearest class that has one and from which `cls` has the method."""
     rule = _found.get((cls, name))
     if rule is not None:
         return rule
     for base in cls.__mro__:
-        if (name, base) in _rules:
+        if (name, base) in _rules and keeps(cls, base, _PARTS.get(name, (name,))):
             return _found.setdefault((cls, name), _rules[name, base])
-        if any(part in base.__dict__ for part in _PARTS.get(name, (name,))):
-            break
     hint = "differentiate rsample instead" if name == "sample" else "see register_vjp"
     raise NotImplementedError(f"no gradient rule is registered for {cls.__name__}.{name}; {hint}")
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
 from typing import ClassVar, SupportsIndex
+
+import numpy as np
 
 from fastdist import _shapes
 from fastdist._kernels.bridge import Noise
-from fastdist._params import Real
+from fastdist._params import Real, RealDType
 from fastdist._shapes import Shape, ShapeLike
 from fastdist.distributions import constraints
-from fastdist.distributions._prepared import Plan
+from fastdist.distributions._gaussian import sum_events
+from fastdist.distributions._prepared import Plan, keeps
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import Distribution, Index
+from fastdist.distributions.distribution import Distribution, passes
+from fastdist.random import RNGLike, set_workers
 
 
 class Independent(Distribution):
@@ -118,39 +124,57 @@ class Independent(Distribution):
         """Standard deviation of each element; shape ``batch_shape + event_shape``, read-only."""
         return self._base.stddev
 
-    def _inputs(self) -> list[Real]:
-        return self._base._inputs()
+    @property
+    def _held(self) -> Mapping[str, int]:  # type: ignore[override]
+        return {"_base": self._ndims}
+
+    def _passes(self) -> bool:
+        return passes(type(self), Independent) and self._base._passes()
 
     def _make_plan(self) -> Plan | None:
         # A sum over a batch of vectors is no small call.
-        return self._base._make_plan() if not self._base.event_shape else None
+        return self._base._plan() if not self._base._event_shape and self._base._passes() else None
+
+    def _rsample(
+        self, sample_shape: ShapeLike, rng: RNGLike, out: Real | None, workers: SupportsIndex | None
+    ) -> Real:
+        # Further on it is not known which of the base's methods is meant.
+        if self._base._passes() or not keeps(type(self), Independent, ("has_rsample", "_sample", "_draw")):
+            return super()._rsample(sample_shape, rng, out, workers)
+        return self._fill(functools.partial(self._ask, self._base.rsample), sample_shape, rng, out, workers)
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
-        self._base._draw(noise, out, workers)
+        if self._base._passes():
+            self._base._draw(noise, out, workers)
+        else:
+            self._ask(self._base.sample, noise, out, workers)
+
+    def _ask(self, method: Callable[..., Real], noise: Noise, out: Real, workers: int) -> None:
+        """Fill `out` by a method of the base, which may have no more parameters than it needs."""
+        n = out.ndim - len(self._batch_shape) - len(self._event_shape)
+        with set_workers(workers):
+            out[...] = method(out.shape[:n], rng=noise)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
-        self._base._log_prob(value, event_ndim, out)
+        if self._base._passes():
+            self._base._log_prob(value, event_ndim, out)
+        else:
+            out[...] = self._summed(self._base.log_prob(value), event_ndim, out.dtype)
 
     def _entropy(self, event_ndim: int) -> Real:
-        return self._base._entropy(event_ndim)
+        if self._base._passes():
+            return self._base._entropy(event_ndim)
+        return self._summed(self._base.entropy(), event_ndim, self._dtype)
+
+    def _summed(self, of_base: Real, event_ndim: int, dtype: RealDType) -> Real:
+        """What a method of the base has returned, summed over batch dims among an event's `event_ndim`."""
+        array = np.asarray(of_base, dtype, order="C")
+        n = array.ndim - (event_ndim - len(self._base._event_shape))
+        return sum_events(array, array.shape[n:])
 
     def _tail(self) -> Shape:
         """The reinterpreted dims."""
         return self._event_shape[: self._ndims]
 
-    def expand(self, batch_shape: ShapeLike) -> Independent:
-        """The same distribution broadcast to another batch shape. See `Distribution.expand`."""
-        shape = _shapes.parse_shape("batch_shape", batch_shape)
-        _shapes.check_broadcast_to("batch_shape", self._batch_shape, shape)
-        return Independent(
-            self._base.expand(shape + self._tail()), self._ndims, validate_args=self._validate_args
-        )
-
-    def __getitem__(self, index: Index | tuple[Index, ...]) -> Independent:
-        """Part of the batch, by basic indexing of its dims: ints, slices, ``...`` and None."""
-        entries, _ = self._parse_index(index)
-        base = self._base[entries + (slice(None),) * self._ndims]
-        return Independent(base, self._ndims, validate_args=self._validate_args)
-
     def __repr__(self) -> str:
-        return f"Independent({self._base!r}, {self._ndims})"
+        return f"{type(self).__name__}({self._base!r}, {self._ndims})"

@@ -20,7 +20,8 @@ from fastdist._kernels import bridge
 from fastdist._params import Real
 from fastdist._shapes import Shape
 from fastdist.distributions._gaussian import log, sum_events
-from fastdist.distributions.distribution import Distribution
+from fastdist.distributions._prepared import keeps
+from fastdist.distributions.distribution import LAW, Distribution
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
@@ -34,6 +35,8 @@ _found: dict[tuple[type, type], tuple[type, type]] = {}  # what _types has found
 
 def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Callable[[AnyRule], AnyRule]:
     """Register a rule of `kl_divergence` for a pair of types and their subclasses.
+
+    A subclass that overrides draws or densities, or a hook behind them, needs a rule of its own.
 
     Parameters
     ----------
@@ -118,7 +121,7 @@ def _types(p: Distribution, q: Distribution) -> tuple[type, type]:
         return found
     for cls_p in type(p).__mro__:
         for cls_q in type(q).__mro__:
-            if (cls_p, cls_q) in _rules:
+            if (cls_p, cls_q) in _rules and keeps(type(p), cls_p, LAW) and keeps(type(q), cls_q, LAW):
                 return _found.setdefault((type(p), type(q)), (cls_p, cls_q))
     raise NotImplementedError(
         f"no KL divergence is registered for {type(p).__name__} and {type(q).__name__}; see register_kl"
@@ -214,9 +217,9 @@ def _kl_independent_independent(p: Independent, q: Independent) -> Real:
 def _diagonal(d: Independent) -> tuple[Real, Real]:
     """Loc and scale of an Independent(Normal) over vectors, each shaped (..., 1 or d)."""
     base = d.base_dist
-    while isinstance(base, Independent):
+    while isinstance(base, Independent) and keeps(type(base), Independent, LAW):
         base = base.base_dist
-    if not isinstance(base, Normal):
+    if not (isinstance(base, Normal) and keeps(type(base), Normal, LAW)):
         raise NotImplementedError(f"no KL divergence is registered for {d!r} and a MultivariateNormal")
     return base._arrays["loc"], base._arrays["scale"]
 

@@ -13,23 +13,20 @@ so that a precision matrix is never inverted. The three matrices convert lazily.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise
-from fastdist._params import FLOAT64, Real, RealDType, quiet
+from fastdist._params import FLOAT64, ArrayLike, Real, RealDType, quiet
 from fastdist._shapes import Shape
 from fastdist.distributions import _factors, constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log, sum_events
 from fastdist.distributions._prepared import Plan, plan, take_mvn
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution
-
-if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
-    from numpy.typing import ArrayLike
 
 MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")
 
@@ -40,6 +37,8 @@ class MultivariateNormal(Distribution):
     .. math::
         p(x) = (2 \pi)^{-d/2} \det(\Sigma)^{-1/2}
                \exp\left(-\tfrac{1}{2} (x - \mu)^T \Sigma^{-1} (x - \mu)\right)
+
+    Its entropy is :math:`\tfrac12 \log\det(2 \pi e \Sigma)`.
 
     Parameters
     ----------
@@ -263,9 +262,6 @@ class MultivariateNormal(Distribution):
     # ---- draws and densities -------------------------------------------------------------
 
     def _make_plan(self) -> Plan | None:
-        cls = MultivariateNormal
-        if type(self)._draw is not cls._draw or type(self)._log_prob is not cls._log_prob:
-            return None
         shape, factor = self._batch_shape + self._event_shape, self._arrays["_factor"]
         return plan(shape, self._arrays["loc"], factor, vectors=True, inverse=self._inverse)
 
@@ -316,10 +312,6 @@ class MultivariateNormal(Distribution):
         """``out += weight * |L^-1 (value - loc)|^2``, summed over the batch dims `summed`."""
         loc, panels = _params.pack(self._arrays["loc"], out.dtype), self._panels(out.dtype)
         bridge.mahalanobis_tril(out, value, loc, panels, self._inverse, summed, weight)
-
-    def entropy(self) -> Real:
-        r"""Differential entropy :math:`\tfrac12 \log\det(2 \pi e \Sigma)` in nats; shape `batch_shape`."""
-        return super().entropy()
 
     def _entropy(self, event_ndim: int) -> Real:
         return self._log_det_plus(HALF_LOG_2PI_E, self._dtype, self._summed_shape(event_ndim))

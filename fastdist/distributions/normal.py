@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise
-from fastdist._params import Destination, Real
+from fastdist._params import ArrayLike, Destination, Real
 from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log, sum_events
 from fastdist.distributions._prepared import Plan, plan, take_normal
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution
 
-if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
-    from numpy.typing import ArrayLike
-
 
 class Normal(Distribution):
     r"""Normal (Gaussian) distribution of scalars.
 
     .. math:: p(x) = \frac{1}{\sigma \sqrt{2 \pi}} \exp\left(-\frac{(x - \mu)^2}{2 \sigma^2}\right)
+
+    Its entropy is :math:`\log(\sigma \sqrt{2 \pi e})`.
 
     Parameters
     ----------
@@ -113,8 +112,6 @@ class Normal(Distribution):
         return np.asarray(np.square(self._arrays["scale"]))
 
     def _make_plan(self) -> Plan | None:
-        if type(self)._draw is not Normal._draw or type(self)._log_prob is not Normal._log_prob:
-            return None
         return plan(self._batch_shape, self._arrays["loc"], self._arrays["scale"], vectors=False)
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
@@ -132,10 +129,6 @@ class Normal(Distribution):
         constant = sum_events(log(scale), event_shape)
         constant += out.dtype.type(math.prod(event_shape) * HALF_LOG_2PI)
         bridge.normal_log_prob_events(out, event_shape, value, loc, scale, constant)
-
-    def entropy(self) -> Real:
-        r"""Differential entropy :math:`\log(\sigma \sqrt{2 \pi e})` in nats; shape `batch_shape`."""
-        return super().entropy()
 
     def _entropy(self, event_ndim: int) -> Real:
         event_shape = self._batch_shape[len(self._batch_shape) - event_ndim :]

@@ -1,17 +1,13 @@
-"""`rng=` by SPEC 7 (Scientific Python): seeds make a new generator, generators are used as they are."""
+"""`rng=`, the keyword of SPEC 7: a seed makes a new BlockSFC64, generators are used as they are."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-from numpy.random import BitGenerator, Generator, SeedSequence
+from numpy.random import BitGenerator, Generator, RandomState, SeedSequence
 
 from fastdist._kernels.bridge import Noise
+from fastdist._params import ArrayLike
 from fastdist.random._block_sfc64 import BlockSFC64, unshared_noise
-
-if TYPE_CHECKING:  # numpy.typing takes as long to import as all of this package
-    from numpy.typing import ArrayLike
 
 RNGLike = int | np.integer | SeedSequence | BitGenerator | Generator | None
 
@@ -22,15 +18,15 @@ _cache: dict[int, Noise] = {}
 
 
 def default_rng(
-    seed: int | np.integer | ArrayLike | SeedSequence | BitGenerator | Generator | None = None,
+    seed: int | np.integer | ArrayLike | SeedSequence | BitGenerator | Generator | RandomState | None = None,
 ) -> Generator:
     """NumPy's Generator on a new BlockSFC64.
 
     Parameters
     ----------
-    seed : None, int, array_like of ints, SeedSequence, BitGenerator or Generator, optional
+    seed : None, int, array_like of ints, SeedSequence, BitGenerator, Generator or RandomState, optional
         None takes entropy from the operating system. A Generator is returned as it is, a
-        BitGenerator wrapped, as `numpy.random.default_rng` does.
+        BitGenerator wrapped, and so is a RandomState's, as `numpy.random.default_rng` does.
 
     Returns
     -------
@@ -50,6 +46,8 @@ def default_rng(
     """
     if isinstance(seed, Generator):
         return seed
+    if isinstance(seed, RandomState):
+        seed = seed._bit_generator
     return Generator(seed if isinstance(seed, BitGenerator) else BlockSFC64(seed))
 
 

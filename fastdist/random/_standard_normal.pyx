@@ -1,4 +1,4 @@
-# cython: cdivision=True
+# cython: cdivision=True, annotation_typing=False
 # cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """The bare noise, without a distribution around it.
 
@@ -15,13 +15,17 @@ from libc.stdint cimport intptr_t
 from fastdist._kernels cimport core
 from fastdist._kernels.bridge cimport SMALL_NDIM, Noise, draw_noise, small_shape
 
+from typing import SupportsIndex
+
 import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import bridge
 from fastdist._kernels._workers import parse_workers
-from fastdist._shapes import parse_shape
+from fastdist._params import Real
+from fastdist._shapes import ShapeLike, parse_shape
 from fastdist.random import _rng
+from fastdist.random._rng import RNGLike
 from fastdist.random._block_sfc64 cimport own_noise
 
 np.import_array()
@@ -30,7 +34,14 @@ cdef object float32 = np.float32
 cdef object float64 = np.float64
 
 
-def standard_normal(size=(), *, dtype=float64, rng=None, out=None, workers=None):
+def standard_normal(
+    size: ShapeLike | None = (),
+    *,
+    dtype: str | type | np.dtype = float64,
+    rng: RNGLike = None,
+    out: Real | None = None,
+    workers: SupportsIndex | None = None,
+) -> Real:
     """Draw standard normals, as `numpy.random.Generator.standard_normal` but faster.
 
     Parameters

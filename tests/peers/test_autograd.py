@@ -12,6 +12,7 @@ from cases import MATRICES
 
 import fastdist as fd
 from fastdist import autograd as fda
+from fastdist.distributions import gradients
 
 pytestmark = pytest.mark.peers
 
@@ -116,6 +117,81 @@ def test_errors_are_fastdists():
         fda.kl_divergence(fda.Normal(0.0, 1.0), fd.Normal(0.0, 1.0))
     with pytest.raises(TypeError, match="base_distribution must be of"):
         fda.Independent(fd.Normal(np.zeros(2), 1.0), 1)
+
+
+def test_boxes_that_are_not_followed():
+    """The error says what to do, and doing it works."""
+    plain = np.arange(6.0).reshape(3, 2)
+    cases = {
+        r"loc is a list .*autograd\.numpy\.array\(loc\)": lambda p: fda.Normal([p[0], p[1]], 1.0).entropy(),
+        r"scale is a tuple .*autograd\.numpy\.array\(scale\)": lambda p: fda.Normal(
+            0.0, (p[0], 1.0)
+        ).entropy(),
+        r"loc is a list .*array\(loc\)": lambda p: fda.MultivariateNormal([[p[0], 1.0]], np.eye(2)).entropy(),
+        r"scale_tril is a list": lambda p: fda.MultivariateNormal(
+            LOC[0], scale_tril=[[p[0], 0.0], [0.0, p[1]]]
+        ).entropy(),
+        r"loc is an array of objects.*autograd\.numpy\.dot": lambda p: fda.Normal(
+            plain.dot(p), 1.0
+        ).entropy(),
+        r"value is a list .*array\(value\)": lambda p: fda.Normal(0.0, 1.0).log_prob([p[0], 2.0]),
+        r"value is an array of objects": lambda p: fda.Normal(0.0, 1.0).log_prob(plain.dot(p)),
+    }
+    for message, f in cases.items():
+        with pytest.raises(TypeError, match=message):
+            grad(lambda p, f=f: anp.sum(f(p)))(np.ones(2))
+    first(lambda p: fda.Normal(anp.array([p[0], p[1]]), 1.0).log_prob(anp.dot(plain, p)[:2]), np.ones(2))
+    # What is no box keeps fastdist's own errors, and lists of numbers work.
+    with pytest.raises(TypeError, match="loc must be of a real dtype up to float64, got object"):
+        fda.Normal(np.array([1.0, None]), 1.0)
+    first(lambda x: fda.Normal([0.0, 1.0], (1.0, 2.0)).log_prob(x), LOC)
+
+
+@pytest.fixture
+def registry():
+    """Rules that a test registers are gone after it."""
+    kept = gradients._rules.copy(), gradients._kl_rules.copy()
+    yield
+    for rules, before in zip((gradients._rules, gradients._kl_rules), kept, strict=True):
+        rules.clear()
+        rules.update(before)
+    gradients._found.clear()
+
+
+def test_a_rule_may_name_gradients_in_any_order(registry):
+    def both(p):
+        d = fda.Normal(p, anp.exp(p))
+        return anp.sum(d.log_prob(p[::-1])) + anp.sum(fda.kl_divergence(d, fda.Normal(0.5 * p, 2.0 + p**2)))
+
+    wanted = grad(both)(LOC)
+    own, of_kl = (
+        gradients._rules["log_prob", fd.Normal],
+        gradients._rules["kl_divergence", fd.Normal, fd.Normal],
+    )
+
+    def reversed_(found):
+        return dict(reversed(found.items()))
+
+    @fd.register_vjp("log_prob", fd.Normal)
+    def rule(d, value):
+        pull = own(d, value)
+        return lambda g: reversed_(pull(g))
+
+    @fd.register_vjp("kl_divergence", fd.Normal, fd.Normal)
+    def rule_of_kl(p, q):
+        pull = of_kl(p, q)
+        return lambda g: tuple(map(reversed_, pull(g)))
+
+    np.testing.assert_array_equal(grad(both)(LOC), wanted)
+
+
+def test_a_rule_without_a_gradient_is_named(registry):
+    @fd.register_vjp("entropy", fd.Normal)
+    def rule(d):
+        return lambda g: {"scale": g / d.scale}
+
+    with pytest.raises(ValueError, match="the rule for entropy has no gradient by loc"):
+        grad(lambda scale: anp.sum(fda.Normal(LOC, scale).entropy()))(SCALE)
 
 
 def test_training_by_gradient():
