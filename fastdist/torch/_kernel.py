@@ -1,6 +1,6 @@
 """From tensors to kernels and back, with gradients.
 
-usable           whether kernels may read these tensors; if not, torch's own code does the work
+usable           whether kernels may read these tensors; if not, formulas in torch's operations do the work
 as_array         a tensor's memory as a NumPy array
 differentiable   a kernel's result as a tensor that knows its gradients
 """
@@ -17,8 +17,10 @@ from torch.autograd import forward_ad
 
 from fastdist import _params
 from fastdist._params import Real
+from fastdist.torch._memory import array_of
 
-Pull = Callable[[Real], Iterable[Real]]  # from a cotangent to gradients, one for each tensor
+# From a cotangent, and arrays of the tensors unless it is linear, to gradients, one for each tensor.
+Pull = Callable[..., Iterable[Real]]
 Formula = Callable[..., Tensor]  # the same value by torch's operations
 
 DTYPES = frozenset({torch.float32, torch.float64})
@@ -53,14 +55,10 @@ def in_transform() -> bool:
 
 
 def as_array(t: Tensor) -> Real:
-    """A usable tensor's memory, whatever its strides."""
-    if t.requires_grad:
-        t = t.detach()
-    try:
-        array: Real = t.numpy()
-    except RuntimeError:  # to be negated when it is read, as an imaginary part of a conjugate
-        array = t.resolve_neg().numpy()
-    return array
+    """A usable tensor's memory, whatever its strides; to be read before the user has a turn."""
+    if t.is_neg():  # to be negated when it is read, as an imaginary part of a conjugate
+        return array_of(t.detach().resolve_neg()).copy()
+    return array_of(t)
 
 
 def needs_gradients(*tensors: Tensor) -> bool:
@@ -69,47 +67,60 @@ def needs_gradients(*tensors: Tensor) -> bool:
 
 
 def differentiable(
-    value: Real, pull: Pull, formula: Formula, tensors: tuple[Tensor, ...], *, linear: bool = False
+    value: Tensor,
+    pull: Pull | None,
+    formula: Formula,
+    tensors: tuple[Tensor, ...],
+    *,
+    linear: bool = False,
 ) -> Tensor:
     """A value that kernels have made of `tensors`.
 
-    Its gradients come from `pull`, and theirs, or those by a batch of cotangents, from `formula`. With
-    `linear`, gradients do not depend on the tensors, which may change in place.
+    Its gradients come from `pull`, and theirs, or those by a batch of cotangents, from `formula`; all, if
+    there is no `pull`. With `linear`, gradients do not depend on the tensors, which may change in place.
     """
-    result: Tensor = _Kernel.apply(value, pull, formula, linear, *tensors)
+    result: Tensor = _Kernel.apply((value,), pull, formula, linear, *tensors)
     return result
 
 
 class _Kernel(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, value: Real, pull: Pull, formula: Formula, linear: bool, *tensors: Tensor
+        ctx: Any, value: tuple[Tensor], pull: Pull | None, formula: Formula, linear: bool, *tensors: Tensor
     ) -> Tensor:
         ctx.save_for_backward(*tensors)
         ctx.pull, ctx.formula, ctx.linear = pull, formula, linear
-        return torch.from_numpy(value)
+        return value[0]
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         needs = ctx.needs_input_grad[4:]
-        if torch.is_grad_enabled() or in_transform() or torch._C._functorch.is_legacy_batchedtensor(g):
+        if (
+            ctx.pull is None
+            or torch.is_grad_enabled()
+            or in_transform()
+            or torch._C._functorch.is_legacy_batchedtensor(g)
+        ):
             return None, None, None, None, *_by_torch(ctx.formula, ctx.saved_tensors, needs, g)
-        if not ctx.linear:
-            ctx.saved_tensors  # noqa: B018  raises if one has changed in place
+        # Memory may have moved since, as of parameters that are freed between forward and backward. Saved
+        # tensors raise if one has changed in place.
+        arrays = () if ctx.linear else map(as_array, ctx.saved_tensors)
         array = as_array(g)
         packed = _params.pack(array, array.dtype)
         cotangent = packed if packed.shape == array.shape else np.broadcast_to(packed, array.shape)
-        gradients = zip(ctx.pull(cotangent), needs, strict=True)
+        gradients = zip(ctx.pull(cotangent, *arrays), needs, strict=True)
         return None, None, None, None, *(torch.from_numpy(x) if need else None for x, need in gradients)
 
 
 def _by_torch(
     formula: Formula, tensors: tuple[Tensor, ...], needs: tuple[bool, ...], g: Tensor
 ) -> list[Tensor | None]:
-    """Gradients that can be differentiated again."""
+    """Gradients by torch's operations, that can be differentiated again where autograd records."""
+    again = torch.is_grad_enabled()
     with torch.enable_grad():
         # Aliases: one tensor may have been made of another one, whose gradient must not hold its part.
         aliases = [t.view_as(t) for t in tensors]
         wanted = [alias for alias, need in zip(aliases, needs, strict=True) if need]
-        found = iter(torch.autograd.grad(formula(*aliases), wanted, g, create_graph=True, allow_unused=True))
+        value = formula(*aliases)
+        found = iter(torch.autograd.grad(value, wanted, g, create_graph=again, allow_unused=True))
     return [next(found) if need else None for need in needs]
