@@ -96,7 +96,7 @@ drawing = [
         "random._block_sfc64",
         "random._standard_normal",
         "distributions._prepared",
-        "torch._memory",
+        "torch._tensors",
     )
 ]
 

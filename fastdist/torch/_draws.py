@@ -18,7 +18,7 @@ from torch import Tensor
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise, Recorded
 from fastdist.random import RNGLike, as_noise, noise_of_key, parse_workers, standard_normal
-from fastdist.torch._kernel import as_array
+from fastdist.torch._tensors import as_array
 
 Replay = Callable[[], Noise]
 

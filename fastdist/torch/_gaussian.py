@@ -2,7 +2,7 @@
 
 A subclass says, in hooks, which tensors it is made of and what they make:
 
-_tensors()              its parameters; None if it is not made of such
+_tensors()              its loc and its other parameter; None if it is not made of such
 _core()                 fastdist's distribution over the memory of these tensors
 _names()                the names of their gradients
 _as_torch(*tensors)     torch's own distribution of others in their place
@@ -34,7 +34,8 @@ from fastdist.distributions import gradients
 from fastdist.random import RNGLike, parse_workers
 from fastdist.torch import _draws
 from fastdist.torch._draws import Replay
-from fastdist.torch._kernel import Pull, as_array, differentiable, needs_gradients, usable
+from fastdist.torch._kernel import Pull, differentiable, needs_gradients, usable
+from fastdist.torch._tensors import as_array
 
 SampleShape = Iterable[int]
 Index = int | slice | EllipsisType | None | tuple[int | slice | EllipsisType | None, ...]
@@ -145,7 +146,7 @@ class Gaussian(Distribution):
         tensors, core = self._for_kernels()
         if core is not None:
             # What can fail does so before the generator moves.
-            out = torch.empty(shape, dtype=tensors[0].dtype)
+            out = torch.empty(tuple(shape), dtype=tensors[0].dtype)
             noise, replay = _draws.noise(generator, rng)
             if reparameterised and needs_gradients(*tensors):
                 return self._recorded_draw(out, noise, replay, core, tensors)
@@ -200,15 +201,15 @@ class Gaussian(Distribution):
         tensors, core = self._for_kernels()
         if core is None:
             return super().entropy()
-        value = torch.from_numpy(core.entropy())
-        if not needs_gradients(*tensors):
+        value, (loc, other) = torch.from_numpy(core.entropy()), tensors
+        if not needs_gradients(other):
             return value
-        pull, names = gradients._find(type(core), "entropy")(core), self._names()
+        pull, name = gradients._find(type(core), "entropy")(core), self._names()[1]
         return differentiable(
             value,
-            lambda g, *_: by_name(pull(g), names),
-            lambda *tensors: self._as_torch(*tensors).entropy(),
-            tensors,
+            lambda g, _: (pull(g)[name],),
+            lambda other: self._as_torch(loc.detach(), other).entropy(),
+            (other,),
         )
 
 

@@ -1,7 +1,6 @@
 """From tensors to kernels and back, with gradients.
 
 usable           whether kernels may read these tensors; if not, formulas in torch's operations do the work
-as_array         a tensor's memory as a NumPy array
 differentiable   a kernel's result as a tensor that knows its gradients
 """
 
@@ -13,18 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from fastdist import _params
 from fastdist._params import Real
-from fastdist.torch._memory import array_of
+from fastdist.torch._tensors import all_plain, as_array, transformed
 
 # From a cotangent, and arrays of the tensors unless it is linear, to gradients, one for each tensor.
 Pull = Callable[..., Iterable[Real]]
 Formula = Callable[..., Tensor]  # the same value by torch's operations
 
 DTYPES = frozenset({torch.float32, torch.float64})
-_TYPES = frozenset({Tensor, torch.nn.Parameter})
 
 
 def usable(*tensors: Any) -> bool:
@@ -32,33 +29,12 @@ def usable(*tensors: Any) -> bool:
 
     In transforms none is: vmap, jvp, torch.compile and tracing see operations of torch's alone.
     """
-    if in_transform():
-        return False
-    dtype = getattr(tensors[0], "dtype", None)
-    if dtype not in DTYPES:
-        return False
-    for t in tensors:
-        if type(t) not in _TYPES or t.dtype is not dtype or not t.is_cpu or t.layout is not torch.strided:
-            return False
-    return True
+    return not in_transform() and all_plain(tensors)
 
 
 def in_transform() -> bool:
     """Whether somebody is looking on who knows torch's operations alone."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None
-        or forward_ad._current_level >= 0
-        or torch._C._len_torch_dispatch_stack() > 0  # make_fx
-    )
-
-
-def as_array(t: Tensor) -> Real:
-    """A usable tensor's memory, whatever its strides; to be read before the user has a turn."""
-    if t.is_neg():  # to be negated when it is read, as an imaginary part of a conjugate
-        return array_of(t.detach().resolve_neg()).copy()
-    return array_of(t)
+    return torch.compiler.is_compiling() or transformed()
 
 
 def needs_gradients(*tensors: Tensor) -> bool:

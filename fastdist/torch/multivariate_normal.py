@@ -19,7 +19,8 @@ from fastdist.distributions import gradients
 from fastdist.distributions.multivariate_normal import MATRICES
 from fastdist.torch._draws import Replay, normals
 from fastdist.torch._gaussian import Gaussian, Index, by_name, draw_to, parse_index
-from fastdist.torch._kernel import Pull, as_array, differentiable, usable
+from fastdist.torch._kernel import Pull, differentiable, usable
+from fastdist.torch._tensors import as_array
 
 
 class MultivariateNormal(Gaussian, TorchMultivariateNormal):
@@ -83,8 +84,10 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
         except ValueError:
             return False
         batch_shape, event_shape = torch.Size(core.batch_shape), torch.Size(core.event_shape)
-        self.loc = loc.expand(batch_shape + event_shape)
-        setattr(self, name, matrix.expand(batch_shape + event_shape * 2))
+        shape = batch_shape + event_shape
+        self.loc = loc if loc.shape == shape else loc.expand(shape)
+        shape += event_shape
+        setattr(self, name, matrix if matrix.shape == shape else matrix.expand(shape))
         self._given = self.loc, matrix, name
         if name == "scale_tril":
             self._tril = matrix
@@ -187,9 +190,11 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
         changed = versions is None or versions != self._versions
         if changed or (self._seen is not None and not self._seen.equal(matrix)):
             core = self._distribution
+            if loc.shape != self._batch_shape + self._event_shape:
+                raise ValueError(f"loc was resized to {tuple(loc.shape)}")
             if name == "scale_tril":
-                self._seen = None if self._seen is None else matrix.detach().clone()
                 core = _new_core(loc, name, matrix, False)
+                self._seen = None if self._seen is None else matrix.detach().clone()
             else:
                 packed = _params.pack(as_array(loc), core.dtype, 1)
                 core = core._with_arrays({**core._arrays, "loc": packed}, core._batch_shape)

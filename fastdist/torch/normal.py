@@ -19,7 +19,8 @@ from fastdist.distributions.gradients import _new
 from fastdist.torch._draws import Replay, fill, normals
 from fastdist.torch._formulas import CDFS, normal_log_prob
 from fastdist.torch._gaussian import Gaussian, Index, draw_to, parse_index
-from fastdist.torch._kernel import DTYPES, Pull, as_array, differentiable, needs_gradients, usable
+from fastdist.torch._kernel import DTYPES, Pull, differentiable, needs_gradients, usable
+from fastdist.torch._tensors import as_array, layout
 
 # Up to so many elements two operations of torch's and their gradients are quicker than one Function.
 SMALL = 4096
@@ -51,9 +52,8 @@ class Normal(Gaussian, TorchNormal):
     (torch.Size([100, 3, 2]), torch.Size([3, 2]), torch.Size([2]))
     """
 
-    # fastdist's distribution, the tensors it is made of, and the addresses of their memory, to which it
-    # refers.
-    _kept: tuple[fd.Normal, Tensor, Tensor, int, int] | None = None
+    # fastdist's distribution, the tensors it is made of, and where their memory was, to which it refers.
+    _kept: tuple[fd.Normal, Tensor, Tensor, Any, Any] | None = None
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         given = _as_tensors(loc, scale)
@@ -70,27 +70,28 @@ class Normal(Gaussian, TorchNormal):
         except ValueError:
             return False
         shape = torch.Size(core._batch_shape)
-        self.loc = loc if loc.shape == shape else loc.expand(shape)
-        self.scale = scale if scale.shape == shape else scale.expand(shape)
-        self._take_over(core)
+        if loc.shape == shape == scale.shape:
+            self.loc, self.scale = loc, scale
+        else:
+            self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+            core._shapes = {"loc": shape, "scale": shape}  # of gradients: as they are shown
+        self._keep(core)
         self._set_shapes(shape, torch.Size(), validate_args)
         return True
 
-    def _take_over(self, core: fd.Normal) -> fd.Normal:
-        """A distribution of loc and scale, which is kept if it refers to their memory."""
-        core._shapes = {"loc": self.loc.shape, "scale": self.scale.shape}  # those of gradients
-        arrays = core._arrays
+    def _keep(self, core: fd.Normal) -> None:
+        """Keep a distribution of loc and scale, unless it has copied them."""
+        arrays, loc, scale = core._arrays, self.loc, self.scale
         if not (arrays["loc"].flags.owndata or arrays["scale"].flags.owndata):
-            self._kept = core, self.loc, self.scale, self.loc.data_ptr(), self.scale.data_ptr()
-        return core
+            self._kept = core, loc, scale, layout(loc), layout(scale)
 
     def _kept_core(self) -> fd.Normal | None:
         """What is kept, if it is still of these tensors and their memory."""
         if self._kept is None:
             return None
-        core, loc, scale, *addresses = self._kept
-        of_these = loc is self.loc and scale is self.scale
-        return core if of_these and addresses == [loc.data_ptr(), scale.data_ptr()] else None
+        core, loc, scale, of_loc, of_scale = self._kept
+        of_these = self.loc is loc and self.scale is scale
+        return core if of_these and layout(loc) == of_loc and layout(scale) == of_scale else None
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         """The same distribution broadcast to another batch shape; no memory is used."""
@@ -99,7 +100,9 @@ class Normal(Gaussian, TorchNormal):
         shape = new.loc.shape  # batch_shape may have -1
         core = self._kept_core()
         if core is not None:
-            new._take_over(core.expand(shape))
+            core = core.expand(shape)
+            core._shapes = {"loc": shape, "scale": shape}
+            new._keep(core)
         new._set_shapes(shape, torch.Size(), self.__dict__.get("_validate_args"))
         return new
 
@@ -119,7 +122,7 @@ class Normal(Gaussian, TorchNormal):
             core = fd.Normal(as_array(self.loc), as_array(self.scale), validate_args=False)
             if core._batch_shape != self._batch_shape:
                 core = core.expand(self._batch_shape)
-            self._take_over(core)
+            self._keep(core)
         return core
 
     def __getstate__(self) -> dict[str, Any]:
@@ -203,17 +206,18 @@ class Normal(Gaussian, TorchNormal):
         return self._cdf("log_survival_function", value)
 
     def _cdf(self, method: str, value: Tensor) -> Tensor:
-        if self._validate_args and method != "icdf":  # as in torch
-            self._validate_sample(value)
-        formula = CDFS[method]
+        formula, result = CDFS[method], None
         tensors, core = self._for_kernels(value)
         if core is not None:
             with contextlib.suppress(ValueError):  # shapes that do not fit, a probability that is none
-                result = torch.from_numpy(getattr(core, method)(as_array(value)))
-                if not needs_gradients(value, *tensors):
-                    return result
-                return differentiable(result, None, formula, (value, *tensors))
-        return formula(value, self.loc, self.scale)
+                result = getattr(core, method)(as_array(value))
+        if method != "icdf" and (result is None or bridge.first_not_finite(result) >= 0):
+            self._check_value(value)  # that of icdf is not checked in torch
+        if result is None:
+            return formula(value, self.loc, self.scale)
+        if not needs_gradients(value, *tensors):
+            return torch.from_numpy(result)
+        return differentiable(torch.from_numpy(result), None, formula, (value, *tensors))
 
 
 def _as_tensors(loc: Any, scale: Any) -> tuple[Tensor, Tensor] | None:
