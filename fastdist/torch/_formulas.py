@@ -7,12 +7,13 @@ none takes the difference of what is nearly equal but of the parameters themselv
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.distributions.multivariate_normal import _batch_mahalanobis
-from torch.special import log_ndtr, ndtr, ndtri
+from torch.special import erfcx, ndtri
 
 from fastdist.distributions._gaussian import HALF_LOG_2PI
 
@@ -38,6 +39,18 @@ def _widened(t: Tensor) -> Tensor:
     return t.float() if getattr(t, "dtype", None) in (torch.float16, torch.bfloat16) else t
 
 
+def _ndtr(z: Tensor) -> Tensor:
+    # torch.special.ndtr is 0 below -6 under vmap.
+    return 0.5 * torch.erfc(-math.sqrt(0.5) * z)
+
+
+def _log_ndtr(z: Tensor) -> Tensor:
+    # torch.special.log_ndtr has no rule for vmap.
+    tail, rest = z.clamp(max=-1), z.clamp(min=-1)
+    of_tail = (0.5 * erfcx(-math.sqrt(0.5) * tail)).log() - 0.5 * tail * tail
+    return torch.where(z < -1, of_tail, torch.log1p(-_ndtr(-rest)))
+
+
 def _of_z(f: Callable[[Tensor], Tensor]) -> OfNormal:
     def formula(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         z = (value - loc) / scale
@@ -52,11 +65,11 @@ def _icdf(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 # By the method's name.
 CDFS: dict[str, OfNormal] = {
-    "cdf": _of_z(ndtr),
+    "cdf": _of_z(_ndtr),
     "icdf": _icdf,
-    "log_cdf": _of_z(log_ndtr),
-    "survival_function": _of_z(lambda z: ndtr(-z)),
-    "log_survival_function": _of_z(lambda z: log_ndtr(-z)),
+    "log_cdf": _of_z(_log_ndtr),
+    "survival_function": _of_z(lambda z: _ndtr(-z)),
+    "log_survival_function": _of_z(lambda z: _log_ndtr(-z)),
 }
 
 
