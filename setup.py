@@ -95,7 +95,12 @@ drawing = [
         extra_link_args=LINK.get(sys.platform, []),
         depends=["setup.py", *HEADERS],
     )
-    for name in ("random._block_sfc64", "random._standard_normal", "distributions._prepared")
+    for name in (
+        "random._block_sfc64",
+        "random._standard_normal",
+        "distributions._prepared",
+        "torch._tensors",
+    )
 ]
 
 # build_dir keeps the generated C out of the package, and so out of the wheel.

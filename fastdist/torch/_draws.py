@@ -17,8 +17,8 @@ from torch import Tensor
 
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise, Recorded
-from fastdist._params import Real
 from fastdist.random import RNGLike, as_noise, noise_of_key, parse_workers, standard_normal
+from fastdist.torch._tensors import as_array
 
 Replay = Callable[[], Noise]
 
@@ -48,9 +48,13 @@ def noise(generator: torch.Generator | None, rng: RNGLike) -> tuple[Noise, Repla
 
 def normals(noise: Noise, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """The noise's next normals, float32 or float64."""
-    out: Real = np.empty(shape, np.float64 if dtype is torch.float64 else np.float32)
-    bridge.standard_normal(noise, out, parse_workers(None))
-    return torch.from_numpy(out)
+    return fill(torch.empty(shape, dtype=dtype), noise)
+
+
+def fill(out: Tensor, noise: Noise) -> Tensor:
+    """Write the noise's next normals to a new tensor."""
+    bridge.standard_normal(noise, as_array(out), parse_workers(None))
+    return out
 
 
 def normals_like(

@@ -2,41 +2,48 @@
 
 A subclass says, in hooks, which tensors it is made of and what they make:
 
-_tensors()              its parameters as they were given, unbroadcast; None if it is not made of such
+_tensors()              its loc and its other parameter; None if it is not made of such
 _core()                 fastdist's distribution over the memory of these tensors
 _names()                the names of their gradients
 _as_torch(*tensors)     torch's own distribution of others in their place
 
 Values are the core's, gradients come from the rules of `fastdist.vjp` for it, and gradients of gradients
-from torch's distribution. What fastdist does not take, by dtype, device, shape or value, goes to
-torch's method, which computes it or says what is wrong with it.
+from formulas in torch's operations. What fastdist does not take, by dtype, device, shape or value, goes to
+torch's method or to a formula, which computes it or says what is wrong with it.
+
+A loc or scale that was broadcast is a parameter as it is shown, so that `autograd.grad` and hooks see it.
+torch's classes are imported by name: somebody may have put these here in their place in torch's modules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
+from types import EllipsisType
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributions as td
+from torch.distributions import Distribution
 
 import fastdist.distributions as fd
 from fastdist._kernels import bridge
 from fastdist._kernels.bridge import Noise
 from fastdist._params import Real
 from fastdist.distributions import gradients
-from fastdist.random import RNGLike
+from fastdist.random import RNGLike, parse_workers
 from fastdist.torch import _draws
 from fastdist.torch._draws import Replay
-from fastdist.torch._kernel import Pull, as_array, differentiable, needs_gradients, usable
+from fastdist.torch._kernel import Pull, differentiable, needs_gradients, usable
+from fastdist.torch._tensors import as_array
 
 SampleShape = Iterable[int]
+Index = int | slice | EllipsisType | None | tuple[int | slice | EllipsisType | None, ...]
 
 _ONE_DRAW = torch.Size()
 
 
-class Gaussian(td.Distribution):
+class Gaussian(Distribution):
     """A distribution of torch's whose numbers come from fastdist's kernels."""
 
     def _tensors(self) -> tuple[Tensor, ...] | None:
@@ -48,8 +55,12 @@ class Gaussian(td.Distribution):
     def _names(self) -> tuple[str, ...]:
         raise NotImplementedError
 
-    def _as_torch(self, *tensors: Tensor) -> td.Distribution:
+    def _as_torch(self, *tensors: Tensor) -> Distribution:
         raise NotImplementedError
+
+    def _log_prob_of(self, value: Tensor, *tensors: Tensor) -> Tensor:
+        """The log density with others in their place, by torch's operations."""
+        return self._as_torch(*tensors).log_prob(value)
 
     def _from_eps(self, eps: Tensor) -> Tensor:
         """The draw that standard normals make, by torch."""
@@ -59,11 +70,25 @@ class Gaussian(td.Distribution):
         self, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None
     ) -> None:
         """What torch's constructor does once parameters have been checked."""
-        td.Distribution.__init__(self, batch_shape, event_shape, validate_args=False)
+        Distribution.__init__(self, batch_shape, event_shape, validate_args=False)
         if validate_args is None:
             del self._validate_args  # the class's, which may be changed later on
         else:
             self._validate_args = validate_args
+
+    def __iter__(self) -> Iterator[Any]:
+        """The distributions along the first batch dim."""
+        if not self._batch_shape:
+            raise TypeError(f"{self!r} has an empty batch_shape and cannot be iterated over")
+        return (self[i] for i in range(self._batch_shape[0]))  # type: ignore[index]
+
+    def _for_kernels(self, *more: Tensor) -> tuple[tuple[Tensor, ...], Any]:
+        """The tensors and the core, if kernels take the tensors and some `more`; otherwise no core."""
+        tensors = self._tensors()
+        if tensors is not None and usable(*more, *tensors):
+            with contextlib.suppress(ValueError):  # sizes that have changed since
+                return tensors, self._core()
+        return (), None
 
     # ---- draws -------------------------------------------------------------------------
 
@@ -118,78 +143,92 @@ class Gaussian(td.Distribution):
         reparameterised: bool,
     ) -> Tensor:
         shape = self._extended_shape(sample_shape)  # type: ignore[arg-type]
-        tensors = self._tensors()
-        if tensors is not None and usable(*tensors):
+        tensors, core = self._for_kernels()
+        if core is not None:
+            # What can fail does so before the generator moves.
+            out = torch.empty(tuple(shape), dtype=tensors[0].dtype)
             noise, replay = _draws.noise(generator, rng)
             if reparameterised and needs_gradients(*tensors):
-                return self._recorded_draw(shape, noise, replay, tensors)
-            return torch.from_numpy(self._new_draw(self._core(), shape, noise))
+                return self._recorded_draw(out, noise, replay, core, tensors)
+            return draw_to(out, core, noise)
         if generator is None and rng is None:
             draw = super().rsample if reparameterised else super().sample
             return draw(sample_shape)  # type: ignore[arg-type]
         with torch.set_grad_enabled(reparameterised and torch.is_grad_enabled()):
             return self._from_eps(_draws.normals_like(self.mean, shape, generator, rng))
 
-    def _new_draw(self, core: Any, shape: torch.Size, noise: Noise) -> Real:
-        """A draw of `shape` from the core."""
-        sample_shape = shape[: len(shape) - len(self._batch_shape) - len(self._event_shape)]
-        draw: Real = core.sample(sample_shape, rng=noise)
-        return draw
-
     def _recorded_draw(
-        self, shape: torch.Size, noise: Noise, replay: Replay, tensors: tuple[Tensor, ...]
+        self, out: Tensor, noise: Noise, replay: Replay, core: Any, tensors: tuple[Tensor, ...]
     ) -> Tensor:
-        """A draw of `shape` that knows its gradients."""
+        """A draw to `out` that knows its gradients."""
         raise NotImplementedError
 
     # ---- densities ---------------------------------------------------------------------
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Logarithm of the probability density at `value`."""
-        tensors = self._tensors()
-        if tensors is None or not usable(value, *tensors):
-            return super().log_prob(value)
-        core, array = self._core(), as_array(value)
+        tensors, core = self._for_kernels(value)
+        if core is None:
+            return self._log_prob_by_torch(value)
+        array = as_array(value)
         try:
             result = core.log_prob(array)
         except ValueError:  # shapes that do not fit, or that only torch broadcasts
-            return super().log_prob(value)
+            return self._log_prob_by_torch(value)
         if bridge.first_not_finite(result) >= 0:
             self._check_value(value)
         if not needs_gradients(value, *tensors):
             return torch.from_numpy(result)
         return differentiable(
-            result,
-            self._pull_log_prob(core, array),
-            lambda value, *tensors: self._as_torch(*tensors).log_prob(value),
-            (value, *tensors),
+            torch.from_numpy(result), self._pull_log_prob(core), self._log_prob_of, (value, *tensors)
         )
+
+    def _log_prob_by_torch(self, value: Tensor) -> Tensor:
+        """The log density of what kernels do not take."""
+        return super().log_prob(value)
 
     def _check_value(self, value: Tensor) -> None:
         """Raise for a value out of the support, that is with a NaN."""
         if self._validate_args:
             self._validate_sample(value)
 
-    def _pull_log_prob(self, core: fd.Distribution, value: Real) -> Pull:
-        rule, names = gradients._find(type(core), "log_prob"), ("value", *self._names())
-        return lambda g: by_name(rule(core, value)(g), names)
+    def _pull_log_prob(self, core: Any) -> Pull:
+        """The rule of `vjp` but for its copies: autograd watches over changes in place."""
+        raise NotImplementedError
 
     def entropy(self) -> Tensor:
         """Differential entropy in nats; shape `batch_shape`."""
-        tensors = self._tensors()
-        if tensors is None or not usable(*tensors):
+        tensors, core = self._for_kernels()
+        if core is None:
             return super().entropy()
-        core, names = self._core(), self._names()
-        value = core.entropy()
-        if not needs_gradients(*tensors):
-            return torch.from_numpy(value)
-        rule = gradients._find(type(core), "entropy")
+        value, (loc, other) = torch.from_numpy(core.entropy()), tensors
+        if not needs_gradients(other):
+            return value
+        pull, name = gradients._find(type(core), "entropy")(core), self._names()[1]
         return differentiable(
             value,
-            lambda g: by_name(rule(core)(g), names),
-            lambda *tensors: self._as_torch(*tensors).entropy(),
-            tensors,
+            lambda g, _: (pull(g)[name],),
+            lambda other: self._as_torch(loc.detach(), other).entropy(),
+            (other,),
         )
+
+
+def parse_index(index: Index) -> tuple[int | slice | EllipsisType | None, ...]:
+    """A basic index of batch dims as one of tensors that go on with dims of events."""
+    entries = index if isinstance(index, tuple) else (index,)
+    for entry in entries:
+        if isinstance(entry, bool) or not isinstance(entry, int | slice | EllipsisType | None):
+            raise IndexError(
+                "a batch is indexed by integers, slices, ... and None, "
+                f"got {entry!r} of type {type(entry).__name__}"
+            )
+    return entries if Ellipsis in entries else (*entries, ...)
+
+
+def draw_to(out: Tensor, core: Any, noise: Noise) -> Tensor:
+    """A draw of the core's to a new tensor."""
+    core._draw(noise, as_array(out), parse_workers(None))
+    return out
 
 
 def by_name(gradients: dict[str, Real], names: Iterable[str]) -> Any:

@@ -1,7 +1,6 @@
 """From tensors to kernels and back, with gradients.
 
-usable           whether kernels may read these tensors; if not, torch's own code does the work
-as_array         a tensor's memory as a NumPy array
+usable           whether kernels may read these tensors; if not, formulas in torch's operations do the work
 differentiable   a kernel's result as a tensor that knows its gradients
 """
 
@@ -13,16 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from fastdist import _params
 from fastdist._params import Real
+from fastdist.torch._tensors import all_plain, as_array, transformed
 
-Pull = Callable[[Real], Iterable[Real]]  # from a cotangent to gradients, one for each tensor
+# From a cotangent, and arrays of the tensors unless it is linear, to gradients, one for each tensor.
+Pull = Callable[..., Iterable[Real]]
 Formula = Callable[..., Tensor]  # the same value by torch's operations
 
 DTYPES = frozenset({torch.float32, torch.float64})
-_TYPES = frozenset({Tensor, torch.nn.Parameter})
 
 
 def usable(*tensors: Any) -> bool:
@@ -30,37 +29,12 @@ def usable(*tensors: Any) -> bool:
 
     In transforms none is: vmap, jvp, torch.compile and tracing see operations of torch's alone.
     """
-    if in_transform():
-        return False
-    dtype = getattr(tensors[0], "dtype", None)
-    if dtype not in DTYPES:
-        return False
-    for t in tensors:
-        if type(t) not in _TYPES or t.dtype is not dtype or not t.is_cpu or t.layout is not torch.strided:
-            return False
-    return True
+    return not in_transform() and all_plain(tensors)
 
 
 def in_transform() -> bool:
     """Whether somebody is looking on who knows torch's operations alone."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None
-        or forward_ad._current_level >= 0
-        or torch._C._len_torch_dispatch_stack() > 0  # make_fx
-    )
-
-
-def as_array(t: Tensor) -> Real:
-    """A usable tensor's memory, whatever its strides."""
-    if t.requires_grad:
-        t = t.detach()
-    try:
-        array: Real = t.numpy()
-    except RuntimeError:  # to be negated when it is read, as an imaginary part of a conjugate
-        array = t.resolve_neg().numpy()
-    return array
+    return torch.compiler.is_compiling() or transformed()
 
 
 def needs_gradients(*tensors: Tensor) -> bool:
@@ -69,47 +43,60 @@ def needs_gradients(*tensors: Tensor) -> bool:
 
 
 def differentiable(
-    value: Real, pull: Pull, formula: Formula, tensors: tuple[Tensor, ...], *, linear: bool = False
+    value: Tensor,
+    pull: Pull | None,
+    formula: Formula,
+    tensors: tuple[Tensor, ...],
+    *,
+    linear: bool = False,
 ) -> Tensor:
     """A value that kernels have made of `tensors`.
 
-    Its gradients come from `pull`, and theirs, or those by a batch of cotangents, from `formula`. With
-    `linear`, gradients do not depend on the tensors, which may change in place.
+    Its gradients come from `pull`, and theirs, or those by a batch of cotangents, from `formula`; all, if
+    there is no `pull`. With `linear`, gradients do not depend on the tensors, which may change in place.
     """
-    result: Tensor = _Kernel.apply(value, pull, formula, linear, *tensors)
+    result: Tensor = _Kernel.apply((value,), pull, formula, linear, *tensors)
     return result
 
 
 class _Kernel(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, value: Real, pull: Pull, formula: Formula, linear: bool, *tensors: Tensor
+        ctx: Any, value: tuple[Tensor], pull: Pull | None, formula: Formula, linear: bool, *tensors: Tensor
     ) -> Tensor:
         ctx.save_for_backward(*tensors)
         ctx.pull, ctx.formula, ctx.linear = pull, formula, linear
-        return torch.from_numpy(value)
+        return value[0]
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         needs = ctx.needs_input_grad[4:]
-        if torch.is_grad_enabled() or in_transform() or torch._C._functorch.is_legacy_batchedtensor(g):
+        if (
+            ctx.pull is None
+            or torch.is_grad_enabled()
+            or in_transform()
+            or torch._C._functorch.is_legacy_batchedtensor(g)
+        ):
             return None, None, None, None, *_by_torch(ctx.formula, ctx.saved_tensors, needs, g)
-        if not ctx.linear:
-            ctx.saved_tensors  # noqa: B018  raises if one has changed in place
+        # Memory may have moved since, as of parameters that are freed between forward and backward. Saved
+        # tensors raise if one has changed in place.
+        arrays = () if ctx.linear else map(as_array, ctx.saved_tensors)
         array = as_array(g)
         packed = _params.pack(array, array.dtype)
         cotangent = packed if packed.shape == array.shape else np.broadcast_to(packed, array.shape)
-        gradients = zip(ctx.pull(cotangent), needs, strict=True)
+        gradients = zip(ctx.pull(cotangent, *arrays), needs, strict=True)
         return None, None, None, None, *(torch.from_numpy(x) if need else None for x, need in gradients)
 
 
 def _by_torch(
     formula: Formula, tensors: tuple[Tensor, ...], needs: tuple[bool, ...], g: Tensor
 ) -> list[Tensor | None]:
-    """Gradients that can be differentiated again."""
+    """Gradients by torch's operations, that can be differentiated again where autograd records."""
+    again = torch.is_grad_enabled()
     with torch.enable_grad():
         # Aliases: one tensor may have been made of another one, whose gradient must not hold its part.
         aliases = [t.view_as(t) for t in tensors]
         wanted = [alias for alias, need in zip(aliases, needs, strict=True) if need]
-        found = iter(torch.autograd.grad(formula(*aliases), wanted, g, create_graph=True, allow_unused=True))
+        value = formula(*aliases)
+        found = iter(torch.autograd.grad(value, wanted, g, create_graph=again, allow_unused=True))
     return [next(found) if need else None for need in needs]

@@ -6,18 +6,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributions as td
+from torch.distributions import Independent as TorchIndependent
+from torch.distributions.utils import _sum_rightmost
 
 import fastdist.distributions as fd
-from fastdist._params import Real
 from fastdist.distributions.gradients import _expanded
 from fastdist.random import RNGLike
-from fastdist.torch._gaussian import Gaussian, SampleShape
+from fastdist.torch._gaussian import Gaussian, Index, SampleShape, parse_index
 from fastdist.torch._kernel import Pull
 from fastdist.torch.normal import Normal
 
 
-class Independent(Gaussian, td.Independent[Any]):
+class Independent(Gaussian, TorchIndependent[Any]):
     """`torch.distributions.Independent`, for distributions of fastdist's and of torch's.
 
     Parameters
@@ -40,10 +40,20 @@ class Independent(Gaussian, td.Independent[Any]):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         """The same distribution broadcast to another batch shape; no memory is used."""
-        new = self._get_checked_instance(Independent, _instance)
-        super().expand(batch_shape, _instance=new)
-        base_shape = new.base_dist.batch_shape  # batch_shape may have -1
-        new._batch_shape = base_shape[: len(base_shape) - self.reinterpreted_batch_ndims]
+        shape, n = torch.Size(batch_shape), self.reinterpreted_batch_ndims
+        return self._of_base(self.base_dist.expand(shape + self._event_shape[:n]), _instance)
+
+    def __getitem__(self, index: Index) -> Any:
+        """Part of the batch, by basic indexing of its dims: ints, slices, ``...`` and None."""
+        entries = parse_index(index) + (slice(None),) * self.reinterpreted_batch_ndims
+        return self._of_base(self.base_dist[entries])
+
+    def _of_base(self, base: Any, instance: Any = None) -> Any:
+        """The same over another base with as many event dims."""
+        new, n = self._get_checked_instance(Independent, instance), self.reinterpreted_batch_ndims
+        new.base_dist, new.reinterpreted_batch_ndims = base, n
+        shape = base.batch_shape[: len(base.batch_shape) - n]
+        new._set_shapes(shape, self._event_shape, self.__dict__.get("_validate_args"))
         return new
 
     def _tensors(self) -> tuple[Tensor, ...] | None:
@@ -65,8 +75,8 @@ class Independent(Gaussian, td.Independent[Any]):
         names: tuple[str, ...] = self.base_dist._names()
         return names
 
-    def _as_torch(self, *tensors: Tensor) -> td.Independent[Any]:
-        return td.Independent(self.base_dist._as_torch(*tensors), self.reinterpreted_batch_ndims)
+    def _as_torch(self, *tensors: Tensor) -> TorchIndependent[Any]:
+        return TorchIndependent(self.base_dist._as_torch(*tensors), self.reinterpreted_batch_ndims)
 
     def _draw(
         self,
@@ -84,7 +94,10 @@ class Independent(Gaussian, td.Independent[Any]):
     def _check_value(self, value: Tensor) -> None:
         self.base_dist._check_value(value)
 
-    def _pull_log_prob(self, core: fd.Distribution, value: Real) -> Pull:
-        assert isinstance(core, fd.Independent)
-        pull, tail = self.base_dist._pull_log_prob(core.base_dist, value), core._tail()
-        return lambda g: pull(_expanded(g, tail))
+    def _log_prob_of(self, value: Tensor, *tensors: Tensor) -> Tensor:
+        log_prob: Tensor = self.base_dist._log_prob_of(value, *tensors)
+        return _sum_rightmost(log_prob, self.reinterpreted_batch_ndims)
+
+    def _pull_log_prob(self, core: fd.Independent) -> Pull:
+        pull, tail = self.base_dist._pull_log_prob(core.base_dist), core._tail()
+        return lambda g, *arrays: pull(_expanded(g, tail), *arrays)

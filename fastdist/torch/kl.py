@@ -1,24 +1,31 @@
 """Divergences of the distributions here, registered with torch's `kl_divergence`.
 
-Of Independent(Normal) and MultivariateNormal, too, for which torch has no rule.
+Of Independent(Normal) and MultivariateNormal, too, for which torch has no rule: also where one of the two
+is torch's own.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributions as td
-from torch.distributions.kl import _KL_REGISTRY, _dispatch_kl, kl_divergence, register_kl
+from torch.distributions import Distribution
+from torch.distributions import Independent as TorchIndependent
+from torch.distributions import MultivariateNormal as TorchMultivariateNormal
+from torch.distributions import Normal as TorchNormal
+from torch.distributions.kl import _dispatch_kl, kl_divergence, register_kl
+from torch.distributions.kl import _kl_independent_independent as _kl_of_bases
 from torch.distributions.utils import _sum_rightmost
 
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._params import Real
 from fastdist.distributions import gradients, kl
+from fastdist.torch._formulas import normal_kl, vector_kl
 from fastdist.torch._gaussian import Gaussian, by_name
-from fastdist.torch._kernel import Formula, differentiable, needs_gradients, usable
+from fastdist.torch._kernel import Formula, Pull, differentiable, needs_gradients, usable
 from fastdist.torch.independent import Independent
 from fastdist.torch.multivariate_normal import MultivariateNormal
 from fastdist.torch.normal import Normal
@@ -26,100 +33,113 @@ from fastdist.torch.normal import Normal
 __all__ = ["kl_divergence", "register_kl"]  # as torch.distributions.kl has them
 
 
-@td.register_kl(MultivariateNormal, MultivariateNormal)
-@td.register_kl(Independent, MultivariateNormal)
-@td.register_kl(MultivariateNormal, Independent)
-def _kl(p: Gaussian, q: Gaussian) -> Tensor:
-    of_p, of_q = p._tensors(), q._tensors()
-    if of_p is None or of_q is None or not usable(*of_p, *of_q):
-        return _kl_by_torch(p, q)
-    core_p, core_q = p._core(), q._core()
-    try:
-        value = kl.kl_divergence(core_p, core_q)
-    except (ValueError, NotImplementedError):
-        return _kl_by_torch(p, q)
-    tensors = (*of_p, *of_q)
-    if not needs_gradients(*tensors):
-        return torch.from_numpy(value)
+@register_kl(MultivariateNormal, MultivariateNormal)
+@register_kl(Independent, MultivariateNormal)
+@register_kl(MultivariateNormal, Independent)
+@register_kl(Independent, TorchMultivariateNormal)
+@register_kl(TorchMultivariateNormal, Independent)
+@register_kl(TorchIndependent, MultivariateNormal)
+@register_kl(MultivariateNormal, TorchIndependent)
+def _kl_vectors(p: Distribution, q: Distribution) -> Tensor:
+    kernels = _for_kernels(p, q)
+    if kernels is not None:
+        of_p, core_p, of_q, core_q = kernels
+        with contextlib.suppress(ValueError, NotImplementedError):  # what does not fit
+            value = torch.from_numpy(kl.kl_divergence(core_p, core_q))
+            if not needs_gradients(*of_p, *of_q):
+                return value
+            pull = _pull_vectors(p, q, core_p, core_q, needs_gradients(*of_q))
+            return differentiable(value, pull, _formula(p, q), (*of_p, *of_q))
+    factored_p, factored_q = _factored(p), _factored(q)
+    if p.event_shape != q.event_shape:
+        raise ValueError(f"event shapes differ: p {tuple(p.event_shape)}, q {tuple(q.event_shape)}")
+    return vector_kl(*factored_p, *factored_q)
 
+
+def _for_kernels(p: Distribution, q: Distribution) -> tuple[Any, Any, Any, Any] | None:
+    """Tensors and core of p, and those of q, if kernels take them."""
+    if isinstance(p, Gaussian) and isinstance(q, Gaussian):
+        of_p, of_q = p._tensors(), q._tensors()
+        if of_p is not None and of_q is not None and usable(*of_p, *of_q):
+            with contextlib.suppress(ValueError):  # sizes that have changed since
+                return of_p, p._core(), of_q, q._core()
+    return None
+
+
+def _pull_vectors(p: Any, q: Any, core_p: Any, core_q: Any, q_needs: bool) -> Pull:
+    rule, names_p, names_q = gradients.rule_of_kl(core_p, core_q), p._names(), q._names()
     # A prior mostly has no gradients.
-    q_needs = needs_gradients(*of_q)
+    alone = not q_needs and rule is gradients.vjp_kl_vectors
+    pull = rule(core_p, core_q, of_p_alone=True) if alone else rule(core_p, core_q)
 
-    def pull(g: Real) -> Any:
-        rule = gradients.rule_of_kl(core_p, core_q)
-        if not q_needs and rule is gradients.vjp_kl_vectors:
-            by_p, by_q = rule(core_p, core_q, of_p_alone=True)(g)
-        else:
-            by_p, by_q = rule(core_p, core_q)(g)
-        return *by_name(by_p, p._names()), *(by_name(by_q, q._names()) if by_q else (None,) * len(of_q))
+    def pull_both(g: Real, *_: Real) -> Any:
+        by_p, by_q = pull(g)
+        return *by_name(by_p, names_p), *((None,) * len(names_q) if alone else by_name(by_q, names_q))
 
-    return differentiable(value, pull, _formula(p, q, len(of_p)), tensors)
+    return pull_both
 
 
-@td.register_kl(Independent, Independent)
+def _formula(p: Any, q: Any) -> Formula:
+    """The divergence with other tensors in their place."""
+
+    def formula(*tensors: Tensor) -> Tensor:
+        n = len(p._names())
+        return vector_kl(*_factored(p._as_torch(*tensors[:n])), *_factored(q._as_torch(*tensors[n:])))
+
+    return formula
+
+
+def _factored(d: Any) -> tuple[Tensor, Tensor]:
+    """Loc of a distribution of vectors, and the factor of its covariance."""
+    if isinstance(d, TorchMultivariateNormal):
+        return d.loc, d._unbroadcasted_scale_tril
+    base = d
+    while isinstance(base, TorchIndependent):
+        base = base.base_dist
+    if isinstance(base, TorchNormal) and len(d.event_shape) == 1:
+        return d.mean, torch.diag_embed(d.stddev)
+    raise NotImplementedError(f"no KL divergence is registered for {d!r} and a MultivariateNormal")
+
+
+@register_kl(Independent, Independent)
 def _kl_independent(p: Independent, q: Independent) -> Tensor:
     n, of_p, of_q = p.reinterpreted_batch_ndims, p.base_dist, q.base_dist
     if n == q.reinterpreted_batch_ndims and p.event_shape == q.event_shape and _of_normals(of_p, of_q):
-        result: Tensor = _kl_normal(of_p, of_q, n)
-        return result
-    return _kl_by_torch(p, q)  # of the bases
+        return _kl_normal(of_p, of_q, n)
+    result: Tensor = _kl_of_bases(p, q)
+    return result
 
 
-def _of_normals(p: td.Distribution, q: td.Distribution) -> bool:
+def _of_normals(p: Distribution, q: Distribution) -> bool:
     """Whether their divergence is that of normals: a subclass may have one of its own."""
     if type(p) is type(q) is Normal:
         return True
     return isinstance(p, Normal) and isinstance(q, Normal) and _dispatch_kl(type(p), type(q)) is _kl_normal
 
 
-@td.register_kl(Normal, Normal)
+@register_kl(Normal, Normal)
 def _kl_normal(p: Normal, q: Normal, n: int = 0) -> Tensor:
     """Summed over `n` dims as they are made; `vjp`'s rule but for its copies."""
-    tensors = (*p._tensors(), *q._tensors())
-    if not usable(*tensors):
-        return _kl_by_torch(p, q, n)
-    core_p, core_q = p._core(), q._core()
-    try:
-        shape = _shapes.broadcast_shapes(p=core_p._batch_shape, q=core_q._batch_shape)
-    except ValueError:
-        return _kl_by_torch(p, q, n)
+    kernels = _for_kernels(p, q)
+    if kernels is not None:
+        of_p, core_p, of_q, core_q = kernels
+        with contextlib.suppress(ValueError):  # shapes that do not broadcast
+            shape = _shapes.broadcast_shapes(p=core_p._batch_shape, q=core_q._batch_shape)
+            return _kl_by_kernels(core_p, core_q, shape, n, (*of_p, *of_q))
+    return _sum_rightmost(normal_kl(p.loc, p.scale, q.loc, q.scale), n)
+
+
+def _kl_by_kernels(p: Any, q: Any, shape: tuple[int, ...], n: int, tensors: tuple[Tensor, ...]) -> Tensor:
     cut = len(shape) - n
     tail = shape[cut:]
-    value = _params.filled(kl._kl_of_normals(core_p, core_q, tail), shape[:cut])
+    value = torch.from_numpy(_params.filled(kl._kl_of_normals(p, q, tail), shape[:cut]))
     if not needs_gradients(*tensors):
-        return torch.from_numpy(value)
-    operands = [core._arrays[name] for core in (core_p, core_q) for name in ("loc", "scale")]
+        return value
 
-    def pull(g: Real) -> list[Real]:
-        found = [gradients._new(g, t.shape) for t in tensors]
-        bridge.pull_normal_kl(*[*found, gradients._expanded(g, tail), *operands])
+    def pull(g: Real, *arrays: Real) -> list[Real]:
+        found = [gradients._new(g, array.shape) for array in arrays]
+        packed = [_params.pack(array, g.dtype) for array in arrays]
+        bridge.pull_normal_kl(*found, gradients._expanded(g, tail), *packed)
         return found
 
-    formula = _formula(p, q, 2)
-    return differentiable(value, pull, lambda *tensors: _sum_rightmost(formula(*tensors), n), tensors)
-
-
-def _formula(p: Gaussian, q: Gaussian, n: int) -> Formula:
-    """The divergence of torch's distributions in their place, p's of the first `n` tensors."""
-
-    def formula(*tensors: Tensor) -> Tensor:
-        return td.kl_divergence(_dense(p._as_torch(*tensors[:n]), q), _dense(q._as_torch(*tensors[n:]), p))
-
-    return formula
-
-
-def _dense(d: td.Distribution, other: Gaussian) -> td.Distribution:
-    """A distribution of torch's as a MultivariateNormal if `other` is one."""
-    if isinstance(d, td.Independent) and isinstance(other, MultivariateNormal):
-        return td.MultivariateNormal(d.mean, scale_tril=torch.diag_embed(d.stddev), validate_args=False)
-    return d
-
-
-def _kl_by_torch(p: Any, q: Any, n: int = 0) -> Tensor:
-    """By torch's rule for the classes that these are subclasses of, summed over `n` dims."""
-    rules: dict[tuple[type, type], Any] = _KL_REGISTRY
-    for cls in (td.Normal, td.MultivariateNormal, td.Independent):
-        if isinstance(p, cls) and isinstance(q, cls):
-            result: Tensor = _sum_rightmost(rules[cls, cls](p, q), n)
-            return result
-    raise NotImplementedError(f"no KL divergence is registered for {p!r} and {q!r} of such tensors")
+    return differentiable(value, pull, lambda *tensors: _sum_rightmost(normal_kl(*tensors), n), tensors)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch import distributions as td
+from torch.distributions import MultivariateNormal as TorchMultivariateNormal
 from torch.distributions.multivariate_normal import _batch_mv
 
 import fastdist.distributions as fd
@@ -17,11 +18,12 @@ from fastdist._params import Real
 from fastdist.distributions import gradients
 from fastdist.distributions.multivariate_normal import MATRICES
 from fastdist.torch._draws import Replay, normals
-from fastdist.torch._gaussian import Gaussian, by_name
-from fastdist.torch._kernel import Pull, as_array, differentiable, usable
+from fastdist.torch._gaussian import Gaussian, Index, by_name, draw_to, parse_index
+from fastdist.torch._kernel import Pull, differentiable, usable
+from fastdist.torch._tensors import as_array
 
 
-class MultivariateNormal(Gaussian, td.MultivariateNormal):
+class MultivariateNormal(Gaussian, TorchMultivariateNormal):
     r"""`torch.distributions.MultivariateNormal`, its draws and densities by fastdist.
 
     Parameters
@@ -51,8 +53,8 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
     torch.Size([2, 2])
     """
 
-    # Loc and matrix as they were given, loc as it is shown: broadcast; and the name of the matrix.
-    _given: tuple[Tensor, Tensor, Tensor, str] | None = None
+    # Loc as it is shown, the matrix as it was given, unbroadcast, and its name.
+    _given: tuple[Tensor, Tensor, str] | None = None
     _distribution: fd.MultivariateNormal
     _versions: tuple[int, ...] | None
     _tril: Tensor | None = None
@@ -86,39 +88,68 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
         self.loc = loc if loc.shape == shape else loc.expand(shape)
         shape += event_shape
         setattr(self, name, matrix if matrix.shape == shape else matrix.expand(shape))
+        self._given = self.loc, matrix, name
         if name == "scale_tril":
             self._tril = matrix
             if matrix.is_leaf and matrix.requires_grad:
                 self._seen = matrix.detach().clone()
-        self._given = loc, matrix, self.loc, name
-        self._distribution, self._versions = core, _versions(loc, name, matrix)
+        self._keep(core)
         self._set_shapes(batch_shape, event_shape, validate_args)
         return True
+
+    def _keep(self, core: fd.MultivariateNormal) -> None:
+        """Keep a distribution of what is given."""
+        assert self._given is not None
+        loc, matrix, name = self._given
+        core._shapes = {"loc": loc.shape, name: matrix.shape}  # those of gradients
+        self._distribution, self._versions = core, _versions(loc, name, matrix)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         """The same distribution broadcast to another batch shape; no memory is used."""
         new = self._get_checked_instance(MultivariateNormal, _instance)
+        loc = self.loc.expand(torch.Size(batch_shape) + self._event_shape)
+        shape = loc.shape[:-1]  # batch_shape may have -1
+        self._set_up_part(new, loc, lambda matrix: matrix.expand(shape + self._event_shape * 2))
         if self._tensors() is None:
-            return super().expand(batch_shape, _instance=new)
-        assert self._given is not None
-        loc, matrix, _, name = self._given
-        new.loc = self.loc.expand(torch.Size(batch_shape) + self._event_shape)
-        shape = new.loc.shape[:-1]  # batch_shape may have -1
-        for other in MATRICES:
-            if other in self.__dict__:
-                setattr(new, other, getattr(self, other).expand(shape + self._event_shape * 2))
-        new._given, new._tril = (loc, matrix, new.loc, name), self._tril
-        new._distribution = self._core().expand(shape)
-        new._versions, new._seen = self._versions, self._seen
-        new._set_shapes(shape, self._event_shape, self.__dict__.get("_validate_args"))
+            new._unbroadcasted_scale_tril = self._unbroadcasted_scale_tril
+        else:
+            assert self._given is not None
+            new._given, new._tril, new._seen = (loc, *self._given[1:]), self._tril, self._seen
+            new._keep(self._core().expand(shape))
         return new
+
+    def __getitem__(self, index: Index) -> Any:
+        """Part of the batch, by basic indexing of its dims: ints, slices, ``...`` and None."""
+        new, entries = self._get_checked_instance(MultivariateNormal), parse_index(index)
+        of_loc, of_matrix = (*entries, slice(None)), (*entries, slice(None), slice(None))
+        self._set_up_part(new, self.loc[of_loc], lambda matrix: matrix[of_matrix])
+        if self._tensors() is None:
+            tril = self._unbroadcasted_scale_tril
+            new._unbroadcasted_scale_tril = tril.expand(self.loc.shape + self._event_shape)[of_matrix]
+        else:
+            name = self._names()[1]
+            matrix = getattr(new, name)
+            new._given = new.loc, matrix, name
+            if name == "scale_tril":
+                new._tril = matrix
+                new._seen = None if self._seen is None else matrix.detach().clone()
+            new._keep(self._core()[index])
+        return new
+
+    def _set_up_part(self, new: Any, loc: Tensor, part: Callable[[Tensor], Tensor]) -> None:
+        """Give another one its loc, its shapes, and parts of the matrices that there are."""
+        new.loc = loc
+        for name in MATRICES:
+            if name in self.__dict__:
+                setattr(new, name, part(getattr(self, name)))
+        new._set_shapes(loc.shape[:-1], self._event_shape, self.__dict__.get("_validate_args"))
 
     @property
     def _unbroadcasted_scale_tril(self) -> Tensor:
         if self._tril is not None:
             return self._tril
         assert self._given is not None
-        loc, matrix, _, name = self._given
+        loc, matrix, name = self._given
         if not usable(loc, matrix):
             return self._as_torch(loc, matrix)._unbroadcasted_scale_tril
         with torch.inference_mode(False), torch.enable_grad():  # kept for later calls, out of such modes
@@ -132,9 +163,9 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
     def _make_tril(self, matrix: Tensor, name: str) -> Tensor:
         """The factor of the matrix as it was at construction."""
         core = self._distribution
-        value = np.broadcast_to(core._converted("scale_tril"), matrix.shape).copy()
+        value = torch.from_numpy(np.broadcast_to(core._converted("scale_tril"), matrix.shape).copy())
         if not matrix.requires_grad:
-            return torch.from_numpy(value)
+            return value
 
         def pull(g: Real) -> tuple[Real]:
             by_matrix = np.tril(g)
@@ -143,72 +174,74 @@ class MultivariateNormal(Gaussian, td.MultivariateNormal):
 
         def formula(matrix: Tensor) -> Tensor:  # without self, which keeps the result: no cycle
             given: dict[str, Any] = {name: matrix}
-            d = td.MultivariateNormal(matrix[..., 0], **given, validate_args=False)
+            d = TorchMultivariateNormal(matrix[..., 0], **given, validate_args=False)
             return d._unbroadcasted_scale_tril
 
         return differentiable(value, pull, formula, (matrix,), linear=True)
 
     def _tensors(self) -> tuple[Tensor, Tensor] | None:
         # Unless somebody has set another loc.
-        return None if self._given is None or self._given[2] is not self.loc else self._given[:2]
+        return None if self._given is None or self._given[0] is not self.loc else self._given[:2]
 
     def _core(self) -> fd.MultivariateNormal:
         assert self._given is not None
-        loc, matrix, _, name = self._given
+        loc, matrix, name = self._given
         versions = _versions(loc, name, matrix)
         changed = versions is None or versions != self._versions
         if changed or (self._seen is not None and not self._seen.equal(matrix)):
             core = self._distribution
+            if loc.shape != self._batch_shape + self._event_shape:
+                raise ValueError(f"loc was resized to {tuple(loc.shape)}")
             if name == "scale_tril":
+                core = _new_core(loc, name, matrix, False)
                 self._seen = None if self._seen is None else matrix.detach().clone()
-                core = _new_core(loc, name, matrix, False).expand(self._batch_shape)
             else:
-                array = as_array(loc)
-                core = core._with_arrays(
-                    {**core._arrays, "loc": _params.pack(array, core.dtype, 1)}, core._batch_shape
-                )
-            self._distribution, self._versions = core, versions
+                packed = _params.pack(as_array(loc), core.dtype, 1)
+                core = core._with_arrays({**core._arrays, "loc": packed}, core._batch_shape)
+            self._keep(core)
         return self._distribution
 
-    def _names(self) -> tuple[str, ...]:
+    def _names(self) -> tuple[str, str]:
         assert self._given is not None
-        return "loc", self._given[3]
+        return "loc", self._given[2]
 
-    def _as_torch(self, *tensors: Tensor) -> td.MultivariateNormal:
+    def _as_torch(self, *tensors: Tensor) -> TorchMultivariateNormal:
         loc, matrix = tensors
         name = self._names()[1]
         given = {name: matrix.tril() if name == "scale_tril" else matrix}
-        d: td.MultivariateNormal = td.MultivariateNormal(loc, **given, validate_args=False).expand(
-            self._batch_shape
-        )
-        return d
+        return TorchMultivariateNormal(loc, **given, validate_args=False)
 
     def _from_eps(self, eps: Tensor) -> Tensor:
         product: Tensor = _batch_mv(self._unbroadcasted_scale_tril, eps)
         return self.loc + product
 
     def _recorded_draw(
-        self, shape: torch.Size, noise: Noise, replay: Replay, tensors: tuple[Tensor, ...]
+        self,
+        out: Tensor,
+        noise: Noise,
+        replay: Replay,
+        core: fd.MultivariateNormal,
+        tensors: tuple[Tensor, ...],
     ) -> Tensor:
-        core, names, dtype = self._core(), self._names(), tensors[0].dtype
-        value = self._new_draw(core, shape, noise)
+        names, shape, dtype = self._names(), out.shape, out.dtype
+        value = draw_to(out, core, noise)
         rule = gradients._find(type(core), "rsample")(core, replay)
 
         def formula(loc: Tensor, matrix: Tensor) -> Tensor:
-            d = self._as_torch(loc, matrix)
-            product: Tensor = _batch_mv(d._unbroadcasted_scale_tril, normals(replay(), shape, dtype))
-            return d.loc + product
+            tril = self._as_torch(loc, matrix)._unbroadcasted_scale_tril
+            product: Tensor = _batch_mv(tril, normals(replay(), shape, dtype))
+            return loc + product
 
         # Linear: the factor is the one of construction.
         return differentiable(value, lambda g: by_name(rule(g), names), formula, tensors, linear=True)
 
-    def _pull_log_prob(self, core: fd.MultivariateNormal, value: Real) -> Pull:  # type: ignore[override]
-        # The rule of vjp but for its copies: autograd watches over changes in place.
-        loc, names = core._arrays["loc"], ("value", *self._names())
+    def _pull_log_prob(self, core: fd.MultivariateNormal) -> Pull:
+        names = ("value", *self._names())
 
-        def pull(g: Real) -> Any:
-            packed = _params.pack(value, g.dtype, 1)
-            return by_name(gradients.pull_mvn_log_prob(core, packed, value.shape, loc)(g), names)
+        def pull(g: Real, value: Real, loc: Real, _: Real) -> Any:
+            packed = (_params.pack(array, g.dtype, 1) for array in (value, loc))
+            rule = gradients.pull_mvn_log_prob(core, next(packed), value.shape, next(packed))
+            return by_name(rule(g), names)
 
         return pull
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch import distributions as td
+from torch.distributions import Normal as TorchNormal
 
 import fastdist.distributions as fd
 from fastdist import _params
@@ -16,16 +16,17 @@ from fastdist._kernels.bridge import Noise
 from fastdist._params import Real
 from fastdist.distributions._gaussian import HALF_LOG_2PI_E
 from fastdist.distributions.gradients import _new
-from fastdist.random import parse_workers
-from fastdist.torch._draws import Replay, normals
-from fastdist.torch._gaussian import Gaussian
-from fastdist.torch._kernel import DTYPES, Pull, as_array, differentiable, usable
+from fastdist.torch._draws import Replay, fill, normals
+from fastdist.torch._formulas import CDFS, normal_log_prob
+from fastdist.torch._gaussian import Gaussian, Index, draw_to, parse_index
+from fastdist.torch._kernel import DTYPES, Pull, differentiable, needs_gradients, usable
+from fastdist.torch._tensors import as_array, layout
 
 # Up to so many elements two operations of torch's and their gradients are quicker than one Function.
 SMALL = 4096
 
 
-class Normal(Gaussian, td.Normal):
+class Normal(Gaussian, TorchNormal):
     r"""`torch.distributions.Normal`, its draws and densities by fastdist.
 
     Parameters
@@ -51,10 +52,8 @@ class Normal(Gaussian, td.Normal):
     (torch.Size([100, 3, 2]), torch.Size([3, 2]), torch.Size([2]))
     """
 
-    # Loc and scale as they were given, and as they are shown: broadcast.
-    _given: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
-    # fastdist's distribution, and the addresses of the tensors' memory, to which it refers.
-    _kept: tuple[fd.Normal, int, int] | None = None
+    # fastdist's distribution, the tensors it is made of, and where their memory was, to which it refers.
+    _kept: tuple[fd.Normal, Tensor, Tensor, Any, Any] | None = None
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         given = _as_tensors(loc, scale)
@@ -71,41 +70,59 @@ class Normal(Gaussian, td.Normal):
         except ValueError:
             return False
         shape = torch.Size(core._batch_shape)
-        self.loc = loc if loc.shape == shape else loc.expand(shape)
-        self.scale = scale if scale.shape == shape else scale.expand(shape)
-        self._given = loc, scale, self.loc, self.scale
-        self._keep(core, loc, scale)
+        if loc.shape == shape == scale.shape:
+            self.loc, self.scale = loc, scale
+        else:
+            self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+            core._shapes = {"loc": shape, "scale": shape}  # of gradients: as they are shown
+        self._keep(core)
         self._set_shapes(shape, torch.Size(), validate_args)
         return True
 
-    def _keep(self, core: fd.Normal, loc: Tensor, scale: Tensor) -> None:
-        if loc.is_contiguous() and scale.is_contiguous():  # or it may have copied them
-            self._kept = core, loc.data_ptr(), scale.data_ptr()
+    def _keep(self, core: fd.Normal) -> None:
+        """Keep a distribution of loc and scale, unless it has copied them."""
+        arrays, loc, scale = core._arrays, self.loc, self.scale
+        if not (arrays["loc"].flags.owndata or arrays["scale"].flags.owndata):
+            self._kept = core, loc, scale, layout(loc), layout(scale)
+
+    def _kept_core(self) -> fd.Normal | None:
+        """What is kept, if it is still of these tensors and their memory."""
+        if self._kept is None:
+            return None
+        core, loc, scale, of_loc, of_scale = self._kept
+        of_these = self.loc is loc and self.scale is scale
+        return core if of_these and layout(loc) == of_loc and layout(scale) == of_scale else None
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         """The same distribution broadcast to another batch shape; no memory is used."""
         new = self._get_checked_instance(Normal, _instance)
-        super().expand(batch_shape, _instance=new)
-        new._batch_shape = new.loc.shape  # where batch_shape has -1
-        if self._given is not None and self._given[2] is self.loc and self._given[3] is self.scale:
-            new._given = (*self._given[:2], new.loc, new.scale)
+        new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        shape = new.loc.shape  # batch_shape may have -1
+        core = self._kept_core()
+        if core is not None:
+            core = core.expand(shape)
+            core._shapes = {"loc": shape, "scale": shape}
+            new._keep(core)
+        new._set_shapes(shape, torch.Size(), self.__dict__.get("_validate_args"))
+        return new
+
+    def __getitem__(self, index: Index) -> Any:
+        """Part of the batch, by basic indexing of its dims: ints, slices, ``...`` and None."""
+        new, entries = self._get_checked_instance(Normal), parse_index(index)
+        new.loc, new.scale = self.loc[entries], self.scale[entries]
+        new._set_shapes(new.loc.shape, torch.Size(), self.__dict__.get("_validate_args"))
         return new
 
     def _tensors(self) -> tuple[Tensor, Tensor]:
-        loc, scale = self.loc, self.scale
-        # Unless somebody has set other ones.
-        if self._given is not None and self._given[2] is loc and self._given[3] is scale:
-            return self._given[:2]
-        return loc, scale
+        return self.loc, self.scale
 
     def _core(self) -> fd.Normal:
-        loc, scale = self._tensors()
-        if self._kept is not None and self._kept[1:] == (loc.data_ptr(), scale.data_ptr()):
-            return self._kept[0]
-        core = fd.Normal(as_array(loc), as_array(scale), validate_args=False)
-        if core.batch_shape != self._batch_shape:
-            core = core.expand(self._batch_shape)
-        self._keep(core, loc, scale)
+        core = self._kept_core()
+        if core is None:
+            core = fd.Normal(as_array(self.loc), as_array(self.scale), validate_args=False)
+            if core._batch_shape != self._batch_shape:
+                core = core.expand(self._batch_shape)
+            self._keep(core)
         return core
 
     def __getstate__(self) -> dict[str, Any]:
@@ -114,26 +131,21 @@ class Normal(Gaussian, td.Normal):
     def _names(self) -> tuple[str, ...]:
         return "loc", "scale"
 
-    def _as_torch(self, *tensors: Tensor) -> td.Normal:
+    def _as_torch(self, *tensors: Tensor) -> TorchNormal:
         loc, scale = tensors
-        d: td.Normal = td.Normal(loc, scale, validate_args=False).expand(self._batch_shape)
-        return d
+        return TorchNormal(loc, scale, validate_args=False)
 
     def _from_eps(self, eps: Tensor) -> Tensor:
         return self.loc + eps * self.scale
 
-    def _new_draw(self, core: Any, shape: torch.Size, noise: Noise) -> Real:
-        out: Real = np.empty(shape, core._dtype)
-        bridge.draw_diag(noise, out, core._arrays["loc"], core._arrays["scale"], parse_workers(None))
-        return out
-
     def _recorded_draw(
-        self, shape: torch.Size, noise: Noise, replay: Replay, tensors: tuple[Tensor, ...]
+        self, out: Tensor, noise: Noise, replay: Replay, core: fd.Normal, tensors: tuple[Tensor, ...]
     ) -> Tensor:
         loc, scale = tensors
+        shape, dtype = out.shape, out.dtype
         if shape.numel() <= SMALL:
-            return loc + normals(noise, shape, loc.dtype) * scale
-        loc_shape, scale_shape, dtype = loc.shape, scale.shape, loc.dtype
+            return loc + fill(out, noise) * scale
+        loc_shape, scale_shape = loc.shape, scale.shape
 
         def pull(g: Real) -> tuple[Real, Real]:
             by_loc, by_scale = _new(g, loc_shape), _new(g, scale_shape)
@@ -143,28 +155,69 @@ class Normal(Gaussian, td.Normal):
         def formula(loc: Tensor, scale: Tensor) -> Tensor:
             return loc + normals(replay(), shape, dtype) * scale
 
-        value = self._new_draw(self._core(), shape, noise)
-        return differentiable(value, pull, formula, tensors, linear=True)
+        return differentiable(draw_to(out, core, noise), pull, formula, tensors, linear=True)
 
-    def _pull_log_prob(self, core: fd.Distribution, value: Real) -> Pull:
-        # The rule of vjp but for its copies: autograd watches over changes in place.
-        loc, scale = core._arrays["loc"], core._arrays["scale"]
-        loc_shape, scale_shape = core._parameter_shape("loc"), core._parameter_shape("scale")
+    # ---- densities ---------------------------------------------------------------------
 
-        def pull(g: Real) -> tuple[Real, Real, Real]:
-            by_value, by_loc, by_scale = _new(g, value.shape), _new(g, loc_shape), _new(g, scale_shape)
-            bridge.pull_log_prob_diag(by_value, by_loc, by_scale, g, _params.pack(value, g.dtype), loc, scale)
-            return by_value, by_loc, by_scale
+    def _log_prob_of(self, value: Tensor, *tensors: Tensor) -> Tensor:
+        return normal_log_prob(value, *tensors)
+
+    def _log_prob_by_torch(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        return normal_log_prob(value, self.loc, self.scale)
+
+    def _pull_log_prob(self, core: fd.Normal) -> Pull:
+        def pull(g: Real, value: Real, loc: Real, scale: Real) -> tuple[Real, Real, Real]:
+            gradients = _new(g, value.shape), _new(g, loc.shape), _new(g, scale.shape)
+            packed = (_params.pack(x, g.dtype) for x in (value, loc, scale))
+            bridge.pull_log_prob_diag(*gradients, g, *packed)
+            return gradients
 
         return pull
 
     def entropy(self) -> Tensor:
         """Differential entropy in nats; shape `batch_shape`."""
-        tensors = self._tensors()
-        if tensors[1].numel() > SMALL:
+        scale = self.scale
+        if scale.numel() > SMALL:
             return super().entropy()
-        entropy = tensors[1].log() + HALF_LOG_2PI_E
-        return entropy if entropy.shape == self._batch_shape else entropy.expand(self._batch_shape)
+        return scale.log() + HALF_LOG_2PI_E
+
+    # ---- the cdf family ------------------------------------------------------------------
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Cumulative distribution function, accurate in both tails, as all of its family."""
+        return self._cdf("cdf", value)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Inverse of the cdf (quantile function): -inf at 0, inf at 1, NaN outside."""
+        return self._cdf("icdf", value)
+
+    def log_cdf(self, value: Tensor) -> Tensor:
+        """Logarithm of the cdf."""
+        return self._cdf("log_cdf", value)
+
+    def survival_function(self, value: Tensor) -> Tensor:
+        """Complement of the cdf, 1 - cdf, without its cancellation."""
+        return self._cdf("survival_function", value)
+
+    def log_survival_function(self, value: Tensor) -> Tensor:
+        """Logarithm of the survival function."""
+        return self._cdf("log_survival_function", value)
+
+    def _cdf(self, method: str, value: Tensor) -> Tensor:
+        formula, result = CDFS[method], None
+        tensors, core = self._for_kernels(value)
+        if core is not None:
+            with contextlib.suppress(ValueError):  # shapes that do not fit, a probability that is none
+                result = getattr(core, method)(as_array(value))
+        if method != "icdf" and (result is None or bridge.first_not_finite(result) >= 0):
+            self._check_value(value)  # that of icdf is not checked in torch
+        if result is None:
+            return formula(value, self.loc, self.scale)
+        if not needs_gradients(value, *tensors):
+            return torch.from_numpy(result)
+        return differentiable(torch.from_numpy(result), None, formula, (value, *tensors))
 
 
 def _as_tensors(loc: Any, scale: Any) -> tuple[Tensor, Tensor] | None:

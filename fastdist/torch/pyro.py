@@ -20,10 +20,12 @@ import fastdist.torch as base
 
 __all__ = ["MultivariateNormal", "Normal"]
 
+# Pyro's come first: they may be subclasses of fastdist's, if these had been put in torch's place before.
 
-class Normal(base.Normal, dist.Normal):  # type: ignore[misc]
+
+class Normal(dist.Normal, base.Normal):  # type: ignore[misc]
     """`fastdist.torch.Normal` with the methods that Pyro adds."""
 
 
-class MultivariateNormal(base.MultivariateNormal, dist.MultivariateNormal):  # type: ignore[misc]
+class MultivariateNormal(dist.MultivariateNormal, base.MultivariateNormal):  # type: ignore[misc]
     """`fastdist.torch.MultivariateNormal` with the methods that Pyro adds."""

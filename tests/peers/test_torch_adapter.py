@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from adapter_cases import DTYPES, KINDS, close, leaves, make, tensors_of
 from cases import MATRICES
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,46 +32,6 @@ from fastdist._kernels import bridge
 from fastdist.torch import _kernel, independent, multivariate_normal, normal
 
 pytestmark = pytest.mark.peers
-
-KINDS = ("Normal", *MATRICES)
-DTYPES = (torch.float32, torch.float64)
-# What values and gradients owe torch's, relative to the largest of each.
-RTOL = {torch.float64: 1e-10, torch.float32: 1e-4}
-
-
-def close(ours, theirs):
-    assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-    atol = RTOL[theirs.dtype] * theirs.detach().abs().max().clamp(min=1).item() if theirs.numel() else 0
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=atol)
-
-
-def tensors_of(kind, g, loc_shape=(3,), other_shape=(), dim=3, dtype=torch.float64):
-    """Loc and the other parameter: numbers of every kind of layout come from `varied`."""
-
-    def tensor(array):
-        return torch.tensor(array, dtype=dtype)
-
-    if kind == "Normal":
-        return tensor(g.normal(size=loc_shape)), tensor(g.uniform(0.5, 2, other_shape))
-    a = g.normal(size=(*other_shape, dim, dim))
-    covariance = a @ a.swapaxes(-1, -2) + np.eye(dim)
-    matrix = {
-        "covariance_matrix": covariance,
-        "precision_matrix": covariance,
-        "scale_tril": np.linalg.cholesky(covariance),
-    }[kind]
-    return tensor(g.normal(size=(*loc_shape, dim))), tensor(matrix)
-
-
-def make(module, kind, loc, other, **kwargs):
-    if kind == "Normal":
-        return module.Normal(loc, other, **kwargs)
-    return module.MultivariateNormal(loc, **{kind: other}, **kwargs)
-
-
-def leaves(*tensors):
-    return [t.clone().requires_grad_() for t in tensors]
-
 
 def of_any_square(kind, a):
     """The other parameter as a smooth function of any tensor, as gradcheck wants it."""
@@ -663,7 +624,9 @@ def test_no_copies():
         assert array.strides == tuple(4 * n for n in view.stride())
     wide = fdt.Normal(t[0, :1].expand(10**9), torch.ones(1).expand(10**9))
     assert wide._core()._arrays["loc"].ctypes.data == t.data_ptr()
-    assert wide.expand((2, 10**9))._tensors() == wide._tensors() == wide._given[:2]
+    more = wide.expand((2, 10**9))
+    assert more.loc.data_ptr() == more._core()._arrays["loc"].ctypes.data == t.data_ptr()
+    assert more._core().batch_shape == more.loc.shape == (2, 10**9)
     mvn = fdt.MultivariateNormal(torch.zeros(2), torch.eye(2)).expand((10**9,))
     assert mvn.loc.shape == (10**9, 2)
     assert mvn.covariance_matrix.shape == (10**9, 2, 2)
