@@ -289,7 +289,7 @@ class TestHandlers:
         )
         script += """
 again = fd.BlockSFC64(7)
-print(x.tobytes() == fd.standard_normal(n, rng=again).tobytes(), len(drawn) > 2)
+print(x.tobytes() == fd.standard_normal(n, rng=again).tobytes(), len(drawn) > 0)
 print(all(y.tobytes() == fd.standard_normal(len(y), rng=again).tobytes() for y in drawn))
 print(repr(b.state) == repr(again.state))
 """
@@ -298,14 +298,14 @@ print(repr(b.state) == repr(again.state))
     @pytest.mark.parametrize("workers", [1, 2])
     def test_from_nobody_s(self, workers):
         script = HANDLER.format(
-            n=20_000_000,
+            n=40_000_000,
             handler="drawn.append(fd.standard_normal(1000))",
             draw=f"fd.standard_normal(n, workers={workers})",
         )
         script += """
 everything = np.concatenate([x, *drawn, fd.standard_normal(1000)])
 everything.sort()
-print(len(drawn) > 2, int((np.diff(everything) == 0).sum()))
+print(len(drawn) > 0, int((np.diff(everything) == 0).sum()))
 """
         assert run(script) == "True 0\n"
 
@@ -326,7 +326,7 @@ print(x, b.state["state"]["normal_position"] == n)
     def test_a_fork_within_a_draw(self, workers):
         """Parent and child both finish the draw, and have the numbers that it has alone."""
         script = HANDLER.format(
-            n=20_000_000,
+            n=40_000_000,
             handler="signal.setitimer(signal.ITIMER_REAL, 0); drawn.append(os.fork())",
             draw=f"fd.standard_normal(n, rng=b, workers={workers})",
         )
