@@ -23,12 +23,15 @@ from fastdist.distributions import (
     kl_divergence,
     register_kl,
     register_vjp,
+    stack,
     vjp,
 )
 from fastdist.random import BlockSFC64, default_rng, set_workers, standard_normal
 
 if TYPE_CHECKING:
+    from fastdist import autograd as autograd
     from fastdist import plot as plot
+    from fastdist import torch as torch
 
 __all__ = [
     "BlockSFC64",
@@ -46,12 +49,13 @@ __all__ = [
     "register_vjp",
     "set_isa",
     "set_workers",
+    "stack",
     "standard_normal",
     "vjp",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plot":  # matplotlib's friend: imported when it is asked for
-        return importlib.import_module("fastdist.plot")
+    if name in ("autograd", "plot", "torch"):  # they need other packages: imported when they are asked for
+        return importlib.import_module(f"fastdist.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -153,13 +153,13 @@ def view(array: Real, shape: Shape) -> Real:
     return np.broadcast_to(array, shape)
 
 
-def filled(array: Real, shape: Shape) -> Real:
-    """`array`, which the caller has just made, broadcast to an array of `shape` of its own."""
-    if array.shape == shape:
+def delivered(array: Real, shape: Shape, dtype: RealDType, out: Any) -> Real:
+    """`array`, which the caller has just made, broadcast to an array of `shape` of its own or to `out`."""
+    if out is None and array.shape == shape:
         return array
-    result = np.empty(shape, array.dtype)
-    result[...] = array
-    return result
+    destination = Destination(out, shape, dtype, ())
+    destination.array[...] = array
+    return destination.deliver()
 
 
 class Destination:

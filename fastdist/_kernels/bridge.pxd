@@ -16,7 +16,7 @@ cdef class Scratch:
 
 cdef class Stream:
     cdef core.fd_stream *c
-    cdef PyThread_type_lock held
+    cdef PyThread_type_lock held    # NULL where one thread alone has the stream
     # Of the thread that holds it: its identity, after how many forks it took it, and how often.
     cdef unsigned long owner, fork
     cdef long depth
@@ -49,7 +49,7 @@ cdef class Recorded(Noise):
 
 cdef const core.fd_stream_api *stream_functions() noexcept nogil
 
-cdef Noise stream_noise()
+cdef Noise stream_noise(bint shared)
 
 cdef int draw_noise(Noise noise, void *out, intptr_t n, core.fd_dtype dtype, int workers) except -1
 

@@ -348,10 +348,11 @@ cdef class Stream:
     is free, and the stream stands where it stood.
     """
 
-    def __cinit__(self):
+    def __cinit__(self, bint shared):
         self.c = <core.fd_stream *>PyMem_Malloc(sizeof(core.fd_stream))  # its buffers need not be cleared
-        self.held = PyThread_allocate_lock()
-        if self.c is NULL or self.held is NULL:
+        if shared:
+            self.held = PyThread_allocate_lock()
+        if self.c is NULL or shared and self.held is NULL:
             raise MemoryError
 
     def __dealloc__(self):
@@ -532,7 +533,7 @@ cdef class Recorded(Noise):
             bit_generator = type(self.bit_generator)()
             bit_generator.state = self.state
             return Noise(bit_generator)
-        noise = stream_noise()
+        noise = stream_noise(False)
         core.fd_stream_functions.start(noise.stream.c, self.place.key)
         core.fd_stream_functions.seek_normal(noise.stream.c, self.place.position, self.place.carry)
         return noise
@@ -542,10 +543,11 @@ cdef const core.fd_stream_api *stream_functions() noexcept nogil:
     return &core.fd_stream_functions
 
 
-cdef Noise stream_noise():
-    """Normals of a BlockSFC64 stream, which the caller starts, may read raw words from and may share."""
+cdef Noise stream_noise(bint shared):
+    """Normals of a BlockSFC64 stream, which the caller starts and may read raw words from; `shared`: with a lock."""
     cdef Noise noise = Noise.__new__(Noise)
-    noise.stream = Stream()
+    noise.shared = shared
+    noise.stream = Stream(shared)
     noise.source.state = noise.stream.c
     noise.source.fill[0] = core.fd_stream_functions.fill[0]
     noise.source.fill[1] = core.fd_stream_functions.fill[1]

@@ -1,7 +1,7 @@
 """Distributions with the batch semantics of torch.distributions over NumPy arrays."""
 
 from fastdist.distributions import constraints
-from fastdist.distributions.distribution import Distribution
+from fastdist.distributions.distribution import Distribution, stack
 from fastdist.distributions.gradients import register_vjp, vjp
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.kl import kl_divergence, register_kl
@@ -17,5 +17,6 @@ __all__ = [
     "kl_divergence",
     "register_kl",
     "register_vjp",
+    "stack",
     "vjp",
 ]

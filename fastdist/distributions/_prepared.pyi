@@ -1,6 +1,6 @@
 """Types of what distributions keep and of their small calls; _prepared.pyx says what each does."""
 
-from typing import SupportsIndex, final
+from typing import Never, SupportsIndex, final
 
 from numpy.typing import ArrayLike
 from typing_extensions import disjoint_base
@@ -34,6 +34,7 @@ class Prepared:
         rng: RNGLike = None,
         out: Real | None = None,
         workers: SupportsIndex | None = None,
+        **foreign: Never,
     ) -> Real: ...
     def rsample(
         self,
@@ -42,5 +43,6 @@ class Prepared:
         rng: RNGLike = None,
         out: Real | None = None,
         workers: SupportsIndex | None = None,
+        **foreign: Never,
     ) -> Real: ...
-    def log_prob(self, value: ArrayLike, *, out: Real | None = None) -> Real: ...
+    def log_prob(self, value: ArrayLike, *, out: Real | None = None, **foreign: Never) -> Real: ...

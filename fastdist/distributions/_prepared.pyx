@@ -20,14 +20,14 @@ from fastdist._kernels cimport core
 from fastdist._kernels.bridge cimport SMALL, SMALL_NDIM, Noise, Scratch, coalesce, lookup, small_shape
 from fastdist.random._block_sfc64 cimport own_noise
 
-from typing import SupportsIndex
+from typing import Never, SupportsIndex
 
 import numpy as np
 
 from fastdist import _params
 from fastdist._params import ArrayLike, Real
 from fastdist._shapes import ShapeLike
-from fastdist.distributions import _gaussian
+from fastdist.distributions import _foreign, _gaussian
 from fastdist.random import RNGLike, _rng
 
 np.import_array()
@@ -521,6 +521,10 @@ cdef class Prepared:
 
     def __cinit__(self, *args, **kwargs):
         self.reparameterised = -1
+        if kwargs:
+            foreign = [name for name in kwargs if name in _foreign.KEYWORDS]
+            if foreign:
+                _foreign.check_keywords(type(self), foreign)
 
     cdef Plan plan(self):
         if not self.planned:
@@ -539,6 +543,7 @@ cdef class Prepared:
         rng: RNGLike = None,
         out: Real | None = None,
         workers: SupportsIndex | None = None,
+        **foreign: Never,
     ) -> Real:
         """Draw samples.
 
@@ -575,6 +580,8 @@ cdef class Prepared:
         range of the dtype, the draw is infinite, though the sum might be back in it.
         """
         cdef Plan plan
+        if foreign:
+            raise _foreign.unexpected("sample", next(iter(foreign)))
         if out is None and workers is None:
             plan = self.plan()
             if plan is not None:
@@ -590,6 +597,7 @@ cdef class Prepared:
         rng: RNGLike = None,
         out: Real | None = None,
         workers: SupportsIndex | None = None,
+        **foreign: Never,
     ) -> Real:
         """Draw reparameterised samples: the same draw as `sample`'s, bit for bit, under the same rng.
 
@@ -601,6 +609,8 @@ cdef class Prepared:
             If `has_rsample` is False.
         """
         cdef Plan plan
+        if foreign:
+            raise _foreign.unexpected("rsample", next(iter(foreign)))
         if out is None and workers is None:
             plan = self.plan()
             if self.reparameterised < 0:
@@ -611,7 +621,7 @@ cdef class Prepared:
                     return result
         return self._rsample(sample_shape, rng, out, workers)
 
-    def log_prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+    def log_prob(self, value: ArrayLike, *, out: Real | None = None, **foreign: Never) -> Real:
         """Logarithm of the probability density at `value`.
 
         Parameters
@@ -642,6 +652,8 @@ cdef class Prepared:
         well conditioned. Where they nearly cancel, that of the larger one counts.
         """
         cdef Plan plan
+        if foreign:
+            raise _foreign.unexpected("log_prob", next(iter(foreign)))
         if out is None:
             plan = self.plan()
             if plan is not None:

@@ -18,9 +18,9 @@ from __future__ import annotations
 import copyreg
 import functools
 import math
-from collections.abc import Callable, Mapping
-from types import EllipsisType, MappingProxyType
-from typing import Any, ClassVar, Self, SupportsIndex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from fastdist import _params, _shapes
 from fastdist._kernels.bridge import Noise
 from fastdist._params import ArrayLike, Destination, Real, RealDType
 from fastdist._shapes import Shape, ShapeLike
+from fastdist.distributions import _foreign, _indexing
+from fastdist.distributions._indexing import Index
 from fastdist.distributions._prepared import Plan, Prepared, keeps
 from fastdist.distributions.constraints import Constraint
 from fastdist.random import RNGLike, as_noise, parse_workers
@@ -46,7 +48,7 @@ _PASSED = ("sample", "rsample", "_sample", "_rsample", "log_prob", "_log_prob_of
 # Whether a class has all that as another one has it.
 passes: Callable[[type, type], bool] = functools.cache(lambda cls, base: keeps(cls, base, _PASSED))
 
-Index = int | slice | EllipsisType | None
+AnyDistribution = TypeVar("AnyDistribution", bound="Distribution")
 
 
 @_params.quiet
@@ -88,6 +90,8 @@ class Distribution(Prepared):
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
     has_rsample: bool = False
     _core_ndim: ClassVar[dict[str, int]] = {}
+    # Of these parameters one is given, the others follow from it.
+    _alternatives: ClassVar[frozenset[str]] = frozenset()
     # Attributes that are distributions, and how many of each one's trailing batch dims are its own.
     _held: Mapping[str, int] = MappingProxyType({})
 
@@ -201,16 +205,34 @@ class Distribution(Prepared):
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         raise NotImplementedError
 
-    def entropy(self) -> Real:
-        """Differential entropy in nats; shape `batch_shape`."""
-        return _params.filled(self._entropy(len(self._event_shape)), self._batch_shape)
+    def prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Probability density at `value`: the exponential of `log_prob`, which see."""
+        density = self.log_prob(value) if out is None else self.log_prob(value, out=out)
+        return _exp(density, density)
+
+    def entropy(self, *, out: Real | None = None) -> Real:
+        """Differential entropy in nats.
+
+        Parameters
+        ----------
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape `batch_shape`.
+        """
+        entropy = self._entropy(len(self._event_shape))
+        return _params.delivered(entropy, self._batch_shape, self._dtype, out)
 
     def _entropy(self, event_ndim: int) -> Real:
         raise NotImplementedError
 
-    def perplexity(self) -> Real:
-        """Exponential of the entropy; shape `batch_shape`."""
-        return _exp(self.entropy(), np.empty(self._batch_shape, self._dtype))
+    def perplexity(self, *, out: Real | None = None) -> Real:
+        """Exponential of the entropy; shape `batch_shape`. See `entropy`."""
+        entropy = self.entropy() if out is None else self.entropy(out=out)
+        return _exp(entropy, entropy)
 
     # ---- moments -----------------------------------------------------------------------
 
@@ -290,13 +312,20 @@ class Distribution(Prepared):
         return new
 
     def __getitem__(self, index: Index | tuple[Index, ...]) -> Self:
-        """Part of the batch, by basic indexing of its dims: ints, slices, ``...`` and None."""
-        entries, batch_shape = self._parse_index(index)
-        arrays = {}
-        for name, array in self._arrays.items():
-            core_ndim = self._core_ndim[name]
-            part = self._view(name)[entries + (slice(None),) * core_ndim]
-            arrays[name] = _params.pack(part, array.dtype, core_ndim)
+        """Part of the batch, by NumPy's rules over its dims: ints, slices, ``...``, None, arrays of ints or bools.
+
+        A parameter that repeats along the indexed dims still does, and takes no more memory.
+
+        Raises
+        ------
+        IndexError
+            For an index out of range, too many of them, or one of another type.
+        """
+        entries, batch_shape = _indexing.parse_index(index, self._batch_shape)
+        arrays = {
+            name: _indexing.part(array, entries, self._batch_shape, self._core_ndim[name])
+            for name, array in self._arrays.items()
+        }
         new = self._with_arrays(arrays, batch_shape)
         new._shapes = {}
         for name, own_ndim in self._held.items():
@@ -307,30 +336,77 @@ class Distribution(Prepared):
             setattr(new, name, held[entries + (slice(None),) * own_ndim])
         return new
 
-    def _parse_index(self, index: Index | tuple[Index, ...]) -> tuple[tuple[Index, ...], Shape]:
-        """An index of the batch dims as a tuple with an Ellipsis, and the batch shape it leaves."""
-        entries = index if isinstance(index, tuple) else (index,)
-        for entry in entries:
-            if not (entry is None or entry is Ellipsis or isinstance(entry, slice)):
-                try:
-                    _shapes.parse_int("index", entry)
-                except TypeError:
-                    raise IndexError(
-                        "a batch is indexed by integers, slices, ... and None, "
-                        f"got {entry!r} of type {type(entry).__name__}"
-                    ) from None
-        if Ellipsis not in entries:
-            entries = (*entries, Ellipsis)
-        try:
-            return entries, np.broadcast_to(np.int8(0), self._batch_shape)[entries].shape
-        except IndexError as error:
-            raise IndexError(f"batch_shape {self._batch_shape}: {error}") from None
+    def __len__(self) -> int:
+        """Size of the first batch dim."""
+        if not self._batch_shape:
+            raise TypeError(f"{type(self).__name__} with an empty batch_shape has no len()")
+        return self._batch_shape[0]
 
-    def __iter__(self) -> Any:
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Self]:
         """The distributions along the first batch dim."""
         if not self._batch_shape:
             raise TypeError(f"{self!r} has an empty batch_shape and cannot be iterated over")
         return (self[i] for i in range(self._batch_shape[0]))
+
+    # ---- what it was built with ------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What it was built with, under the names of the constructor, keywords included; read-only.
+
+        ``type(d)(**d.parameters)`` has the same class, shapes, dtype and values. An array has the shape in which
+        it was given; if the distribution was expanded since, that of the batch.
+
+        Raises
+        ------
+        NotImplementedError
+            If a subclass has a constructor of its own, and no `parameters`.
+        """
+        cls = type(self)
+        owner = next(base for base in cls.__mro__ if "_parameters" in base.__dict__)
+        if cls.__init__ is not owner.__init__:
+            raise NotImplementedError(f"{cls.__name__} has an __init__ of its own, and has to define parameters")
+        return MappingProxyType(self._parameters())
+
+    def _parameters(self) -> dict[str, Any]:
+        """`parameters` of the class that has this method and the constructor."""
+        raise NotImplementedError
+
+    def _given_arrays(self) -> dict[str, Any]:
+        """`_parameters` of a class whose parameters are the arrays that repr shows."""
+        names = self._shown()
+        shown = {name: getattr(self, name) for name in names}  # of the whole batch
+        given = {name: self._parameter_shape(name) for name in names}
+        cut = {name: len(given[name]) - self._core_ndim[name] for name in names}
+        batch_shape = _shapes.broadcast_shapes(**{name: given[name][: cut[name]] for name in names})
+        if batch_shape == self._batch_shape:
+            shown = {name: _params.view(self._arrays[name], given[name]) for name in names}
+        return {**shown, "validate_args": self._validate_args}
+
+    def replace(self, **parameters: Any) -> Self:
+        """A distribution of the same class with other `parameters`; it is built anew, and checked.
+
+        Parameters
+        ----------
+        **parameters
+            By the constructor's names. One matrix takes the place of another.
+
+        Examples
+        --------
+        >>> import fastdist as fd
+        >>> fd.Normal([0.0, 1.0], 2.0).replace(scale=3.0)
+        Normal(loc: (2,), scale: (2,))
+        """
+        kept = dict(self.parameters)
+        if self._alternatives.intersection(parameters):
+            kept = {name: value for name, value in kept.items() if name not in self._alternatives}
+        return type(self)(**{**kept, **parameters})
+
+    def __getattr__(self, name: str) -> Any:
+        raise _foreign.no_attribute(type(self), name)
 
     # ---- printing ------------------------------------------------------------------------
 
@@ -344,3 +420,69 @@ class Distribution(Prepared):
             shape = self._batch_shape + self._event_shape[-1:] * self._core_ndim[name]
             shown.append(f"{name}: {getattr(self, name) if math.prod(shape) == 1 else shape}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def stack(distributions: Sequence[AnyDistribution], axis: SupportsIndex = 0) -> AnyDistribution:
+    """Distributions of one type as one batch, along a new dim.
+
+    Parameters
+    ----------
+    distributions : sequence of Distribution
+        Of one type, batch shape and event shape.
+    axis : int, optional
+        Where in the batch shape the new dim is.
+
+    Returns
+    -------
+    Distribution
+        Of batch shape ``batch_shape[:axis] + (len(distributions),) + batch_shape[axis:]``; float64 unless all are
+        float32. What repeats in all parameters goes on repeating.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or their shapes, or the matrices that they were given by, differ.
+    TypeError
+        If their types do.
+    numpy.exceptions.AxisError
+        For an axis that the result has not.
+
+    Examples
+    --------
+    >>> import fastdist as fd
+    >>> fd.stack([fd.Normal(0.0, 1.0), fd.Normal(1.0, 2.0)]).batch_shape
+    (2,)
+    """
+    parts = list(distributions)
+    if not parts:
+        raise ValueError("there must be at least one distribution to stack")
+    first = parts[0]
+    for i, d in enumerate(parts):
+        if not isinstance(d, Distribution) or type(d) is not type(first):
+            raise TypeError(
+                f"distributions must be of one type, got {type(d).__name__} for distributions[{i}] "
+                f"and {type(first).__name__} for distributions[0]"
+            )
+        for name in ("batch_shape", "event_shape"):
+            shapes = getattr(first, name), getattr(d, name)
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"{name} differs: {shapes[0]} of distributions[0], {shapes[1]} of distributions[{i}]")
+        if d._shown() != first._shown():
+            raise ValueError(f"distributions were given by {first._shown()} and, distributions[{i}], {d._shown()}")
+    ndim = len(first._batch_shape)
+    where = np.lib.array_utils.normalize_axis_index(_shapes.parse_int("axis", axis), ndim + 1)
+    dtype = _params.FLOAT32 if all(d._dtype == _params.FLOAT32 for d in parts) else _params.FLOAT64
+    names = [name for name in first._arrays if all(name in d._arrays for d in parts)]
+    arrays = {
+        name: _indexing.stack([d._arrays[name] for d in parts], where, ndim, first._core_ndim[name], dtype)
+        for name in names
+    }
+    batch_shape = (*first._batch_shape[:where], len(parts), *first._batch_shape[where:])
+    new = first._with_arrays(arrays, batch_shape)
+    new._dtype = dtype
+    new._shapes = {}
+    for name, own_ndim in first._held.items():
+        held: list[Distribution] = [getattr(d, name) for d in parts]
+        expanded = [d.expand(first._batch_shape + d._batch_shape[len(d._batch_shape) - own_ndim :]) for d in held]
+        setattr(new, name, stack(expanded, where))
+    return new

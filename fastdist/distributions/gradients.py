@@ -75,8 +75,8 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
     value : numpy.ndarray
         What the method returns, bit for bit; a generator is left where the method leaves it.
     pullback : callable
-        Takes a cotangent of the value's shape and dtype and returns a dict of gradients: one for
-        each array parameter that the distribution was built with, under its constructor's name, in
+        Takes a cotangent, an array that broadcasts to the value's shape and is converted to its dtype, and
+        returns a dict of gradients: one for each array parameter that the distribution was built with, under its constructor's name, in
         the shape it was given in and the distribution's dtype, and for `log_prob` one for
         ``"value"``, in the value's shape and the result's dtype. `Independent` passes through to its
         base. For `kl_divergence` there is a dict for ``"p"`` and one for ``"q"``. It may be
@@ -87,9 +87,9 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
     NotImplementedError
         For a method without a rule; see `register_vjp`.
     TypeError
-        If `method` is no such thing; by the pullback, for a cotangent of another dtype.
+        If `method` is no such thing; by the pullback, for a cotangent that is not of reals.
     ValueError
-        By the pullback, for a cotangent of another shape.
+        By the pullback, for a cotangent that does not broadcast to the value's shape.
 
     Notes
     -----
@@ -134,8 +134,8 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
     return value, _pullback(pull, value)
 
 
-def _vjp_kl(p: Distribution, q: Distribution) -> tuple[Real, Pull]:
-    value = kl.kl_divergence(p, q)
+def _vjp_kl(p: Distribution, q: Distribution, *, out: Real | None = None) -> tuple[Real, Pull]:
+    value = kl.kl_divergence(p, q, out=out)
     pull = _pull_of_kl(p, q)
 
     def pull_both(g: Real) -> dict[str, Gradients]:
@@ -162,14 +162,10 @@ def _cotangent(cotangent: ArrayLike, shape: Shape, dtype: RealDType) -> Real:
         if flags.c_contiguous and flags.aligned:
             return cotangent  # as it nearly always is
     array = _params.as_array("cotangent", cotangent)
-    if (
-        array.dtype != dtype
-        and array.dtype.newbyteorder("=") != dtype
-        and type(cotangent) not in (float, int)
-    ):
-        raise TypeError(f"cotangent must be of the value's dtype {dtype}, got {array.dtype}")
-    if array.shape != shape:
-        raise ValueError(f"cotangent must have the value's shape {shape}, got {array.shape}")
+    try:
+        array = np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(f"cotangent {array.shape} does not broadcast to the value's shape {shape}") from None
     packed = _params.pack(array, dtype)
     return packed if packed.shape == shape else np.broadcast_to(packed, shape)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import ClassVar, SupportsIndex
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 
@@ -175,6 +175,13 @@ class Independent(Distribution):
     def _tail(self) -> Shape:
         """The reinterpreted dims."""
         return self._event_shape[: self._ndims]
+
+    def _parameters(self) -> dict[str, Any]:
+        return {
+            "base_distribution": self._base,
+            "reinterpreted_batch_ndims": self._ndims,
+            "validate_args": self._validate_args,
+        }
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._base!r}, {self._ndims})"

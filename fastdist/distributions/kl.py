@@ -76,7 +76,7 @@ def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Calla
     return register
 
 
-def kl_divergence(p: Distribution, q: Distribution) -> Real:
+def kl_divergence(p: Distribution, q: Distribution, *, out: Real | None = None) -> Real:
     r"""Kullback-Leibler divergence of `q` from `p`, in nats.
 
     .. math:: KL(p \| q) = \int p(x) \log \frac{p(x)}{q(x)} \, dx
@@ -85,6 +85,8 @@ def kl_divergence(p: Distribution, q: Distribution) -> Real:
     ----------
     p, q : Distribution
         Their batch shapes broadcast, their event shapes must be the same.
+    out : numpy.ndarray, optional
+        Array of the result's shape and dtype to write to, and to return.
 
     Returns
     -------
@@ -111,7 +113,8 @@ def kl_divergence(p: Distribution, q: Distribution) -> Real:
         raise TypeError(f"{name} must be a Distribution, got {type(d).__name__}")
     rule = _rules[_types(p, q)]
     shape = _shapes.broadcast_shapes(p=p._batch_shape, q=q._batch_shape)
-    return _params.filled(np.asarray(rule(p, q)), shape)
+    divergence = np.asarray(rule(p, q))
+    return _params.delivered(divergence, shape, divergence.dtype, out)
 
 
 def _types(p: Distribution, q: Distribution) -> tuple[type, type]:

@@ -94,6 +94,7 @@ class MultivariateNormal(Distribution):
         "scale_tril": constraints.lower_cholesky,
     }
     has_rsample = True
+    _alternatives = frozenset(MATRICES)
     _core_ndim: ClassVar[dict[str, int]] = {
         "loc": 1,
         **dict.fromkeys(MATRICES, 2),
@@ -174,6 +175,9 @@ class MultivariateNormal(Distribution):
     def scale_tril(self) -> Real:
         """Lower Cholesky factor of the covariance; shape ``batch_shape + (d, d)``, read-only."""
         return self._matrix("scale_tril")
+
+    def _parameters(self) -> dict[str, Any]:
+        return self._given_arrays()
 
     def _parameter_shape(self, name: str) -> Shape:
         return self._shapes.get(name) or self._arrays["loc" if name == "loc" else "_factor"].shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -110,6 +110,9 @@ class Normal(Distribution):
     @_params.quiet
     def _square(self) -> Real:
         return np.asarray(np.square(self._arrays["scale"]))
+
+    def _parameters(self) -> dict[str, Any]:
+        return self._given_arrays()
 
     def _make_plan(self) -> Plan | None:
         return plan(self._batch_shape, self._arrays["loc"], self._arrays["scale"], vectors=False)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.random import BitGenerator, Generator, RandomState, SeedSequence
 
 from fastdist._kernels.bridge import Noise
+from fastdist._shapes import parse_int
 from fastdist._params import ArrayLike
-from fastdist.random._block_sfc64 import BlockSFC64, unshared_noise
+from fastdist.random._block_sfc64 import BlockSFC64, noise_of_seed, unshared_noise
 
-RNGLike = int | np.integer | SeedSequence | BitGenerator | Generator | None
+RNGLike = int | np.integer | Sequence[int] | SeedSequence | BitGenerator | Generator | None
 
 # Looking up a bit generator's C interface costs more than a small draw, so the last few are
 # kept, by identity: a noise keeps its bit generator alive, and so its id. Bounded for that reason.
@@ -51,13 +54,21 @@ def default_rng(
     return Generator(seed if isinstance(seed, BitGenerator) else BlockSFC64(seed))
 
 
+def _seed(name: str, value: object) -> int:
+    """One integer of a seed."""
+    seed = parse_int(name, value)
+    if seed < 0:
+        raise ValueError(f"{name} must not be a negative seed, got {seed}")
+    return seed
+
+
 def as_noise(rng: RNGLike | Noise) -> Noise:
     """The source of normals that `rng` stands for.
 
     Parameters
     ----------
-    rng : None, int, SeedSequence, BitGenerator or Generator
-        None: this thread's own generator, which never repeats. An int or a SeedSequence seeds a
+    rng : None, int, sequence of ints, SeedSequence, BitGenerator or Generator
+        None: this thread's own generator, which never repeats. Ints or a SeedSequence seed a
         new one. A generator is used as it stands and moves on, and so is a Noise, which `vjp`
         passes to look on.
 
@@ -79,13 +90,14 @@ def as_noise(rng: RNGLike | Noise) -> Noise:
     elif isinstance(rng, SeedSequence):
         return BlockSFC64(rng)._noise
     elif isinstance(rng, int | np.integer) and not isinstance(rng, bool):
-        if rng < 0:
-            raise ValueError(f"rng must not be a negative seed, got {rng}")
-        return BlockSFC64(int(rng))._noise
+        seed = _seed("rng", rng)
+        return noise_of_seed(seed) if seed < 2**64 else BlockSFC64(seed)._noise
+    elif isinstance(rng, list | tuple) or (isinstance(rng, np.ndarray) and rng.ndim == 1):
+        return BlockSFC64([_seed(f"rng[{i}]", word) for i, word in enumerate(rng)])._noise
     else:
         raise TypeError(
-            "rng must be None, an int, or a numpy.random SeedSequence, BitGenerator or Generator, "
-            f"got {rng!r} of type {type(rng).__name__}"
+            "rng must be None, an int or a sequence of ints, or a numpy.random SeedSequence, BitGenerator or "
+            f"Generator, got a {type(rng).__name__}"
         )
     if isinstance(bit_generator, BlockSFC64):
         return bit_generator._noise

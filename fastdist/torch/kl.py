@@ -132,7 +132,7 @@ def _kl_normal(p: Normal, q: Normal, n: int = 0) -> Tensor:
 def _kl_by_kernels(p: Any, q: Any, shape: tuple[int, ...], n: int, tensors: tuple[Tensor, ...]) -> Tensor:
     cut = len(shape) - n
     tail = shape[cut:]
-    value = torch.from_numpy(_params.filled(kl._kl_of_normals(p, q, tail), shape[:cut]))
+    value = torch.from_numpy(_params.delivered(kl._kl_of_normals(p, q, tail), shape[:cut], kl._common_dtype(p, q), None))
     if not needs_gradients(*tensors):
         return value
 
