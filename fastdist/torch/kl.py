@@ -105,8 +105,9 @@ def _factored(d: Any) -> tuple[Tensor, Tensor]:
 def _kl_independent(p: Independent, q: Independent) -> Tensor:
     n, of_p, of_q = p.reinterpreted_batch_ndims, p.base_dist, q.base_dist
     if n == q.reinterpreted_batch_ndims and p.event_shape == q.event_shape and _of_normals(of_p, of_q):
-        return _kl_normal(of_p, of_q, n)
-    result: Tensor = _kl_of_bases(p, q)
+        result: Tensor = _kl_normal(of_p, of_q, n)
+    else:
+        result = _kl_of_bases(p, q)
     return result
 
 
@@ -139,7 +140,7 @@ def _kl_by_kernels(p: Any, q: Any, shape: tuple[int, ...], n: int, tensors: tupl
     def pull(g: Real, *arrays: Real) -> list[Real]:
         found = [gradients._new(g, array.shape) for array in arrays]
         packed = [_params.pack(array, g.dtype) for array in arrays]
-        bridge.pull_normal_kl(*found, gradients._expanded(g, tail), *packed)
+        bridge.pull_normal_kl(*[*found, gradients._expanded(g, tail), *packed])
         return found
 
     return differentiable(value, pull, lambda *tensors: _sum_rightmost(normal_kl(*tensors), n), tensors)

@@ -38,8 +38,8 @@ class Normal(Gaussian, TorchNormal):
 
     Notes
     -----
-    Tensors of other dtypes than float32 and float64, on other devices than the CPU, of two dtypes, or in
-    a transform (vmap, jvp, torch.compile, tracing) are left to torch's own code.
+    With tensors of other dtypes than float32 and float64, on other devices than the CPU, of two dtypes, or
+    in a transform (vmap, jvp, torch.compile, tracing) torch's operations do the work.
 
     Examples
     --------
