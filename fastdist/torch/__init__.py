@@ -6,7 +6,8 @@
 >>> mvn.rsample((100,)).shape
 torch.Size([100, 3, 2])
 
-Normal, MultivariateNormal    torch's classes, by fastdist: draws, densities, entropies, divergences
+Normal, MultivariateNormal    torch's classes, by fastdist: draws, densities, entropies, divergences; the cdf
+                              family with its logarithms and complements, parts of a batch by d[i]
 Independent                   torch's class; hands `generator=` and `rng=` on, sums in the kernels
 all else                      torch.distributions' own
 

@@ -20,7 +20,8 @@ from fastdist.distributions._gaussian import HALF_LOG_2PI
 # Of value, loc and scale.
 OfNormal = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-# log(1 + u) = 2 (s + s^3 / 3 + s^5 / 5 + ...), s = u / (2 + u): from the third power on, to 1e-17 within NEAR.
+# log(1 + u) = 2 (s + s^3 / 3 + s^5 / 5 + ...), s = u / (2 + u): from the third power on, right to an ulp
+# within NEAR.
 SERIES = tuple(1 / n for n in range(21, 1, -2))
 NEAR = -0.3, 0.42
 
@@ -60,7 +61,8 @@ def _of_z(f: Callable[[Tensor], Tensor]) -> OfNormal:
 
 
 def _icdf(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    return loc + scale * ndtri(_widened(value)).to(value.dtype)
+    z: Tensor = ndtri(_widened(value))
+    return loc + scale * z.to(value.dtype)
 
 
 # By the method's name.
@@ -94,7 +96,8 @@ def vector_kl(p_loc: Tensor, p_tril: Tensor, q_loc: Tensor, q_tril: Tensor) -> T
     below = torch.linalg.solve_triangular(q_tril, (p_tril - q_tril).tril(), upper=False).tril(-1)
     scales = _scale_kl(p_tril.diagonal(dim1=-2, dim2=-1), q_tril.diagonal(dim1=-2, dim2=-1)).sum(-1)
     squares = below.square().sum((-2, -1)) + _batch_mahalanobis(q_tril, p_loc - q_loc)
-    return (0.5 * squares + scales).to(dtype)
+    result: Tensor = 0.5 * squares + scales
+    return result.to(dtype)
 
 
 def _scale_kl(p: Tensor, q: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ torch's classes are imported by name: somebody may have put these here in their 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from types import EllipsisType
 from typing import Any
@@ -86,8 +85,10 @@ class Gaussian(Distribution):
         """The tensors and the core, if kernels take the tensors and some `more`; otherwise no core."""
         tensors = self._tensors()
         if tensors is not None and usable(*more, *tensors):
-            with contextlib.suppress(ValueError):  # sizes that have changed since
+            try:
                 return tensors, self._core()
+            except ValueError:  # sizes that have changed since
+                pass
         return (), None
 
     # ---- draws -------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 
     transformed     whether somebody is looking on who knows torch's operations alone
     all_plain       whether tensors are memory that kernels may read
-    layout          where that memory is, with its shape and its strides
     as_array        that memory as a NumPy array, of which the tensor knows nothing
 
 `Tensor.numpy` would leave a storage that can never be resized again, neither by `resize_` nor by
@@ -46,11 +45,6 @@ def all_plain(tuple tensors not None):
         if t.dtype is not dtype or not t.is_cpu or t.layout is not STRIDED:
             return False
     return True
-
-
-def layout(tensor not None):
-    """Address, shape and strides: what an array of a tensor's memory goes by."""
-    return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
 def as_array(tensor not None):

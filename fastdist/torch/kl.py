@@ -6,7 +6,6 @@ is torch's own.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import torch
@@ -44,8 +43,11 @@ def _kl_vectors(p: Distribution, q: Distribution) -> Tensor:
     kernels = _for_kernels(p, q)
     if kernels is not None:
         of_p, core_p, of_q, core_q = kernels
-        with contextlib.suppress(ValueError, NotImplementedError):  # what does not fit
+        try:
             value = torch.from_numpy(kl.kl_divergence(core_p, core_q))
+        except (ValueError, NotImplementedError):  # what does not fit
+            pass
+        else:
             if not needs_gradients(*of_p, *of_q):
                 return value
             pull = _pull_vectors(p, q, core_p, core_q, needs_gradients(*of_q))
@@ -61,8 +63,10 @@ def _for_kernels(p: Distribution, q: Distribution) -> tuple[Any, Any, Any, Any] 
     if isinstance(p, Gaussian) and isinstance(q, Gaussian):
         of_p, of_q = p._tensors(), q._tensors()
         if of_p is not None and of_q is not None and usable(*of_p, *of_q):
-            with contextlib.suppress(ValueError):  # sizes that have changed since
+            try:
                 return of_p, p._core(), of_q, q._core()
+            except ValueError:  # sizes that have changed since
+                pass
     return None
 
 
@@ -105,8 +109,9 @@ def _factored(d: Any) -> tuple[Tensor, Tensor]:
 def _kl_independent(p: Independent, q: Independent) -> Tensor:
     n, of_p, of_q = p.reinterpreted_batch_ndims, p.base_dist, q.base_dist
     if n == q.reinterpreted_batch_ndims and p.event_shape == q.event_shape and _of_normals(of_p, of_q):
-        return _kl_normal(of_p, of_q, n)
-    result: Tensor = _kl_of_bases(p, q)
+        result: Tensor = _kl_normal(of_p, of_q, n)
+    else:
+        result = _kl_of_bases(p, q)
     return result
 
 
@@ -123,8 +128,11 @@ def _kl_normal(p: Normal, q: Normal, n: int = 0) -> Tensor:
     kernels = _for_kernels(p, q)
     if kernels is not None:
         of_p, core_p, of_q, core_q = kernels
-        with contextlib.suppress(ValueError):  # shapes that do not broadcast
+        try:
             shape = _shapes.broadcast_shapes(p=core_p._batch_shape, q=core_q._batch_shape)
+        except ValueError:
+            pass
+        else:
             return _kl_by_kernels(core_p, core_q, shape, n, (*of_p, *of_q))
     return _sum_rightmost(normal_kl(p.loc, p.scale, q.loc, q.scale), n)
 
@@ -139,7 +147,7 @@ def _kl_by_kernels(p: Any, q: Any, shape: tuple[int, ...], n: int, tensors: tupl
     def pull(g: Real, *arrays: Real) -> list[Real]:
         found = [gradients._new(g, array.shape) for array in arrays]
         packed = [_params.pack(array, g.dtype) for array in arrays]
-        bridge.pull_normal_kl(*found, gradients._expanded(g, tail), *packed)
+        bridge.pull_normal_kl(*[*found, gradients._expanded(g, tail), *packed])
         return found
 
     return differentiable(value, pull, lambda *tensors: _sum_rightmost(normal_kl(*tensors), n), tensors)

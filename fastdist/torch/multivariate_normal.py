@@ -38,9 +38,9 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
 
     Notes
     -----
-    The gradient for `scale_tril` is lower triangular. Tensors of other dtypes than float32 and float64, on
-    other devices than the CPU, or in a transform (vmap, jvp, torch.compile, tracing) are left to torch's
-    own code.
+    The gradient for `scale_tril` is lower triangular. With tensors of other dtypes than float32 and float64,
+    on other devices than the CPU, or in a transform (vmap, jvp, torch.compile, tracing) torch's operations
+    do the work.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from fastdist.torch._draws import Replay, fill, normals
 from fastdist.torch._formulas import CDFS, normal_log_prob
 from fastdist.torch._gaussian import Gaussian, Index, draw_to, parse_index
 from fastdist.torch._kernel import DTYPES, Pull, differentiable, needs_gradients, usable
-from fastdist.torch._tensors import as_array, layout
+from fastdist.torch._tensors import as_array
 
 # Up to so many elements two operations of torch's and their gradients are quicker than one Function.
 SMALL = 4096
@@ -38,8 +38,8 @@ class Normal(Gaussian, TorchNormal):
 
     Notes
     -----
-    Tensors of other dtypes than float32 and float64, on other devices than the CPU, of two dtypes, or in
-    a transform (vmap, jvp, torch.compile, tracing) are left to torch's own code.
+    With tensors of other dtypes than float32 and float64, on other devices than the CPU, of two dtypes, or
+    in a transform (vmap, jvp, torch.compile, tracing) torch's operations do the work.
 
     Examples
     --------
@@ -52,8 +52,9 @@ class Normal(Gaussian, TorchNormal):
     (torch.Size([100, 3, 2]), torch.Size([3, 2]), torch.Size([2]))
     """
 
-    # fastdist's distribution, the tensors it is made of, and where their memory was, to which it refers.
-    _kept: tuple[fd.Normal, Tensor, Tensor, Any, Any] | None = None
+    # fastdist's distribution, the tensors it is made of, and the addresses of their memory, to which it
+    # refers.
+    _kept: tuple[fd.Normal, Tensor, Tensor, int, int] | None = None
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         given = _as_tensors(loc, scale)
@@ -83,15 +84,21 @@ class Normal(Gaussian, TorchNormal):
         """Keep a distribution of loc and scale, unless it has copied them."""
         arrays, loc, scale = core._arrays, self.loc, self.scale
         if not (arrays["loc"].flags.owndata or arrays["scale"].flags.owndata):
-            self._kept = core, loc, scale, layout(loc), layout(scale)
+            self._kept = core, loc, scale, loc.data_ptr(), scale.data_ptr()
 
     def _kept_core(self) -> fd.Normal | None:
         """What is kept, if it is still of these tensors and their memory."""
         if self._kept is None:
             return None
-        core, loc, scale, of_loc, of_scale = self._kept
-        of_these = self.loc is loc and self.scale is scale
-        return core if of_these and layout(loc) == of_loc and layout(scale) == of_scale else None
+        core, loc, scale, at_loc, at_scale = self._kept
+        same = (
+            self.loc is loc
+            and self.scale is scale
+            and loc.data_ptr() == at_loc
+            and scale.data_ptr() == at_scale
+            and loc.shape == scale.shape == self._batch_shape  # or they were resized
+        )
+        return core if same else None
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         """The same distribution broadcast to another batch shape; no memory is used."""

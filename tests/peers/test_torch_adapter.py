@@ -33,6 +33,7 @@ from fastdist.torch import _kernel, independent, multivariate_normal, normal
 
 pytestmark = pytest.mark.peers
 
+
 def of_any_square(kind, a):
     """The other parameter as a smooth function of any tensor, as gradcheck wants it."""
     if kind == "Normal":

@@ -124,7 +124,9 @@ def test_gradcheck(method):
         torch.func.jacrev(f, 2)(*x), torch.autograd.functional.jacobian(lambda s: f(*x[:2], s), x[2])
     )
     for ours, theirs in zip(
-        torch.func.jvp(lambda s: f(*x[:2], s), (x[2],), (x[2],)), (f(*x), torch.func.jacfwd(f, 2)(*x) @ x[2]), strict=True
+        torch.func.jvp(lambda s: f(*x[:2], s), (x[2],), (x[2],)),
+        (f(*x), torch.func.jacfwd(f, 2)(*x) @ x[2]),
+        strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
 
@@ -167,7 +169,14 @@ def test_low_precision(method, dtype):
 @pytest.mark.parametrize("method", ["cdf", "icdf"])
 def test_errors_are_torchs(method):
     """And what is no error: shapes, dtypes, NaN, numbers for tensors."""
-    values = (torch.zeros(3) * torch.nan, torch.zeros(4), torch.zeros(2, 3).double(), torch.zeros(3, 1), 0.5, None)
+    values = (
+        torch.zeros(3) * torch.nan,
+        torch.zeros(4),
+        torch.zeros(2, 3).double(),
+        torch.zeros(3, 1),
+        0.5,
+        None,
+    )
     for validate_args in (True, False):
         outcomes = []
         for module in (td, fdt):
@@ -182,5 +191,7 @@ def test_errors_are_torchs(method):
 
 
 def test_transformed_distributions_use_it():
-    d = td.TransformedDistribution(fdt.Normal(torch.zeros(()), torch.ones(())), [td.AffineTransform(0.0, 2.0)])
+    d = td.TransformedDistribution(
+        fdt.Normal(torch.zeros(()), torch.ones(())), [td.AffineTransform(0.0, 2.0)]
+    )
     torch.testing.assert_close(d.cdf(torch.tensor(-12.0)).item(), exact("cdf", -6)[0], rtol=1e-6, atol=0)

@@ -52,7 +52,13 @@ def test_gradients_by_shown_parameters(kind, small, create_graph, monkeypatch):
             loss = f()
             c = torch.linspace(0.5, 1.5, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
             of_module += torch.autograd.grad(
-                loss, shown, c, retain_graph=True, create_graph=create_graph, allow_unused=True, materialize_grads=True
+                loss,
+                shown,
+                c,
+                retain_graph=True,
+                create_graph=create_graph,
+                allow_unused=True,
+                materialize_grads=True,
             )
             of_module += hooked
             for handle in handles:
@@ -100,7 +106,7 @@ def test_storages_stay_resizable(kind):
         t.untyped_storage().resize_(0)
         blocks.append(torch.full(t.shape, torch.nan, dtype=t.dtype))  # most likely where it was
     gc.collect()
-    with pytest.raises(RuntimeError, match="storage of a tensor of shape .* has been freed"):
+    with pytest.raises(RuntimeError, match=r"storage of a tensor of shape .* has been freed"):
         d.log_prob(value)
     for t, copy in zip((*parameters, value), kept, strict=True):
         t.untyped_storage().resize_(t.numel() * t.element_size())
@@ -173,7 +179,12 @@ def test_draws_that_fail(kind, shape):
 def test_arguments_that_fail():
     d = fdt.Normal(torch.zeros(3), 1.0)
     before = torch.get_rng_state()
-    for arguments in ({"rng": "x"}, {"rng": -1}, {"rng": 1, "generator": torch.Generator()}, {"generator": 1}):
+    for arguments in (
+        {"rng": "x"},
+        {"rng": -1},
+        {"rng": 1, "generator": torch.Generator()},
+        {"generator": 1},
+    ):
         with pytest.raises((TypeError, ValueError)):
             d.sample(**arguments)
     assert torch.equal(torch.get_rng_state(), before)
@@ -182,7 +193,9 @@ def test_arguments_that_fail():
 # ---- scales near the ends of the range -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("dtype", "scale"), [(torch.float32, 1e-25), (torch.float32, 1e25), (torch.float64, 1e-200)])
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [(torch.float32, 1e-25), (torch.float32, 1e25), (torch.float64, 1e-200)]
+)
 def test_extreme_scales(dtype, scale):
     """Gradients of gradients, and vmap, of a density and a divergence whose squared scales are out of range."""
     loc, s = leaves(torch.zeros(3, dtype=dtype), torch.full((3,), scale, dtype=dtype))
@@ -269,7 +282,8 @@ def test_indexing(kind, index):
             (part.loc.sum(), d.loc[at].sum()),
         ):
             found, wanted = (
-                torch.autograd.grad(x.sum(), tensors, allow_unused=True, materialize_grads=True) for x in (f, g)
+                torch.autograd.grad(x.sum(), tensors, allow_unused=True, materialize_grads=True)
+                for x in (f, g)
             )
             for one, two in zip(found, wanted, strict=True):
                 close(one, two)
@@ -329,7 +343,9 @@ def test_indexing_of_what_kernels_do_not_take(dtype):
 
 def test_indexing_in_a_transform():
     loc = torch.randn(5, 3)
-    found = torch.func.vmap(lambda x: fdt.Normal(x, 1.0, validate_args=False)[1:].log_prob(torch.zeros(2)))(loc)
+    found = torch.func.vmap(lambda x: fdt.Normal(x, 1.0, validate_args=False)[1:].log_prob(torch.zeros(2)))(
+        loc
+    )
     close(found, td.Normal(loc[:, 1:], 1.0).log_prob(torch.zeros(2)))
 
 

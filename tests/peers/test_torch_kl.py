@@ -32,7 +32,10 @@ def dense(kind, loc, other):
 def both(pair, dtype=torch.float64):
     """Four ps to one q."""
     g = np.random.default_rng(0)
-    p, q = (tensors_of(kind, g, (3,) if kind == "Normal" else (), (3,) * (kind == "Normal"), dtype=dtype) for kind in pair)
+    p, q = (
+        tensors_of(kind, g, (3,) if kind == "Normal" else (), (3,) * (kind == "Normal"), dtype=dtype)
+        for kind in pair
+    )
     return (torch.stack([p[0] + i for i in range(4)]), p[1]), q
 
 
@@ -65,13 +68,19 @@ def test_dtypes(pair):
     p, q = both(pair)
     wanted = td.kl_divergence(dense(pair[0], *p), dense(pair[1], *q))
     single = [t.float() for t in q]
-    close(fdt.kl_divergence(vectors(fdt, pair[0], *p), vectors(fdt, pair[1], *single)).float(), wanted.float())
+    close(
+        fdt.kl_divergence(vectors(fdt, pair[0], *p), vectors(fdt, pair[1], *single)).float(), wanted.float()
+    )
     layer = torch.nn.Linear(3, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         m = layer(p[0].float())
         assert m.dtype is torch.bfloat16
         other = p[1].float()
-        d = vectors(fdt, pair[0], m, other) if pair[0] == "Normal" else vectors(fdt, pair[0], m.float(), other)
+        d = (
+            vectors(fdt, pair[0], m, other)
+            if pair[0] == "Normal"
+            else vectors(fdt, pair[0], m.float(), other)
+        )
         value = fdt.kl_divergence(d, vectors(fdt, pair[1], *single))
     theirs = td.kl_divergence(dense(pair[0], m.float(), other), dense(pair[1], *single))
     close(value, theirs)
@@ -139,7 +148,9 @@ def test_near_and_far(dtype, eps, distance):
     """Right to some roundings times the condition, however near the two are; never negative; 0 of p from p."""
     g = torch.Generator().manual_seed(0)
     for dim in (1, 2, 5):
-        q_tril = torch.randn(dim, dim, generator=g, dtype=torch.float64).tril(-1) / 2 + 2 * torch.eye(dim).double()
+        q_tril = (
+            torch.randn(dim, dim, generator=g, dtype=torch.float64).tril(-1) / 2 + 2 * torch.eye(dim).double()
+        )
         change = torch.randn(dim, dim, generator=g, dtype=torch.float64).tril(-1) + torch.eye(dim).double()
         p_tril = (q_tril + distance * change).to(dtype)
         q_tril = q_tril.to(dtype)
