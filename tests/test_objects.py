@@ -87,12 +87,29 @@ def test_an_expanded_batch_takes_no_memory():
 
 
 @pytest.mark.parametrize(
-    "index", [1.0, "0", [0, 1], np.array([True] * 4), True, (0, np.arange(2)), 4, -5, (0, 0, 0)]
+    ("index", "message"),
+    [
+        (1.0, "got a float"),
+        ("0", "got a str"),
+        (True, "got a bool"),
+        (np.bool_(True), "got a bool"),
+        (np.array(True), r"bools of one dim or more, got shape \(\)"),
+        (np.arange(2.0), r"integers, .* got shape \(2,\), dtype float64"),
+        ([[0], [1, 2]], "no array"),
+        (np.array([True] * 5), r"batch_shape \(4, 3\): boolean index did not match"),
+        ((0, np.arange(4)), r"batch_shape \(4, 3\): index 3 is out of bounds"),
+        (([0, 1], [0, 1, 2]), "broadcast"),
+        (4, r"batch_shape \(4, 3\): index 4 is out of bounds"),
+        (-5, "out of bounds"),
+        ((0, 0, 0), "too many indices"),
+        (np.full(10_000, 9), "out of bounds"),
+    ],
 )
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_basic_index(kind, index):
-    with pytest.raises(IndexError):
+def test_what_is_no_index(kind, index, message):
+    with pytest.raises(IndexError, match=message) as error:
         one_of_each()[kind][index]
+    assert len(str(error.value)) < 200
 
 
 @pytest.mark.parametrize("kind", KINDS)

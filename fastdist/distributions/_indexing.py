@@ -26,15 +26,18 @@ def _entry(index: Any) -> Entry:
     """One entry of an index, with sequences as arrays."""
     if index is None or index is Ellipsis or isinstance(index, slice):
         return index
-    if isinstance(index, np.ndarray | list | bool | np.bool_):
+    if isinstance(index, np.ndarray | list):
         try:
             array = np.asarray(index)
         except ValueError as error:
             raise IndexError(f"a batch index is no array: {error}") from None
         if array.size == 0 and not isinstance(index, np.ndarray):
             array = array.astype(np.intp)  # as NumPy takes an empty list
-        if array.dtype.kind not in "biu":
-            raise IndexError(f"arrays that index a batch are of integers or bools, got dtype {array.dtype}")
+        if array.dtype.kind not in "biu" or (array.ndim == 0 and array.dtype.kind == "b"):
+            raise IndexError(
+                "arrays that index a batch are of integers, or bools of one dim or more, "
+                f"got shape {array.shape}, dtype {array.dtype}"
+            )
         return array
     try:
         return _shapes.parse_int("index", index)
@@ -77,8 +80,8 @@ def part(array: Real, entries: tuple[Entry, ...], batch_shape: Shape, core_ndim:
     for entry in entries:
         n = skipped if entry is Ellipsis else _dims_of(entry)
         repeats = {size == 1 for size in whole.shape[dim : dim + n]}
-        if isinstance(entry, np.ndarray) and (n == 0 or len(repeats) > 1):
-            break  # True or False alone; a mask over dims of which the array has some
+        if isinstance(entry, np.ndarray) and len(repeats) > 1:
+            break  # a mask over dims of which the array has some
         if entry is None or entry is Ellipsis or repeats == {False}:
             replaced.append(entry)
         elif isinstance(entry, np.ndarray):
