@@ -89,21 +89,38 @@ def _packed_copy(array: NDArray[Any], dtype: RealDType) -> Real:
     return np.array(array, dtype, order="C")
 
 
+def is_lent(array: NDArray[Any]) -> bool:
+    """True if nobody is to write to it any more: it and every array that it is a view of are read-only."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return False
+        base = base.base
+    return True
+
+
 def parameters(
-    core_ndim: dict[str, int], owned: Container[str] = (), **given: ArrayLike
+    core_ndim: dict[str, int], passing: Container[str] = (), **given: ArrayLike
 ) -> tuple[dict[str, Real], dict[str, Shape]]:
     """The named parameters as packed arrays of their common dtype, and the shapes they came in.
 
     float32 if every array among them is float32 or float16, otherwise float64. Each one's last
-    `core_ndim` dims are its own; those named in `owned` are copied in any case.
+    `core_ndim` dims are its own. They are taken over: copied, unless they are lent; but for those
+    named in `passing`, which the constructor reads and no more.
     """
     arrays = {name: as_array(name, value) for name, value in given.items()}
     strong = [_strong_dtype(arrays[name]) for name, value in given.items() if type(value) not in _WEAK]
     dtype = FLOAT32 if strong and all(d == FLOAT32 for d in strong) else FLOAT64
     packed = {
-        name: pack(array, dtype, min(core_ndim[name], array.ndim), owned=name in owned)
+        name: pack(
+            array, dtype, min(core_ndim[name], array.ndim), owned=name not in passing and not is_lent(array)
+        )
         for name, array in arrays.items()
     }
+    for name in packed:
+        if name in passing:
+            continue
+        packed[name].flags.writeable = False
     return packed, {name: array.shape for name, array in arrays.items()}
 
 

@@ -99,26 +99,53 @@ def test_properties_are_read_only_and_broadcast(kind, dtype):
                 setattr(d, name, array)
 
 
+@pytest.mark.parametrize("layout", [np.array, np.asfortranarray, lambda a: a[::-1].copy()[::-1]])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_loc_and_scale_are_referenced(dtype):
+def test_a_distribution_never_changes(dtype, layout):
+    """Whoever writes to the arrays that it was built with has changed no distribution, nor its parts."""
     loc, scale, tril = np.zeros((3, 2), dtype), np.ones((3, 2), dtype), np.eye(2, dtype=dtype)
-    for d in (
-        fd.Normal(loc, scale),
-        fd.Independent(fd.Normal(loc, scale), 1),
-        fd.MultivariateNormal(loc, scale_tril=tril),
-        fd.Normal(loc, scale).expand((4, 3, 2)),
-        fd.Normal(loc, scale)[1:],
+    for make in (
+        lambda loc, scale, _: fd.Normal(loc, scale),
+        lambda loc, scale, _: fd.Independent(fd.Normal(loc, scale), 1),
+        lambda loc, scale, _: fd.Normal(loc, scale).expand((4, 3, 2)),
+        lambda loc, scale, _: fd.Normal(loc, scale)[1:],
+        lambda loc, scale, _: fd.Normal(loc, 1.0).replace(scale=scale),
+        lambda loc, _, tril: fd.MultivariateNormal(loc, scale_tril=tril),
+        lambda loc, _, tril: fd.MultivariateNormal(loc, covariance_matrix=tril),
+        lambda loc, _, tril: fd.MultivariateNormal(loc, precision_matrix=tril),
     ):
-        loc[...] = 0
-        before = d.sample((), rng=0)
-        loc[...] = 1
-        assert np.shares_memory(d.mean, loc)
-        np.testing.assert_allclose(d.sample((), rng=0), before + 1, rtol=1e-6)
-    d = fd.Normal(loc, scale)
-    before = d.sample((), rng=0)
-    scale[...] = 2
-    np.testing.assert_allclose(d.sample((), rng=0), loc + 2 * (before - loc), atol=1e-6)
-    assert_same_bits(d.stddev.copy(), np.full((3, 2), 2, dtype))
+        given = [layout(array) for array in (loc, scale, tril)]
+        d = make(*given)
+        before = d.sample(3, rng=0), d.log_prob(np.zeros(2, dtype)), d.mean.copy(), d.entropy()
+        for array in given:
+            array[...] = 7
+        after = d.sample(3, rng=0), d.log_prob(np.zeros(2, dtype)), d.mean.copy(), d.entropy()
+        for x, y in zip(before, after, strict=True):
+            assert_same_bits(x, y)
+    old = fd.Normal(loc, scale)
+    loc += 1
+    assert (fd.kl_divergence(old, fd.Normal(loc, scale)) > 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_read_only_arrays_are_lent(dtype):
+    """One that is read-only all the way down is used as it is; one whose base may be written to is copied."""
+    loc, scale, matrix = np.zeros((3, 2), dtype), np.ones((3, 2), dtype), np.eye(2, dtype=dtype)
+    for array in (loc, scale, matrix):
+        array.flags.writeable = False
+    for d in (fd.Normal(loc, scale), fd.Normal(loc[...], scale[0]), fd.MultivariateNormal(loc, matrix)):
+        assert np.shares_memory(d.loc, loc)
+        assert fd.Normal(d.loc, 1.0).loc.base is not None
+        assert np.shares_memory(type(d)(**d.parameters).loc, loc)
+    assert np.shares_memory(fd.MultivariateNormal(loc, matrix).covariance_matrix, matrix)
+    assert np.shares_memory(fd.Normal(loc, scale).scale, scale)
+    base = np.zeros((3, 2), dtype)
+    view = base.view()
+    view.flags.writeable = False
+    d = fd.Normal(view, scale)
+    assert not np.shares_memory(d.loc, base)
+    base[...] = 1
+    assert (d.loc == 0).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -642,26 +642,18 @@ def test_threads_that_share_a_generator(default_rng):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_changes_in_place_afterwards(kind):
-    """Parameters and values may be changed in place before the pullback is called."""
+    """A value may be changed in place before the pullback is called."""
     d = one_of_each()[kind]
     value = d.sample((5,), rng=1)
-    base = d
-    while isinstance(base, fd.Independent):
-        base = base.base_dist
-    referenced = [value, *(base._arrays[name] for name in ("loc", "scale") if name in base._arrays)]
     for method, args, kwargs in methods_of(d, value).values():
         out, pullback = fd.vjp(method, *args, **kwargs)
         c = np.random.default_rng(0).normal(size=out.shape)
         before = flat(pullback(c))
-        copies = [array.copy() for array in referenced]
-        for array in referenced:
-            array *= 3
-        try:
-            for name, one in flat(pullback(c)).items():
-                assert_same_bits(one, before[name])
-        finally:
-            for array, copy in zip(referenced, copies, strict=True):
-                array[...] = copy
+        copy = value.copy()
+        value *= 3
+        for name, one in flat(pullback(c)).items():
+            assert_same_bits(one, before[name])
+        value[...] = copy
 
 
 @pytest.mark.parametrize("of_p", [True, False])
@@ -809,18 +801,12 @@ def test_values_that_are_not_finite(name, bad, isa):
 def test_bad_cotangents():
     d = random_normal((3, 2), (2,))
     x, pullback = fd.vjp(d.rsample, (4,), rng=0)
-    for c in (np.ones((3, 2)), np.ones((4, 3, 1)), np.ones((4, 3, 2, 1)), 1.0):
-        with pytest.raises(ValueError, match=r"cotangent must have the value's shape \(4, 3, 2\), got"):
-            pullback(c)
-    for c in (np.ones(x.shape, np.float32), np.ones(x.shape, int), np.ones(x.shape, bool)):
-        with pytest.raises(TypeError, match="cotangent must be of the value's dtype float64, got"):
+    for c in (np.ones((3, 3)), np.ones((4, 2, 2)), np.ones((4, 3, 2, 1)), np.ones((1, 4, 3, 2))):
+        with pytest.raises(ValueError, match=r"cotangent \(.*\) does not broadcast to the value's shape \(4, 3, 2\)"):
             pullback(c)
     for c in (np.ones(x.shape, complex), "ones", None, np.ma.ones(x.shape)):
         with pytest.raises(TypeError, match="cotangent must"):
             pullback(c)
-    _, narrow = fd.vjp(random_normal(dtype=np.float32).rsample, rng=0)
-    with pytest.raises(TypeError, match="cotangent must be of the value's dtype float32, got float64"):
-        narrow(np.ones((3, 2)))
     assert pullback(np.ones(x.shape).tolist())["loc"].shape == (3, 2)
 
 

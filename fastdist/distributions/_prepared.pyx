@@ -13,6 +13,7 @@ everything that only other calls need. What it computes is the others' to the la
 """
 
 cimport numpy as np
+from cpython.ref cimport PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport intptr_t
 
@@ -31,6 +32,10 @@ from fastdist.distributions import _foreign, _gaussian
 from fastdist.random import RNGLike, _rng
 
 np.import_array()
+
+cdef extern from "numpy/arrayobject.h":
+    PyObject *PyArray_BASE(np.ndarray array)
+    void PyArray_CLEARFLAGS(np.ndarray array, int flags)
 
 if SCRATCH < core.FD_SCRATCH_BYTES * MAX_EVENT:
     raise ImportError("stack memory for small calls is smaller than kernels want")
@@ -360,6 +365,20 @@ cdef bint fits(object array, int typenum) noexcept:
             and np.PyArray_ISCARRAY_RO(array))
 
 
+cdef np.ndarray taken(np.ndarray array):
+    """A parameter as its distribution keeps it: a read-only copy, or itself if it is lent (`_params.is_lent`)."""
+    cdef object base = array
+    while isinstance(base, np.ndarray) and not np.PyArray_ISWRITEABLE(<np.ndarray>base):
+        if PyArray_BASE(<np.ndarray>base) is NULL:
+            return array
+        base = <object>PyArray_BASE(<np.ndarray>base)
+    if not isinstance(base, np.ndarray):
+        return array
+    cdef np.ndarray copy = np.PyArray_NewCopy(array, np.NPY_CORDER)
+    PyArray_CLEARFLAGS(copy, np.NPY_ARRAY_WRITEABLE)
+    return copy
+
+
 cdef bint passes(
     core.fd_verb check, np.ndarray array, core.fd_dtype dtype, intptr_t dim, intptr_t n
 ) noexcept:
@@ -404,6 +423,8 @@ def take_normal(Prepared self, loc, scale, validate_args):
             return False
     dtype = core.FD_F32 if typenum == np.NPY_FLOAT32 else core.FD_F64
     self._validate_args = validate_args is None or bool(validate_args)
+    loc = taken(loc)
+    scale = taken(scale)
     if self._validate_args and not (
             passes(core.FD_check_finite, loc, dtype, 1, np.PyArray_SIZE(loc))
             and passes(core.FD_check_positive, scale, dtype, 1, np.PyArray_SIZE(scale))):
@@ -445,10 +466,11 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
     dtype = core.FD_F32 if typenum == np.NPY_FLOAT32 else core.FD_F64
     n_matrix = np.PyArray_SIZE(matrix) // (dim * dim)
     self._validate_args = validate_args is None or bool(validate_args)
+    loc = taken(loc)
     if self._validate_args and not passes(core.FD_check_finite, loc, dtype, 1, np.PyArray_SIZE(loc)):
         return False
 
-    given = np.PyArray_NewCopy(matrix, np.NPY_CORDER)
+    given = matrix if name == "scale_tril" else taken(matrix)
     factor = np.PyArray_SimpleNew(n_batch_dim + 2, np.PyArray_DIMS(matrix), typenum)
     job.ndim = 1
     job.dim = dim
@@ -471,6 +493,7 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
         if found >= 0 or asymmetric >= 0:
             return False
         self._arrays = {"loc": loc, name: given, "_factor": factor}
+    PyArray_CLEARFLAGS(factor, np.NPY_ARRAY_WRITEABLE)
     self._batch_shape = shape_of(loc, ndim - 1)
     self._event_shape = (dim,)
     self._dtype = FLOAT32 if typenum == np.NPY_FLOAT32 else FLOAT64

@@ -133,13 +133,6 @@ class Distribution(Prepared):
         """The set of events."""
         raise NotImplementedError
 
-    def _inputs(self) -> list[Real]:
-        """The arrays that `out` might overlap."""
-        inputs = list(self._arrays.values())
-        for name in self._held:
-            inputs += getattr(self, name)._inputs()
-        return inputs
-
     def _parameter_shape(self, name: str) -> Shape:
         """Shape that parameter `name` was given in, or has by itself in a part of a batch."""
         return self._shapes.get(name) or self._arrays[name].shape
@@ -177,7 +170,7 @@ class Distribution(Prepared):
         """What `draw`, a hook like `_draw`, makes of checked arguments."""
         shape = _shapes.parse_shape("sample_shape", sample_shape) + self._batch_shape + self._event_shape
         noise, n_worker = as_noise(rng), parse_workers(workers)
-        destination = Destination(out, shape, self._dtype, self._inputs())
+        destination = Destination(out, shape, self._dtype, ())
         draw(noise, destination.array, n_worker)
         return destination.deliver()
 
@@ -198,7 +191,7 @@ class Distribution(Prepared):
         """`log_prob` with any arguments."""
         array, value_batch, dtype = _params.values(value, self._dtype, self._event_shape)
         shape = _shapes.broadcast_shapes(value=value_batch, distribution=self._batch_shape)
-        destination = Destination(out, shape, dtype, [array, *self._inputs()])
+        destination = Destination(out, shape, dtype, [array])
         self._log_prob(array, len(self._event_shape), destination.array)
         return destination.deliver()
 

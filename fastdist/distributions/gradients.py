@@ -1,7 +1,7 @@
 """Gradients without a framework: `vjp`, a registry of rules by method and type, and the Gaussian rules.
 
-A rule is called before the method is. It records what gradients need (copies of what the user might
-change in place) and returns a function of the cotangent, which must give the same each time.
+A rule is called before the method is. It records what gradients need (of a value a copy, as the user might
+change it; parameters never change) and returns a function of the cotangent, which must give the same each time.
 
 In the rules g is the cotangent in the value's full shape, z = L^-1 (x - loc), and M the lower triangle
 of L' times the gradient by L: how the value changes with L (1 + Y), Y lower triangular. All rules for
@@ -192,7 +192,7 @@ def register_vjp(method: str, *types: type[Distribution]) -> Callable[[AnyRule],
         A decorator for the rule, a function of the distribution and the method's arguments but for
         `out`; for `rsample` a function of the distribution and `replay`, which returns what, as
         ``rng=`` of `standard_normal`, draws the same normals again. It copies what it
-        needs and may be changed in place, and returns a function of the cotangent, which has the
+        needs of a value, and returns a function of the cotangent, which has the
         value's shape. This returns a dict of gradients (for ``"kl_divergence"`` a pair of dicts),
         each either of the parameter's shape or of one that the parameter broadcasts to, and then
         is summed.
@@ -210,8 +210,8 @@ def register_vjp(method: str, *types: type[Distribution]) -> Callable[[AnyRule],
     >>> import numpy as np, fastdist as fd
     >>> @fd.register_vjp("cdf", fd.Normal)
     ... def vjp_cdf(d, value):
-    ...     z, scale = (value - d.loc) / d.scale, d.scale.copy()
-    ...     density = np.exp(-z * z / 2) / (scale * np.sqrt(2 * np.pi))
+    ...     z = (value - d.loc) / d.scale
+    ...     density = np.exp(-z * z / 2) / (d.scale * np.sqrt(2 * np.pi))
     ...     return lambda g: {"loc": -g * density, "scale": -g * density * z, "value": g * density}
     >>> p, pullback = fd.vjp(fd.Normal(np.zeros(3), 1.0).cdf, 0.0)
     >>> round(float(pullback(np.ones(3))["value"]), 3)
@@ -319,11 +319,6 @@ def _summed(g: Real, shape: Shape) -> Real:
     return result
 
 
-def _copy(array: Real, dtype: RealDType) -> Real:
-    """A record of a packed array that its owner might change."""
-    return array.copy() if array.dtype == dtype else array.astype(dtype)
-
-
 def _value(value: ArrayLike, d: Distribution) -> tuple[Real, Shape, RealDType]:
     """A record of a density's argument, its shape, and the dtype to compute in."""
     array, batch_shape, dtype = _params.values(value, d._dtype, d._event_shape)
@@ -370,7 +365,7 @@ def _vjp_normal_rsample(d: Normal, replay: Callable[[], Noise]) -> Pull:
 @_own("log_prob", Normal)
 def _vjp_normal_log_prob(d: Normal, /, value: ArrayLike) -> Pull:
     array, value_shape, dtype = _value(value, d)
-    loc, scale = _copy(d._arrays["loc"], dtype), _copy(d._arrays["scale"], dtype)
+    loc, scale = _params.pack(d._arrays["loc"], dtype), _params.pack(d._arrays["scale"], dtype)
     loc_shape, scale_shape = d._parameter_shape("loc"), d._parameter_shape("scale")
 
     def pull(g: Real) -> Gradients:
@@ -383,7 +378,7 @@ def _vjp_normal_log_prob(d: Normal, /, value: ArrayLike) -> Pull:
 
 @_own("entropy", Normal)
 def _vjp_normal_entropy(d: Normal) -> Pull:
-    scale = d._arrays["scale"].copy()
+    scale = d._arrays["scale"]
 
     @_params.quiet
     def pull(g: Real) -> Gradients:
@@ -397,8 +392,8 @@ def _vjp_normal_entropy(d: Normal) -> Pull:
 @_own("kl_divergence", Normal, Normal)
 def _vjp_kl_normal_normal(p: Normal, q: Normal) -> Pull:
     dtype, of_p, of_q = kl._common_dtype(p, q), p._arrays, q._arrays
-    loc_p, scale_p = _copy(of_p["loc"], dtype), _copy(of_p["scale"], dtype)
-    loc_q, scale_q = _copy(of_q["loc"], dtype), _copy(of_q["scale"], dtype)
+    loc_p, scale_p = _params.pack(of_p["loc"], dtype), _params.pack(of_p["scale"], dtype)
+    loc_q, scale_q = _params.pack(of_q["loc"], dtype), _params.pack(of_q["scale"], dtype)
     loc_p_shape, scale_p_shape = p._parameter_shape("loc"), p._parameter_shape("scale")
     loc_q_shape, scale_q_shape = q._parameter_shape("loc"), q._parameter_shape("scale")
 
@@ -449,7 +444,7 @@ def from_tril(name: str, matrix: Real, factor: Real) -> None:
 @_own("log_prob", MultivariateNormal)
 def _vjp_mvn_log_prob(d: MultivariateNormal, /, value: ArrayLike) -> Pull:
     array, value_shape, dtype = _value(value, d)
-    return pull_mvn_log_prob(d, array, value_shape, _copy(d._arrays["loc"], dtype))
+    return pull_mvn_log_prob(d, array, value_shape, _params.pack(d._arrays["loc"], dtype))
 
 
 def pull_mvn_log_prob(d: MultivariateNormal, value: Real, value_shape: Shape, loc: Real) -> Pull:
@@ -499,7 +494,7 @@ class _Side:
                 d = d.base_dist
             self.name = "scale"
             # A scale may repeat along the event, and is then as long as that for the kernel.
-            self.scale = _copy(scale, dtype)
+            self.scale = _params.pack(scale, dtype)
             self.factor = _params.pack(np.broadcast_to(self.scale, (*scale.shape[:-1], dim)), dtype, 1)
         else:
             assert isinstance(d, MultivariateNormal)
@@ -509,7 +504,7 @@ class _Side:
             self.factor = _params.pack(d._triangle(inverse=False), dtype, 2) if is_p else self.given
             self.inverse = d._inverse
         self.d = d
-        self.loc = _copy(loc, dtype)
+        self.loc = _params.pack(loc, dtype)
 
     def new(self, g: Real) -> Gradients:
         """Arrays for the gradients."""

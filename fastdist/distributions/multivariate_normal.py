@@ -125,9 +125,9 @@ class MultivariateNormal(Distribution):
         self._given = name
         if take_mvn(self, loc, name, given[name], validate_args):
             return
-        # A scale_tril is copied when it is packed.
-        owned = () if name == "scale_tril" else (name,)
-        arrays, shapes = _params.parameters(self._core_ndim, owned, loc=loc, **given)
+        # Of a scale_tril it is the packed triangle that is kept.
+        passing = (name,) if name == "scale_tril" else ()
+        arrays, shapes = _params.parameters(self._core_ndim, passing, loc=loc, **given)
         matrix, loc_shape, matrix_shape = arrays[name], shapes["loc"], shapes[name]
         if not loc_shape:
             raise ValueError("loc must have at least one dim, got shape ()")
@@ -148,6 +148,7 @@ class MultivariateNormal(Distribution):
             arrays["_factor"] = _factors.cholesky(
                 name, matrix, matrix_shape, reverse=self._inverse, check_symmetry=self._validate_args
             )
+        arrays["_factor"].flags.writeable = False
 
     # ---- parameters --------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ class Normal(Distribution):
         Mean μ.
     scale : array_like
         Standard deviation σ > 0. The two broadcast to ``batch_shape``; ``event_shape`` is ``()``.
-        Arrays of the right dtype and layout are referenced, not copied.
+        Both are copied, but for arrays that are lent: read-only, and so is whatever they are a view of.
     validate_args : bool, optional
         Whether to check that `loc` is finite and `scale` finite and positive. Default True.
 
@@ -187,7 +187,7 @@ class Normal(Distribution):
         if verb == "icdf" and self._validate_args:
             _params.check_probability("value", array, value_shape)
         shape = _shapes.broadcast_shapes(value=value_shape, distribution=self._batch_shape)
-        destination = Destination(out, shape, dtype, [array, *self._inputs()])
+        destination = Destination(out, shape, dtype, [array])
         loc, scale = (_params.pack(self._arrays[name], dtype) for name in ("loc", "scale"))
         bridge.normal_cdf(verb, destination.array, array, loc, scale)
         return destination.deliver()

@@ -18,6 +18,7 @@ from torch.distributions.kl import _dispatch_kl, kl_divergence, register_kl
 from torch.distributions.kl import _kl_independent_independent as _kl_of_bases
 from torch.distributions.utils import _sum_rightmost
 
+import fastdist as fd
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._params import Real
@@ -70,7 +71,16 @@ def _for_kernels(p: Distribution, q: Distribution) -> tuple[Any, Any, Any, Any] 
     return None
 
 
+def _of_its_own(core: Any) -> Any:
+    """A core whose arrays are no tensor's memory, which its owner might free before the pullback."""
+    if isinstance(core, fd.Independent):
+        return fd.Independent(_of_its_own(core.base_dist), core.reinterpreted_batch_ndims)
+    arrays = {name: core._arrays[name].copy() for name in ("loc", "scale") if name in core._arrays}
+    return core._with_arrays({**core._arrays, **arrays}, core._batch_shape)
+
+
 def _pull_vectors(p: Any, q: Any, core_p: Any, core_q: Any, q_needs: bool) -> Pull:
+    core_p, core_q = _of_its_own(core_p), _of_its_own(core_q)
     rule, names_p, names_q = gradients.rule_of_kl(core_p, core_q), p._names(), q._names()
     # A prior mostly has no gradients.
     alone = not q_needs and rule is gradients.vjp_kl_vectors

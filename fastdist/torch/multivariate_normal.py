@@ -20,7 +20,7 @@ from fastdist.distributions.multivariate_normal import MATRICES
 from fastdist.torch._draws import Replay, normals
 from fastdist.torch._gaussian import Gaussian, Index, by_name, draw_to, parse_index
 from fastdist.torch._kernel import Pull, differentiable, usable
-from fastdist.torch._tensors import as_array
+from fastdist.torch._tensors import as_array, lent
 
 
 class MultivariateNormal(Gaussian, TorchMultivariateNormal):
@@ -196,7 +196,7 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
                 core = _new_core(loc, name, matrix, False)
                 self._seen = None if self._seen is None else matrix.detach().clone()
             else:
-                packed = _params.pack(as_array(loc), core.dtype, 1)
+                packed = _params.pack(lent(loc), core.dtype, 1)
                 core = core._with_arrays({**core._arrays, "loc": packed}, core._batch_shape)
             self._keep(core)
         return self._distribution
@@ -252,7 +252,7 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
 
 def _new_core(loc: Tensor, name: str, matrix: Tensor, validate_args: bool) -> fd.MultivariateNormal:
     matrices: dict[str, Any] = {name: as_array(matrix)}
-    return fd.MultivariateNormal(as_array(loc), **matrices, validate_args=validate_args)
+    return fd.MultivariateNormal(lent(loc), **matrices, validate_args=validate_args)
 
 
 def _versions(loc: Tensor, name: str, matrix: Tensor) -> tuple[int, ...] | None:

@@ -20,7 +20,7 @@ from fastdist.torch._draws import Replay, fill, normals
 from fastdist.torch._formulas import CDFS, normal_log_prob
 from fastdist.torch._gaussian import Gaussian, Index, draw_to, parse_index
 from fastdist.torch._kernel import DTYPES, Pull, differentiable, needs_gradients, usable
-from fastdist.torch._tensors import as_array
+from fastdist.torch._tensors import as_array, lent
 
 # Up to so many elements two operations of torch's and their gradients are quicker than one Function.
 SMALL = 4096
@@ -67,7 +67,7 @@ class Normal(Gaussian, TorchNormal):
             return False
         check = self._validate_args if validate_args is None else validate_args
         try:
-            core = fd.Normal(as_array(loc), as_array(scale), validate_args=check)
+            core = fd.Normal(lent(loc), lent(scale), validate_args=check)
         except ValueError:
             return False
         shape = torch.Size(core._batch_shape)
@@ -126,7 +126,7 @@ class Normal(Gaussian, TorchNormal):
     def _core(self) -> fd.Normal:
         core = self._kept_core()
         if core is None:
-            core = fd.Normal(as_array(self.loc), as_array(self.scale), validate_args=False)
+            core = fd.Normal(lent(self.loc), lent(self.scale), validate_args=False)
             if core._batch_shape != self._batch_shape:
                 core = core.expand(self._batch_shape)
             self._keep(core)
