@@ -104,13 +104,10 @@ class Normal(Distribution):
         return self.scale
 
     @property
+    @_params.quiet
     def variance(self) -> Real:
         """Square of `scale`; shape `batch_shape`, read-only."""
-        return _params.view(self._square(), self._batch_shape)
-
-    @_params.quiet
-    def _square(self) -> Real:
-        return np.asarray(np.square(self._arrays["scale"]))
+        return _params.view(np.asarray(np.square(self._arrays["scale"])), self._batch_shape)
 
     def _make_plan(self) -> Plan | None:
         if type(self)._draw is not Normal._draw or type(self)._log_prob is not Normal._log_prob:
