@@ -63,7 +63,8 @@ def exact_whitened(value, loc, tril):
         z = []
         for i, row in enumerate(tril.tolist()):
             rest = mpmath.mpf(value[i]) - mpmath.mpf(float(loc[i]))
-            z.append((rest - sum(mpmath.mpf(l) * z[k] for k, l in enumerate(row[:i]) if l)) / mpmath.mpf(row[i]))
+            rest -= sum(mpmath.mpf(row[k]) * z[k] for k in range(i) if row[k])
+            z.append(rest / mpmath.mpf(row[i]))
         return z
 
 

@@ -120,7 +120,9 @@ def test_long_events_keep_float32_accuracy(isa):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", [1, 3, 8, 9, 40])
-@pytest.mark.parametrize("kind", ["Normal", "Independent", "scale_tril", "precision_matrix", "Independent(MVN)"])
+@pytest.mark.parametrize(
+    "kind", ["Normal", "Independent", "scale_tril", "precision_matrix", "Independent(MVN)"]
+)
 def test_a_difference_or_a_square_beyond_the_range(kind, dim, dtype, isa):
     """log_prob is finite where its result is: alone, in a batch, beside ordinary events."""
     loc, tril, x = beyond_the_range(dim, dtype, inverse=kind == "precision_matrix")
@@ -134,7 +136,8 @@ def test_a_difference_or_a_square_beyond_the_range(kind, dim, dtype, isa):
             tril[part, part] = blocks[i]
         d = fd.Independent(fd.MultivariateNormal(loc.reshape(-1, 3), scale_tril=blocks), 1)
     elif kind in MATRICES:
-        matrix = tril if kind == "scale_tril" else np.diag((1 / np.diag(tril).astype(float)) ** 2).astype(dtype)
+        precision = np.diag((1 / np.diag(tril).astype(float)) ** 2).astype(dtype)
+        matrix = tril if kind == "scale_tril" else precision
         d = fd.MultivariateNormal(loc, **{kind: matrix})
         tril = d.scale_tril if kind == "precision_matrix" else tril
     else:

@@ -150,9 +150,7 @@ def test_broadcasting_and_position(isa):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    "verb", ["cdf", "survival_function", "log_cdf", "log_survival_function", "icdf"]
-)
+@pytest.mark.parametrize("verb", ["cdf", "survival_function", "log_cdf", "log_survival_function", "icdf"])
 def test_a_difference_or_a_product_beyond_the_range(verb, dtype, isa):
     """Finite where the result is."""
     most = np.finfo(dtype).max

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import DTYPES, KINDS, one_of_each
+from cases import DTYPES, KINDS, MATRICES, one_of_each
 
 import fastdist as fd
 
@@ -27,34 +27,29 @@ def scaled(d, size):
     loc = d.loc * dtype(size)
     if isinstance(d, fd.Normal):
         return fd.Normal(loc, d.scale * dtype(size))
-    power = {"scale_tril": 1, "covariance_matrix": 2, "precision_matrix": -2}[d._given]
-    # The squares of sizes must be in the range, too.
-    matrix = getattr(d, d._given) * dtype(float(size) ** power)
-    return fd.MultivariateNormal(loc, **{d._given: matrix})
+    (name,) = [name for name in MATRICES if name in repr(d)]
+    factor = size ** {"scale_tril": 1, "covariance_matrix": 2, "precision_matrix": -2}[name]
+    return fd.MultivariateNormal(loc, **{name: getattr(d, name) * dtype(factor)})
 
 
-def sizes(kind, dtype):
-    """As far out as the matrices that stand for them are ordinary numbers of the dtype."""
-    most = {np.float32: 30, np.float64: 300}[dtype]
-    return 10.0**-most, 10.0 ** (most / 2 - 1), 10.0 ** (1 - most / 2), 10.0**most
+MOST = {np.float32: 30, np.float64: 300}  # powers of ten
+POWERS = (-1, -0.45, 0.45, 1)  # of ten, as parts of these
 
 
-def one_scaled(kind, dtype, size):
-    d = one_of_each(dtype)[kind]
-    most = {np.float32: 30, np.float64: 300}[dtype]
-    if kind in ("covariance_matrix", "precision_matrix"):
-        size = np.sqrt(size) if not 10.0 ** (-most / 2) < size < 10.0 ** (most / 2) else size
-    return scaled(d, size)
+def one_scaled(kind, dtype, power):
+    """With scales far out or, where a matrix is given that is as large as their square, half as far."""
+    squared = kind in ("covariance_matrix", "precision_matrix")
+    return scaled(one_of_each(dtype)[kind], 10.0 ** (power * MOST[dtype] / (2 if squared else 1)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("i", range(4))
-def test_every_method(i, kind, dtype):
-    d = one_scaled(kind, dtype, sizes(kind, dtype)[i])
+@pytest.mark.parametrize("power", POWERS)
+def test_every_method(power, kind, dtype):
+    d = one_scaled(kind, dtype, power)
     x = d.sample(5, rng=0)
     most = np.finfo(dtype).max
-    for value in (x, np.zeros_like(x), np.full_like(x, most), np.full_like(x, -np.inf), np.full_like(x, np.nan)):
+    for value in (x, *(np.full_like(x, one) for one in (0, most, -np.inf, np.nan))):
         d.log_prob(value)
         d.log_prob(value.astype(np.float64))
         out, pullback = fd.vjp(d.log_prob, value)
@@ -80,10 +75,9 @@ def test_every_method(i, kind, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("nested", [False, True])
 def test_divergences_of_normals(nested, dtype):
-    far = sizes("Normal", dtype)
-    for a in far:
-        for b in far:
-            p, q = (one_scaled("Normal", dtype, size) for size in (a, b))
+    for a in POWERS:
+        for b in POWERS:
+            p, q = (one_scaled("Normal", dtype, power) for power in (a, b))
             if nested:
                 p, q = fd.Independent(p, 1), fd.Independent(q, 1)
             out, pullback = fd.vjp(fd.kl_divergence, p, q)
@@ -91,7 +85,7 @@ def test_divergences_of_normals(nested, dtype):
 
 
 @pytest.mark.parametrize("dim", [3, 63, 64, 80])
-@pytest.mark.parametrize("name", ["covariance_matrix", "precision_matrix"])
+@pytest.mark.parametrize("name", MATRICES[:2])
 @pytest.mark.parametrize("size", [1e-300, 1e-30, 1e30, 1e300])
 def test_matrices_of_any_size(size, name, dim):
     dtypes = (np.float64,) if not 1e-35 < size < 1e35 else DTYPES

@@ -67,7 +67,7 @@ def mahalanobis_tril(
     panels: _Real,
     inverse: bool,
     sum_shape: _Shape = (),
-    weight: float = 1,
+    weight: float = 1.0,
 ) -> None: ...
 def mvn_log_prob(
     out: _Real, value: _Real, loc: _Real, panels: _Real, constant: _Real, inverse: bool

@@ -733,8 +733,8 @@ def sum_events(out, tuple event_shape, value):
         finish(call)
 
 
-def mahalanobis_tril(out, value, loc, panels, bint inverse, tuple sum_shape=(), double weight=1):
-    """``out += weight |L^-1 (value - loc)|^2``, or of ``W (value - loc)`` if the factor is the inverse one, W.
+def mahalanobis_tril(out, value, loc, panels, bint inverse, tuple sum_shape=(), double weight=1.0):
+    """``out += weight |L^-1 (value - loc)|^2``, or with W for L^-1 if the factor is the inverse one.
 
     Summed over the last of value's batch dims, `sum_shape`.
     """

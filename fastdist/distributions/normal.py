@@ -103,13 +103,10 @@ class Normal(Distribution):
         return self.scale
 
     @property
+    @_params.quiet
     def variance(self) -> Real:
         """Square of `scale`; shape `batch_shape`, read-only."""
-        return _params.view(self._square(), self._batch_shape)
-
-    @_params.quiet
-    def _square(self) -> Real:
-        return np.asarray(np.square(self._arrays["scale"]))
+        return _params.view(np.asarray(np.square(self._arrays["scale"])), self._batch_shape)
 
     def _parameters(self) -> dict[str, Any]:
         return self._given_arrays()

@@ -60,51 +60,52 @@ static void FD_NAME(log)(const fd_job *job, intptr_t begin, intptr_t end)
 /* log(2 pi) / 2 */
 #define FD_HALF_LOG_2PI 0.91893853320467274178
 
-/* fd_half_standardized */
-FD_INLINE VEC FD_LOCAL(half_standardized)(VEC value, VEC loc, VEC scale)
+/* Of n log densities those that are -inf. The logarithms may have been where these are. */
+FD_ALONE void FD_LOCAL(normal_log_prob_beyond)(intptr_t n, REAL *out, const REAL *x, intptr_t x_step, const REAL *loc,
+                                               intptr_t loc_step, const REAL *scale, intptr_t scale_step)
 {
-    const VEC half = V(set1)((REAL)0.5), difference = V(sub)(value, loc);
-    const VEC of_halves = V(div)(V(sub)(V(mul)(half, value), V(mul)(half, loc)), scale);
-    const unsigned within = V(below)(V(abs)(difference), V(set1)((REAL)INFINITY));
-    return V(select)(within, V(mul)(half, V(div)(difference, scale)), of_halves);
+    for (intptr_t i = 0; i < n; i++)
+        if (out[i] < -REAL_MAX) {
+            const double sd = (double)scale[i * scale_step];
+            const double half_z = fd_half_standardized((double)x[i * x_step], (double)loc[i * loc_step], sd);
+            double log_sd[f64v_lanes];
+            f64v_store(log_sd, FD_STREAM(log)(f64v_set1(sd)));
+            out[i] = (REAL)(-2 * half_z * half_z - (log_sd[0] + FD_HALF_LOG_2PI));
+        }
 }
 
-/* A log density that was -inf. */
-FD_ALONE VEC FD_LOCAL(normal_log_prob_beyond)(VEC value, VEC loc, VEC scale, VEC constant)
+/* m elements from the i-th on. */
+FD_INLINE VEC FD_LOCAL(normal_log_prob_vector)(intptr_t i, intptr_t m, REAL *out, const REAL *x, intptr_t x_step,
+                                               const REAL *log_scale, const REAL *loc, const REAL *scale,
+                                               int loc_step, int scale_step)
 {
-    const VEC half_z = FD_LOCAL(half_standardized)(value, loc, scale);
-    return V(sub)(V(mul)(V(mul)(V(set1)(-2), half_z), half_z), constant);
+    const VEC value = FD_LOCAL(pick_to)(x, x_step, i, m), location = FD_LOCAL(pick_to)(loc, loc_step, i, m);
+    const VEC sd = FD_LOCAL(pick_scale)(scale + i * scale_step, scale_step, m);
+    const VEC constant = V(add)(FD_LOCAL(pick_to)(log_scale, scale_step, i, m), V(set1)((REAL)FD_HALF_LOG_2PI));
+    const VEC z = V(div)(V(sub)(value, location), sd);
+    const VEC y = V(sub)(V(mul)(V(mul)(V(set1)((REAL)-0.5), z), z), constant);
+    FD_LOCAL(store_to)(out + i, y, m);
+    return y;
 }
 
 FD_INLINE void FD_LOCAL(normal_log_prob_run)(intptr_t n, REAL *out, const REAL *x, intptr_t x_step,
                                              const REAL *log_scale, const REAL *loc,
                                              const REAL *scale, int loc_step, int scale_step)
 {
-    const VEC half = V(set1)((REAL)-0.5), norm = V(set1)((REAL)FD_HALF_LOG_2PI);
-    for (intptr_t i = 0; i < n; i += V(lanes)) {
-        const intptr_t m = n - i;
-        VEC value, location, sd, log_sd;
-        if (m >= V(lanes)) {
-            value = FD_LOCAL(pick)(x, x_step, i);
-            location = FD_LOCAL(pick)(loc, loc_step, i);
-            sd = FD_LOCAL(pick)(scale, scale_step, i);
-            log_sd = FD_LOCAL(pick)(log_scale, scale_step, i);
-        } else {
-            value = FD_LOCAL(pick_first)(x, x_step, i, m);
-            location = FD_LOCAL(pick_first)(loc, loc_step, i, m);
-            sd = FD_LOCAL(pick_first)(scale, scale_step, i, m);
-            log_sd = FD_LOCAL(pick_first)(log_scale, scale_step, i, m);
-        }
-        const VEC z = V(div)(V(sub)(value, location), sd), constant = V(add)(log_sd, norm);
-        VEC y = V(sub)(V(mul)(V(mul)(half, z), z), constant);
-        const unsigned beyond = V(below)(y, V(set1)(-REAL_MAX));
-        if (FD_UNLIKELY(beyond & FD_LOCAL(first_lanes)(m)))
-            y = V(select)(beyond, FD_LOCAL(normal_log_prob_beyond)(value, location, sd, constant), y);
-        if (m >= V(lanes))
-            V(store)(out + i, y);
-        else
-            V(store_first)(out + i, y, m);
+    enum { LANES = V(lanes) };
+    const VEC zero = V(set1)(0);
+    VEC y, finite = zero; /* a sum of 0 y: NaN if any y is infinite or NaN */
+    intptr_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        y = FD_LOCAL(normal_log_prob_vector)(i, LANES, out, x, x_step, log_scale, loc, scale, loc_step, scale_step);
+        finite = V(fma)(y, zero, finite);
     }
+    if (i < n) {
+        y = FD_LOCAL(normal_log_prob_vector)(i, n - i, out, x, x_step, log_scale, loc, scale, loc_step, scale_step);
+        finite = V(fma)(y, zero, finite);
+    }
+    if (FD_UNLIKELY(!FD_LOCAL(all_finite)(finite)))
+        FD_LOCAL(normal_log_prob_beyond)(n, out, x, x_step, loc, loc_step, scale, scale_step);
 }
 
 static void FD_NAME(normal_log_prob)(const fd_job *job, intptr_t begin, intptr_t end)
@@ -164,15 +165,12 @@ FD_INLINE void FD_LOCAL(standardize_run)(intptr_t n, REAL *z, const REAL *x, int
 }
 
 FD_INLINE void FD_LOCAL(standardize_halves)(intptr_t n, REAL *half_z, const REAL *x, intptr_t x_step,
-                                            const REAL *loc, const REAL *scale, intptr_t loc_step,
+                                            const REAL *loc, intptr_t loc_step, const REAL *scale,
                                             intptr_t scale_step)
 {
-    for (intptr_t i = 0; i < n; i += V(lanes)) {
-        const intptr_t m = n - i;
-        const VEC value = FD_LOCAL(pick_to)(x, x_step, i, m), location = FD_LOCAL(pick_to)(loc, loc_step, i, m);
-        const VEC sd = FD_LOCAL(pick_to)(scale, scale_step, i, m);
-        FD_LOCAL(store_to)(half_z + i, FD_LOCAL(half_standardized)(value, location, sd), m);
-    }
+    for (intptr_t i = 0; i < n; i++)
+        half_z[i] = (REAL)fd_half_standardized((double)x[i * x_step], (double)loc[i * loc_step],
+                                               (double)scale[i * scale_step]);
 }
 
 static void FD_LOCAL(event_beyond)(const fd_job *job, intptr_t begin);
@@ -195,7 +193,7 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, i
             if (what == FD_LOCAL(squared)) {
                 FD_BY_STEPS(FD_LOCAL(standardize_run), n, chunk + filled, x, STEP(1), loc, scale);
             } else if (what == FD_LOCAL(halved)) {
-                FD_LOCAL(standardize_halves)(n, chunk + filled, x, STEP(1), loc, scale, loc_step, scale_step);
+                FD_LOCAL(standardize_halves)(n, chunk + filled, x, STEP(1), loc, loc_step, scale, scale_step);
             } else {
                 for (intptr_t k = 0; k < n; k++)
                     chunk[filled + k] = x[k * STEP(1)];

@@ -63,12 +63,6 @@ static double FD_LOCAL(ratio)(double a, double b, double c, double d)
     return ldexp(mantissas, power[0] + power[1] + power[2] - power[3]);
 }
 
-/* Of sums of 0 a: whether every a is finite. */
-FD_INLINE int FD_LOCAL(all_finite)(VEC sum)
-{
-    return V(below)(sum, V(set1)(1)) == FD_LOCAL(first_lanes)(V(lanes));
-}
-
 /* Terms of one element that were not finite. */
 FD_ALONE void FD_LOCAL(score_diag_beyond)(REAL *by_value, REAL *by_scale, REAL g, REAL value, REAL loc, REAL scale)
 {

@@ -46,3 +46,9 @@ FD_INLINE void FD_LOCAL(load_columns)(intptr_t n, intptr_t m, VEC *v, const REAL
         V(transpose)(v);
     }
 }
+
+/* Of sums of 0 a: whether every a is finite. */
+FD_INLINE int FD_LOCAL(all_finite)(VEC sum)
+{
+    return V(below)(sum, V(set1)(1)) == FD_LOCAL(first_lanes)(V(lanes));
+}
