@@ -27,6 +27,7 @@ class Prepared:
     _dtype: RealDType
     _validate_args: bool
     def _plan(self) -> Plan | None: ...
+    def _view(self, name: str) -> Real: ...
     def sample(
         self,
         sample_shape: ShapeLike = (),

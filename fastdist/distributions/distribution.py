@@ -137,11 +137,15 @@ class Distribution(Prepared):
         """Shape that parameter `name` was given in, or has by itself in a part of a batch."""
         return self._shapes.get(name) or self._arrays[name].shape
 
-    def _view(self, name: str) -> Real:
-        """Parameter `name` broadcast to the batch, read-only."""
-        array = self._arrays[name]
-        core = array.shape[array.ndim - self._core_ndim[name] :]
-        return _params.view(array, self._batch_shape + core)
+    def _derived(self, name: str, make: Callable[[], Real]) -> Real:
+        """An array that is made of the parameters, which never change, and kept; as `_view` shows it."""
+        if name not in self._arrays:
+            self._keep(name, make())
+        return self._view(name)
+
+    def _keep(self, name: str, array: Real) -> None:
+        """Add an array: threads that race do the work twice and agree."""
+        self._arrays = {**self._arrays, name: array}
 
     # ---- draws -------------------------------------------------------------------------
 
@@ -276,7 +280,9 @@ class Distribution(Prepared):
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {name: getattr(self, name) for name in _PREPARED}
+        state = self.__dict__ | {name: getattr(self, name) for name in _PREPARED}
+        state["_arrays"] = {name: self._arrays[name] for name in self._shown()}
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -405,7 +411,7 @@ class Distribution(Prepared):
 
     def _shown(self) -> tuple[str, ...]:
         """Names of the parameters that repr shows."""
-        return tuple(self._arrays)
+        return tuple(name for name in self._arrays if not name.startswith("_"))
 
     def __repr__(self) -> str:
         shown = []

@@ -103,6 +103,8 @@ class MultivariateNormal(Distribution):
         "_panels": 1,
         "_half_log_det": 0,
         "_constant": 0,
+        "_variance": 1,
+        "_stddev": 1,
     }
 
     def __init__(
@@ -193,10 +195,6 @@ class MultivariateNormal(Distribution):
             self._keep(name, self._converted(name))
         return self._view(name)
 
-    def _keep(self, name: str, array: Real) -> None:
-        """Add an array: threads that race do the work twice and agree."""
-        self._arrays = {**self._arrays, name: array}
-
     def _triangle(self, *, inverse: bool) -> Real:
         """L, or its inverse, by columns."""
         if self._inverse == inverse:
@@ -221,31 +219,34 @@ class MultivariateNormal(Distribution):
     @property
     def mean(self) -> Real:
         """Mean, `loc`; shape ``batch_shape + event_shape``, read-only."""
-        return self.loc
+        return self._view("loc")
 
     @property
     def mode(self) -> Real:
         """Point of the highest density, `loc`; shape ``batch_shape + event_shape``, read-only."""
-        return self.loc
+        return self._view("loc")
 
     @property
-    @quiet
     def variance(self) -> Real:
         """Diagonal of the covariance; shape ``batch_shape + event_shape``, read-only."""
-        shape = self._batch_shape + self._event_shape
+        return self._derived("_variance", self._made_variance)
+
+    @quiet
+    def _made_variance(self) -> Real:
         if self._given == "covariance_matrix":
-            return _params.view(np.diagonal(self._arrays[self._given], axis1=-2, axis2=-1), shape)
-        return _params.view(np.square(self._row_norms()), shape)
+            return np.diagonal(self._arrays[self._given], axis1=-2, axis2=-1)
+        return np.asarray(np.square(self._row_norms()))
 
     @property
-    @quiet
     def stddev(self) -> Real:
         """Square root of the variance; shape ``batch_shape + event_shape``, read-only."""
-        shape = self._batch_shape + self._event_shape
+        return self._derived("_stddev", self._made_stddev)
+
+    @quiet
+    def _made_stddev(self) -> Real:
         if self._given == "covariance_matrix":
-            diagonal = np.diagonal(self._arrays[self._given], axis1=-2, axis2=-1)
-            return _params.view(np.sqrt(diagonal), shape)
-        return _params.view(self._row_norms(), shape)
+            return np.asarray(np.sqrt(np.diagonal(self._arrays[self._given], axis1=-2, axis2=-1)))
+        return self._row_norms()
 
     def _row_norms(self) -> Real:
         """Lengths of the rows of scale_tril, without squares that under- or overflow."""

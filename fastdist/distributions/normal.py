@@ -59,7 +59,7 @@ class Normal(Distribution):
         "scale": constraints.positive,
     }
     has_rsample = True
-    _core_ndim: ClassVar[dict[str, int]] = {"loc": 0, "scale": 0}
+    _core_ndim: ClassVar[dict[str, int]] = {"loc": 0, "scale": 0, "_variance": 0}
 
     def __init__(self, loc: ArrayLike, scale: ArrayLike, *, validate_args: bool | None = None) -> None:
         if take_normal(self, loc, scale, validate_args):
@@ -90,17 +90,17 @@ class Normal(Distribution):
     @property
     def mean(self) -> Real:
         """Mean, `loc`; shape `batch_shape`, read-only."""
-        return self.loc
+        return self._view("loc")
 
     @property
     def mode(self) -> Real:
         """Point of the highest density, `loc`; shape `batch_shape`, read-only."""
-        return self.loc
+        return self._view("loc")
 
     @property
     def stddev(self) -> Real:
         """Standard deviation, `scale`; shape `batch_shape`, read-only."""
-        return self.scale
+        return self._view("scale")
 
     @property
     @_params.quiet
