@@ -281,7 +281,7 @@ class Distribution(Prepared):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {name: getattr(self, name) for name in _PREPARED}
-        state["_arrays"] = {name: self._arrays[name] for name in self._shown()}
+        state["_arrays"] = {name: a for name, a in self._arrays.items() if not name.startswith("_")}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
