@@ -339,12 +339,11 @@ def _expanded(g: Real, tail: Shape) -> Real:
     return np.broadcast_to(g.reshape(g.shape + (1,) * len(tail)), g.shape + tail)
 
 
-@_params.quiet
 def _cast(gradients: Gradients, dtype: RealDType) -> Gradients:
     """Gradients by parameters in the distribution's dtype."""
     if gradients["loc"].dtype == dtype:
         return gradients
-    return {name: gradient.astype(dtype) for name, gradient in gradients.items()}
+    return {name: _params.pack(gradient, dtype) for name, gradient in gradients.items()}
 
 
 # ---- Normal --------------------------------------------------------------------------------------
