@@ -31,6 +31,9 @@ static inline intptr_t fd_panels_size(intptr_t dim, intptr_t rows)
     return whole * (whole + rows) / 2 + (dim - whole) * dim;
 }
 
+/* What stands for the covariance of Gaussian vectors: L with L L' = covariance, W = L^-1, or scales. */
+enum { FD_TRIL, FD_INVERSE, FD_DIAGONAL };
+
 /* Bytes of scratch that the kernels which say so need for each element of an event. */
 enum { FD_SCRATCH_BYTES = 256 };
 /* And for each element of a matrix: two vectors, the widest there are. */
