@@ -38,6 +38,9 @@ enum { FD_TRIL, FD_INVERSE, FD_DIAGONAL };
 enum { FD_SCRATCH_BYTES = 256 };
 /* And for each element of a matrix: two vectors, the widest there are. */
 enum { FD_MATRIX_BYTES = 128 };
+/* Numbers of scratch for a divergence of vectors and its gradients: two matrices, with rows of an odd number of cache
+ * lines, and three vectors. */
+#define FD_KL_NUMBERS(dim) ((dim) * (2 * ((dim) + 32) + 3))
 
 /* A sum of more terms than this needs an fd_total an element as scratch. */
 enum { FD_SUM_TERMS = 128 };

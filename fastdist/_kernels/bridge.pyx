@@ -1323,7 +1323,7 @@ def pull_mvn_kl(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, s
         pull_add(&pull, step, 4, p, 1 if kind_p == "diagonal" else 2)
         pull_add(&pull, step, 5, q, 1 if kind_q == "diagonal" else 2)
         pull_ready(&pull, step, 6)
-        step.job.operand[6] = scratch(&pull, dim * (2 * dim + 3))
+        step.job.operand[6] = scratch(&pull, 0 if dim <= core.FD_SMALL_EVENT else core.FD_KL_NUMBERS(dim))
         step.job.operand[7] = kinds
         pull_sum(&pull, by_loc_p, None, 0, PLUS, dim)
         pull_sum(&pull, by_p, None, dim, PLUS, size_p)
@@ -1405,7 +1405,7 @@ def mvn_kl(out, loc_p, loc_q, p, q, str kind_p, str kind_q):
     cdef intptr_t kinds[2]
     cdef intptr_t dim = p.shape[len(p.shape) - 1]
     kinds[:] = [KINDS[kind_p], KINDS[kind_q]]
-    cdef Scratch scratch = Scratch(0 if dim <= core.FD_SMALL_EVENT else dim * (2 * dim + 3) * sizeof(double))
+    cdef Scratch scratch = Scratch(0 if dim <= core.FD_SMALL_EVENT else core.FD_KL_NUMBERS(dim) * out.itemsize)
     start(&call, out.shape, dim)
     try:
         add(&call, out, 0, True)

@@ -13,6 +13,7 @@ cdef extern from "fastdist.h" nogil:
     int FD_MATRIX_BYTES
     int FD_TOGETHER
     int FD_SMALL_EVENT
+    intptr_t FD_KL_NUMBERS(intptr_t dim) noexcept
     int FD_TRIL
     int FD_INVERSE
     int FD_DIAGONAL

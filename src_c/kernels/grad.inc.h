@@ -104,12 +104,10 @@ static void FD_NAME(kl_score_diag)(const fd_job *job, intptr_t begin, intptr_t e
  * n_vec (a literal) vectors of columns, of the last one m lanes; rows y are ld apart, which may be
  * negative, as may the step between their coefficients. Always in order, by fma. */
 
-/* x = (x - sum of c_k y_k) / diagonal, by way of its reciprocal if it has one */
+/* x = (x - sum of c_k y_k) * scale */
 FD_INLINE void FD_LOCAL(reduce_row)(int n_vec, intptr_t m, intptr_t n, REAL *x, const REAL *y, intptr_t ld,
-                                    const REAL *c, intptr_t c_step, REAL diagonal)
+                                    const REAL *c, intptr_t c_step, REAL scale)
 {
-    const int multiply = FD_LOCAL(has_reciprocal)(diagonal);
-    const VEC by = V(set1)(multiply ? 1 / diagonal : diagonal);
     VEC left[8];
     for (int v = 0; v < n_vec; v++)
         left[v] = FD_LOCAL(load_to)(x + v * V(lanes), m);
@@ -119,7 +117,7 @@ FD_INLINE void FD_LOCAL(reduce_row)(int n_vec, intptr_t m, intptr_t n, REAL *x, 
             left[v] = V(fnma)(splat, FD_LOCAL(load_to)(y + k * ld + v * V(lanes), m), left[v]);
     }
     for (int v = 0; v < n_vec; v++)
-        FD_LOCAL(store_to)(x + v * V(lanes), multiply ? V(mul)(left[v], by) : V(div)(left[v], by), m);
+        FD_LOCAL(store_to)(x + v * V(lanes), V(mul)(left[v], V(set1)(scale)), m);
 }
 
 /* x = sum of c_k y_k, of which x may be one */
@@ -142,49 +140,44 @@ FD_INLINE void FD_LOCAL(combine_rows)(int n_vec, intptr_t m, intptr_t n, REAL *x
  * from the last up: F^-T x. */
 enum { FD_LOCAL(solve), FD_LOCAL(multiply_t), FD_LOCAL(solve_t) };
 
-/* Rows from `begin` to `end` (others are not needed) of a panel of columns; those before `from` and from `to` on are
- * zeros. */
-FD_INLINE void FD_LOCAL(do_panel)(int what, int n_vec, intptr_t m, intptr_t begin, intptr_t end, intptr_t from,
-                                  intptr_t to, intptr_t dim, REAL *x, intptr_t ld, const REAL *factor)
+/* Rows from `begin` to `end` (others are not needed) of a panel of columns. */
+FD_INLINE void FD_LOCAL(do_panel)(int what, int n_vec, intptr_t m, intptr_t begin, intptr_t end, intptr_t dim,
+                                  REAL *x, intptr_t ld, const REAL *factor)
 {
     if (what == FD_LOCAL(solve))
         for (intptr_t i = begin; i < end; i++)
-            FD_LOCAL(reduce_row)(n_vec, m, i - from, x + i * ld, x + from * ld, ld, factor + from * dim + i, dim,
-                                 factor[i * dim + i]);
+            FD_LOCAL(reduce_row)(n_vec, m, i, x + i * ld, x, ld, factor + i, dim, 1 / factor[i * dim + i]);
     else if (what == FD_LOCAL(multiply_t))
         for (intptr_t i = begin; i < end; i++)
             FD_LOCAL(combine_rows)(n_vec, m, dim - i, x + i * ld, x + i * ld, ld, factor + i * dim + i, 1);
     else
         for (intptr_t i = end - 1; i >= begin; i--)
-            FD_LOCAL(reduce_row)(n_vec, m, to - 1 - i, x + i * ld, x + (to - 1) * ld, -ld, factor + i * dim + to - 1,
-                                 -1, factor[i * dim + i]);
+            FD_LOCAL(reduce_row)(n_vec, m, dim - 1 - i, x + i * ld, x + (dim - 1) * ld, -ld,
+                                 factor + i * dim + dim - 1, -1, 1 / factor[i * dim + i]);
 }
 
 /* n columns, in panels as wide as they last: all rows of them, or those of the lower or upper triangle
- * and some beyond; with zeros there (in_lower, in_upper) solves take a third of the time. */
-enum { FD_LOCAL(all), FD_LOCAL(lower), FD_LOCAL(upper), FD_LOCAL(in_lower), FD_LOCAL(in_upper) };
+ * and some beyond. */
+enum { FD_LOCAL(all), FD_LOCAL(lower), FD_LOCAL(upper) };
 
 FD_INLINE void FD_LOCAL(do_panels)(int what, int part, intptr_t n, intptr_t dim, REAL *x, intptr_t ld,
                                    const REAL *factor)
 {
     enum { LANES = V(lanes) };
-    const int below = part == FD_LOCAL(lower) || part == FD_LOCAL(in_lower);
-    const int above = part == FD_LOCAL(upper) || part == FD_LOCAL(in_upper);
     for (intptr_t j = 0, n_vec; j < n; j += n_vec * LANES) {
-        const intptr_t left = (n - j) / LANES, begin = below ? j : 0;
+        const intptr_t left = (n - j) / LANES, begin = part == FD_LOCAL(lower) ? j : 0;
         n_vec = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        const intptr_t end = above ? fd_min(j + n_vec * LANES, dim) : dim;
-        const intptr_t from = part == FD_LOCAL(in_lower) ? begin : 0, to = part == FD_LOCAL(in_upper) ? end : dim;
+        const intptr_t end = part == FD_LOCAL(upper) ? fd_min(j + n_vec * LANES, dim) : dim;
         if (n_vec == 8)
-            FD_LOCAL(do_panel)(what, 8, LANES, begin, end, from, to, dim, x + j, ld, factor);
+            FD_LOCAL(do_panel)(what, 8, LANES, begin, end, dim, x + j, ld, factor);
         else if (n_vec == 4)
-            FD_LOCAL(do_panel)(what, 4, LANES, begin, end, from, to, dim, x + j, ld, factor);
+            FD_LOCAL(do_panel)(what, 4, LANES, begin, end, dim, x + j, ld, factor);
         else if (n_vec == 2)
-            FD_LOCAL(do_panel)(what, 2, LANES, begin, end, from, to, dim, x + j, ld, factor);
+            FD_LOCAL(do_panel)(what, 2, LANES, begin, end, dim, x + j, ld, factor);
         else if (left)
-            FD_LOCAL(do_panel)(what, 1, LANES, begin, end, from, to, dim, x + j, ld, factor);
+            FD_LOCAL(do_panel)(what, 1, LANES, begin, end, dim, x + j, ld, factor);
         else
-            FD_LOCAL(do_panel)(what, 1, n - j, begin, end, from, to, dim, x + j, ld, factor);
+            FD_LOCAL(do_panel)(what, 1, n - j, begin, end, dim, x + j, ld, factor);
     }
 }
 
