@@ -34,10 +34,16 @@ static inline intptr_t fd_panels_size(intptr_t dim, intptr_t rows)
     return whole * (whole + rows) / 2 + (dim - whole) * dim;
 }
 
+/* What stands for the covariance of Gaussian vectors: L with L L' = covariance, W = L^-1, or scales. */
+enum { FD_TRIL, FD_INVERSE, FD_DIAGONAL };
+
 /* Bytes of scratch that the kernels which say so need for each element of an event. */
 enum { FD_SCRATCH_BYTES = 256 };
 /* And for each element of a matrix: two vectors, the widest there are, and as many matrices of doubles. */
 enum { FD_MATRIX_BYTES = 256 };
+/* Numbers of scratch for a divergence of vectors and its gradients: two matrices, with rows of an odd number of cache
+ * lines, and three vectors. */
+#define FD_KL_NUMBERS(dim) ((dim) * (2 * ((dim) + 32) + 3))
 
 /* A sum of more terms than this needs an fd_total an element as scratch. */
 enum { FD_SUM_TERMS = 128 };

@@ -74,6 +74,48 @@ def random_mvn(name, loc_shape, matrix_shape, dtype=np.float64, seed=0):
     return fd.MultivariateNormal(g.normal(size=loc_shape).astype(dtype), **{name: matrix_of(name, tril)})
 
 
+# Gaussian vectors: by a matrix, or an Independent(Normal); the pairs whose divergence is that of vectors.
+VECTORS = (*MATRICES, "diagonal")
+VECTOR_PAIRS = [(p, q) for p in VECTORS for q in VECTORS if (p, q) != ("diagonal", "diagonal")]
+
+
+def vectors(kind, loc, tril, validate_args=None):
+    """The Gaussian of this loc and factor, of which a diagonal one takes the diagonal."""
+    if kind == "diagonal":
+        scale = np.diagonal(tril, axis1=-2, axis2=-1).copy()
+        return fd.Independent(fd.Normal(loc, scale, validate_args=validate_args), 1)
+    return fd.MultivariateNormal(loc, **{kind: matrix_of(kind, tril)}, validate_args=validate_args)
+
+
+def exact_factor(d):
+    """L of one Gaussian vector and L^-1, by mpmath, from the factor that it computes by: a precision's is the inverse."""
+    if isinstance(d, fd.Independent):
+        factor, inverse = mpmath.diag(d.base_dist.scale.tolist()), False
+    else:
+        factor, inverse = mpmath.matrix(d._arrays["_factor"].T.tolist()), d._given == "precision_matrix"
+    other = mpmath.diag([1 / factor[i, i] for i in range(factor.rows)])
+    for i in range(factor.rows):
+        for j in range(i):
+            other[i, j] = -mpmath.fdot((factor[i, k], other[k, j]) for k in range(j, i)) * other[i, i]
+    return (other, factor) if inverse else (factor, other)
+
+
+def exact_difference(a, b):
+    """Of two vectors of numbers."""
+    return mpmath.matrix([mpmath.mpf(x) - mpmath.mpf(y) for x, y in zip(a.tolist(), b.tolist(), strict=True)])
+
+
+def near_and_far(of_p, of_q, dim, dtype, distances):
+    """Pairs of Gaussian vectors at such relative distances."""
+    g = np.random.default_rng(dim)
+    for near in distances:
+        loc, tril = g.normal(size=dim).astype(dtype), random_tril(g, (dim, dim), dtype)
+        moved = (tril * (1 + near * g.uniform(-0.5, 0.5, (dim, dim)))).astype(dtype)
+        if "diagonal" in (of_p, of_q):
+            tril, moved = (np.diag(np.diag(one)) for one in (tril, moved))
+        yield vectors(of_p, loc, tril), vectors(of_q, (loc + near * g.normal(size=dim)).astype(dtype), moved)
+
+
 def random_normal(loc_shape=(3, 2), scale_shape=(3, 2), dtype=np.float64, seed=0):
     g = np.random.default_rng(seed)
     return fd.Normal(g.normal(size=loc_shape).astype(dtype), g.uniform(0.5, 2, scale_shape).astype(dtype))

@@ -8,12 +8,14 @@ from cases import (
     DTYPES,
     KINDS,
     MATRICES,
+    VECTOR_PAIRS,
     assert_same_bits,
     matrix_of,
     one_of_each,
     random_mvn,
     random_normal,
     random_tril,
+    vectors,
 )
 
 import fastdist as fd
@@ -119,6 +121,21 @@ def test_kl_of_a_row(dtype, isa):
         )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [1, 3, 8, 9, 33])
+@pytest.mark.parametrize(("of_p", "of_q"), VECTOR_PAIRS)
+def test_kl_of_vectors_alone(of_p, of_q, dim, dtype, isa):
+    """Of a batch, or of one q for all: a pair has the divergence that it has alone."""
+    g = np.random.default_rng(dim)
+    loc, tril = g.normal(size=(2, 21, dim)).astype(dtype), random_tril(g, (2, 21, dim, dim), dtype)
+    p, q = vectors(of_p, loc[0], tril[0]), vectors(of_q, loc[1], tril[1])
+    whole, shared = fd.kl_divergence(p, q), fd.kl_divergence(p, vectors(of_q, loc[1, 7], tril[1, 7]))
+    for i in range(21):
+        assert_same_bits(fd.kl_divergence(alone(p, i), alone(q, i)), contiguous(whole[i]))
+        assert_same_bits(fd.kl_divergence(p[: i + 1], q[: i + 1])[i:], whole[i : i + 1].copy())
+    assert_same_bits(contiguous(shared[7]), contiguous(whole[7]))
+
+
 def everything(dtype):
     """Samples, densities, divergences and factors for d up to 40, in a fixed order."""
     for dim in range(1, 41):
@@ -135,6 +152,9 @@ def everything(dtype):
                 fd.kl_divergence(d, e),
             )
             yield contiguous(d.scale_tril)
+            diagonal = fd.Independent(random_normal((3, dim), (dim,), dtype), 1)
+            for other in (diagonal, *(random_mvn(one, (dim,), (dim, dim), dtype) for one in MATRICES)):
+                yield from (fd.kl_divergence(d, other), fd.kl_divergence(other, d))
             if dim > 1:
                 nested = fd.Independent(d, 1)
                 yield nested.log_prob(x)

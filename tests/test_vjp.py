@@ -2,6 +2,7 @@
 they depend on nothing but the numbers: not on layout, instruction set, generator or later changes."""
 
 import doctest
+import functools
 import math
 import threading
 import tracemalloc
@@ -14,15 +15,21 @@ from cases import (
     KINDS,
     LAYOUTS,
     MATRICES,
+    VECTOR_PAIRS,
+    VECTORS,
     assert_same_bits,
     beyond_the_range,
     exact_whitened,
+    exact_difference,
+    exact_factor,
     matrix_of,
+    near_and_far,
     one_of_each,
     random_mvn,
     random_normal,
     random_tril,
     state_of,
+    vectors,
 )
 from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, Generator, Philox
 
@@ -281,9 +288,9 @@ def test_finite_differences(kind, dim):
         assert_derivative(lambda h: np.sum(c * evaluate(parameters.moved(direction, h), h)), inner)  # noqa: B023
 
 
-VECTORS = [*MATRICES, "Independent(Normal)"]
 PAIRS = [("Normal", "Normal"), ("Independent(MVN)", "Independent(MVN)")]
-PAIRS += [(p, q) for p in VECTORS for q in VECTORS]
+SIDES = [*MATRICES, "Independent(Normal)"]
+PAIRS += [(p, q) for p in SIDES for q in SIDES]
 
 
 @pytest.mark.parametrize(("of_p", "of_q"), PAIRS)
@@ -477,7 +484,8 @@ def test_every_isa_equals_scalar(dtype):
                 shared = random_mvn(name, (3, dim), (dim, dim), dtype, seed=dim)
                 yield from all_gradients(shared, d.sample((30,), rng=1), g).values()
                 diagonal = fd.Independent(random_normal((3, dim), (dim,), dtype), 1)
-                for pair in ((d, diagonal), (diagonal, d)):
+                others = [random_mvn(other, (dim,), (3, dim, dim), dtype, seed=1) for other in MATRICES]
+                for pair in ((d, diagonal), (diagonal, d), *((d, other) for other in others)):
                     out, pullback = fd.vjp(fd.kl_divergence, *pair)
                     yield from flat(pullback(np.ones_like(out))).values()
             for scale in ((dim,), (3, 1), (3, dim)):
@@ -767,6 +775,73 @@ def test_extreme_scales(dtype, isa):
                 np.testing.assert_allclose(
                     back, gradient, rtol=0, atol=200 * eps * size, err_msg=f"{kind}, {name}"
                 )
+
+
+def exact_kl_gradients(p, q):
+    """Those of the divergence of two Gaussian vectors, given their factors, by mpmath."""
+    with mpmath.workdps(80):
+        factors = [exact_factor(d) for d in (p, q)]
+        of_p, of_q = (factor * factor.T for factor, _ in factors)
+        over_p, over_q = (inverse.T * inverse for _, inverse in factors)
+        delta = exact_difference(p.mean, q.mean)
+        by_covariance = ((over_q - over_p) / 2, over_q * (of_q - of_p - delta * delta.T) * over_q / 2)
+        result = {}
+        for side, d, (factor, _), covariance, by, sign in zip(
+            "pq", (p, q), factors, (of_p, of_q), by_covariance, (1, -1), strict=True
+        ):
+            name = "scale" if isinstance(d, fd.Independent) else d._given
+            if name == "precision_matrix":
+                by = -covariance * by * covariance
+            elif name != "covariance_matrix":
+                by = 2 * by * factor
+            by = np.array(by.tolist(), float)
+            by = np.tril(by) if name == "scale_tril" else np.diagonal(by) if name == "scale" else by
+            result[f"{side}.loc"] = np.array([float(sign * x) for x in over_q * delta])
+            result[f"{side}.{name}"] = by
+        return result
+
+
+@functools.cache
+def exact_pairs(of_p, of_q, dim, dtype):
+    pairs = near_and_far(of_p, of_q, dim, dtype, (1, 1e-3, 1e-6, 1e-10, 1e-14))
+    return [(p, q, exact_kl_gradients(p, q)) for p, q in pairs]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [1, 2, 5, 8, 9, 18])
+@pytest.mark.parametrize(("of_p", "of_q"), VECTOR_PAIRS)
+def test_kl_of_vectors(of_p, of_q, dim, dtype, isa):
+    """Far from each other and near, where gradients are differences that all but vanish."""
+    for p, q, wanted in exact_pairs(of_p, of_q, dim, dtype):
+        got = flat(fd.vjp(fd.kl_divergence, p, q)[1](np.ones((), dtype)))
+        assert got.keys() == wanted.keys()
+        size = max(np.abs(one).max() for one in wanted.values())
+        for name, one in got.items():
+            assert np.abs(one - wanted[name]).max() <= 200 * EPS[dtype] * size
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [1, 3, 8, 9, 30])
+@pytest.mark.parametrize("kind", VECTORS)
+def test_kl_of_itself(kind, dim, dtype, isa):
+    """Gradients where a divergence is 0 are 0."""
+    g = np.random.default_rng(dim)
+    d = vectors(kind, g.normal(size=(3, dim)).astype(dtype), random_tril(g, (3, dim, dim), dtype))
+    for one in flat(fd.vjp(fd.kl_divergence, d, d)[1](np.ones(3, dtype))).values():
+        assert not one.any()
+
+
+@pytest.mark.parametrize("dim", [2, 9])
+@pytest.mark.parametrize("kind", ["scale_tril", "diagonal"])
+def test_kl_of_vectors_with_a_difference_beyond_the_range(kind, dim, isa):
+    most = np.finfo(float).max
+    loc, one = np.full(dim, 0.75 * most), np.eye(dim)
+    sides = [vectors(kind, sign * loc, one * most / 2) for sign in (1, -1)]
+    sides[0] = vectors("scale_tril", loc, one * most / 2)
+    got = flat(fd.vjp(fd.kl_divergence, *sides)[1](1.0))
+    np.testing.assert_allclose(got["p.loc"] * most, np.full(dim, 6.0), rtol=1e-14)
+    by_q = np.diagonal(got["q.scale_tril"]) if kind == "scale_tril" else got["q.scale"]
+    np.testing.assert_allclose(by_q * most, np.full(dim, -18.0), rtol=1e-14)
 
 
 def test_kl_between_extreme_scales():

@@ -115,7 +115,7 @@ def pull_log_prob_tril(
     loc: _Real,
     panels: _Real,
 ) -> None: ...
-def pull_kl_tril(
+def pull_mvn_kl(
     by_loc_p: _Real,
     by_loc_q: _Real | None,
     by_p: _Real,
@@ -125,11 +125,13 @@ def pull_kl_tril(
     loc_q: _Real,
     p: _Real,
     q: _Real,
-    inverse: bool,
-    diagonal_p: bool,
-    diagonal_q: bool,
+    kind_p: str,
+    kind_q: str,
 ) -> None: ...
 def transform_tril(verb: str, matrix: _Real, factor: _Real, less: _Real | None = None) -> None: ...
 def normal_kl(
     out: _Real, event_shape: _Shape, loc_p: _Real, scale_p: _Real, loc_q: _Real, scale_q: _Real
+) -> None: ...
+def mvn_kl(
+    out: _Real, loc_p: _Real, loc_q: _Real, p: _Real, q: _Real, kind_p: str, kind_q: str
 ) -> None: ...

@@ -9,7 +9,7 @@
     mahalanobis_*, mvn_log_prob, normal_*                  (distributions: log_prob, cdf, ...)
     cholesky, pack_*, solve_tril, first_*                  (distributions: construction)
     sum_to, pull_*, Recorded                               (distributions: gradients)
-    normal_kl                                              (distributions: divergences)
+    normal_kl, mvn_kl                                      (distributions: divergences)
     isa, set_isa, isas
 
 Every array must be native and of one dtype (float32 or float64) and packed: C-contiguous but
@@ -1362,41 +1362,33 @@ def pull_log_prob_tril(str given, by_value, by_loc, by_factor, cotangent, value,
         pull_finish(pull)
 
 
-def pull_kl_tril(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, bint inverse, bint diagonal_p,
-                 bint diagonal_q):
-    """Gradients of the divergence of Gaussian vectors, by their factors times L' (lower triangles, as rows
-    of dim^2) or, of diagonal ones, scales times L; by q, both, unless they are None.
+cdef dict KINDS = {"tril": core.FD_TRIL, "inverse": core.FD_INVERSE, "diagonal": core.FD_DIAGONAL}
 
-    p and q are factors L, q with `inverse` W, or scales.
-    """
+
+def pull_mvn_kl(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, str kind_p, str kind_q):
+    """Gradients of `mvn_kl`, by factors times L' (lower triangles, as rows of dim^2) and by scales; by q, both,
+    unless they are None."""
     cdef core.fd_step *step
-    cdef core.fd_verb verb
+    cdef intptr_t kinds[3]
     cdef intptr_t dim = p.shape[len(p.shape) - 1]
-    cdef intptr_t size_p = dim if diagonal_p else dim * dim, size_q = dim if diagonal_q else dim * dim
-    if diagonal_p:
-        verb = core.FD_kl_score_diag_multiply if inverse else core.FD_kl_score_diag_solve
-    elif diagonal_q:
-        verb = core.FD_kl_score_tril_diag
-    else:
-        verb = core.FD_kl_score_tril_multiply if inverse else core.FD_kl_score_tril_solve
+    cdef intptr_t size_p = dim if kind_p == "diagonal" else dim * dim
+    cdef intptr_t size_q = dim if kind_q == "diagonal" else dim * dim
+    kinds[:] = [KINDS[kind_p], KINDS[kind_q], by_q is not None]
     cdef Pull *pull = pull_start(cotangent.shape, cotangent.itemsize, 0, dim)
     try:
         if pull.n_item == 0 or dim == 0:
             return
         pull_tile(pull, dim + size_p + size_q, EVENT_TILE // (dim + size_p + size_q))
-        step = pull_step(pull, core.FD_subtract, dim)
-        step.in_tile[0] = 0
-        pull_add(pull, step, 1, loc_p)
-        pull_add(pull, step, 2, loc_q)
-        pull_ready(pull, step, 3)
-        step = pull_step(pull, verb)
+        step = pull_step(pull, core.FD_kl_score_mvn)
         step.in_tile[0] = 0
         pull_add(pull, step, 1, cotangent)
-        pull_add(pull, step, 2, p, 1 if diagonal_p else 2)
-        pull_add(pull, step, 3, q, 1 if diagonal_q else 2)
-        pull_ready(pull, step, 4)
-        step.job.operand[4] = scratch(pull, dim * (2 * dim + 3))
-        step.job.operand[5] = NULL if by_q is None else step.job.operand[4]
+        pull_add(pull, step, 2, loc_p, 1)
+        pull_add(pull, step, 3, loc_q, 1)
+        pull_add(pull, step, 4, p, 1 if kind_p == "diagonal" else 2)
+        pull_add(pull, step, 5, q, 1 if kind_q == "diagonal" else 2)
+        pull_ready(pull, step, 6)
+        step.job.operand[6] = scratch(pull, 0 if dim <= core.FD_SMALL_EVENT else core.FD_KL_NUMBERS(dim))
+        step.job.operand[7] = kinds
         pull_sum(pull, by_loc_p, None, 0, PLUS, dim)
         pull_sum(pull, by_p, None, dim, PLUS, size_p)
         if by_q is not None:
@@ -1467,3 +1459,23 @@ def normal_kl(out, tuple event_shape, loc_p, scale_p, loc_q, scale_q):
             pull_run(pull, None, 3)
     finally:
         pull_finish(pull)
+
+
+def mvn_kl(out, loc_p, loc_q, p, q, str kind_p, str kind_q):
+    """Kullback-Leibler divergences of Gaussian vectors by factors L ("tril"), W ("inverse") or scales ("diagonal")."""
+    cdef intptr_t kinds[2]
+    cdef intptr_t dim = p.shape[len(p.shape) - 1]
+    kinds[:] = [KINDS[kind_p], KINDS[kind_q]]
+    cdef Scratch scratch = Scratch(0 if dim <= core.FD_SMALL_EVENT else core.FD_KL_NUMBERS(dim) * out.itemsize)
+    cdef Call *call = start(out.shape, dim)
+    try:
+        add(call, out, 0, True)
+        add(call, loc_p, 1)
+        add(call, loc_q, 1)
+        add(call, p, 1 if kind_p == "diagonal" else 2)
+        add(call, q, 1 if kind_q == "diagonal" else 2)
+        add_scratch(call, scratch)
+        call.job.operand[6] = kinds
+        run(call, core.FD_mvn_kl, 10 + dim * dim * (2 + dim // 4))
+    finally:
+        finish(call)

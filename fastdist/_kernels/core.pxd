@@ -24,6 +24,10 @@ cdef extern from "fastdist.h" nogil:
     int FD_MATRIX_BYTES
     int FD_TOGETHER
     int FD_SMALL_EVENT
+    intptr_t FD_KL_NUMBERS(intptr_t dim) noexcept
+    int FD_TRIL
+    int FD_INVERSE
+    int FD_DIAGONAL
 
     ctypedef struct fd_total:
         double sum
@@ -75,19 +79,15 @@ cdef extern from "fastdist.h" nogil:
         FD_check_probability
         FD_check_tril
         FD_normal_kl
+        FD_mvn_kl
         FD_sum_products
         FD_sum_outer
-        FD_subtract
         FD_score_diag
         FD_kl_score_diag
         FD_score_tril
         FD_score_covariance
         FD_score_precision
-        FD_kl_score_tril_solve
-        FD_kl_score_tril_multiply
-        FD_kl_score_tril_diag
-        FD_kl_score_diag_solve
-        FD_kl_score_diag_multiply
+        FD_kl_score_mvn
         FD_left_multiply_t
         FD_left_solve_t
         FD_subtract_log_det

@@ -480,48 +480,27 @@ def _vjp_mvn_entropy(d: MultivariateNormal) -> Pull:
     return pull
 
 
-class _Side:
-    """p or q of a divergence of vectors: what its gradients need."""
+class _Side(kl.Vectors):
+    """A record of p or q of a divergence of vectors, and its gradients."""
 
-    def __init__(self, d: Distribution, dtype: RealDType, *, is_p: bool) -> None:
-        self.diagonal, self.inverse = isinstance(d, Independent), False
-        (dim,) = d.event_shape
-        if self.diagonal:
-            assert isinstance(d, Independent)
-            loc, scale = kl._diagonal(d)
-            while isinstance(d, Independent):
-                d = d.base_dist
-            self.name = "scale"
-            # A scale may repeat along the event, and is then as long as that for the kernel.
-            self.scale = _params.pack(scale, dtype)
-            self.factor = _params.pack(np.broadcast_to(self.scale, (*scale.shape[:-1], dim)), dtype, 1)
-        else:
-            assert isinstance(d, MultivariateNormal)
-            loc = d._arrays["loc"]
-            self.name = d._given
-            self.given = _params.pack(d._arrays["_factor"], dtype, 2)
-            self.factor = _params.pack(d._triangle(inverse=False), dtype, 2) if is_p else self.given
-            self.inverse = d._inverse
-        self.d = d
-        self.loc = _params.pack(loc, dtype)
+    def __init__(self, d: Distribution, dtype: RealDType) -> None:
+        super().__init__(d, dtype)
+        self.name = "scale" if isinstance(self.d, Normal) else self.d._given
 
     def new(self, g: Real) -> Gradients:
         """Arrays for the gradients."""
         return {name: _new(g, self.d._parameter_shape(name)) for name in ("loc", self.name)}
 
     def row(self, gradients: Gradients) -> Real:
-        """What the kernel adds up: of a scale as it is, a matrix as one row."""
+        """What the kernel adds up: by a scale as it is, by a matrix as one row."""
         array = gradients[self.name]
-        return array if self.diagonal else array.reshape(*array.shape[:-2], array.shape[-1] ** 2)
+        return array if self.name == "scale" else array.reshape(*array.shape[:-2], array.shape[-1] ** 2)
 
     @_params.quiet
     def finish(self, gradients: Gradients) -> Gradients:
-        """From M to the gradient that it stands for."""
-        matrix = gradients[self.name]
-        if self.diagonal:
-            matrix /= self.scale
-        else:
-            bridge.transform_tril(_FROM_M[self.name], matrix, self.given)
+        """From M to the gradient by the matrix."""
+        if self.name != "scale":
+            bridge.transform_tril(_FROM_M[self.name], gradients[self.name], self.factor)
         return _cast(gradients, self.d._dtype)
 
 
@@ -531,13 +510,13 @@ class _Side:
 def vjp_kl_vectors(p: Distribution, q: Distribution, *, of_p_alone: bool = False) -> Pull:
     """The rule, which may leave away all that is due to q."""
     dtype = kl._common_dtype(p, q)
-    of_p, of_q = _Side(p, dtype, is_p=True), _Side(q, dtype, is_p=False)
+    of_p, of_q = _Side(p, dtype), _Side(q, dtype)
 
     def pull(g: Real) -> tuple[Gradients, Gradients]:
         by_p, by_q = of_p.new(g), {} if of_p_alone else of_q.new(g)
-        bridge.pull_kl_tril(
+        bridge.pull_mvn_kl(
             by_p["loc"], by_q.get("loc"), of_p.row(by_p), of_q.row(by_q) if by_q else None, g,
-            of_p.loc, of_q.loc, of_p.factor, of_q.factor, of_q.inverse, of_p.diagonal, of_q.diagonal,
+            of_p.loc, of_q.loc, of_p.factor, of_q.factor, of_p.kind, of_q.kind,
         )  # fmt: skip
         return of_p.finish(by_p), of_q.finish(by_q) if by_q else by_q
 

@@ -1,15 +1,15 @@
 """Kullback-Leibler divergences: a registry by pairs of types, and the Gaussian rules.
 
-With m = |L_q^-1 (loc_p - loc_q)|^2, every rule is
+With K = L_q^-1 L_p and z = L_q^-1 (loc_p - loc_q), scalars and diagonals included, every rule is
 
-    KL(p || q) = (trace + m - d) / 2 + half_log_det(q) - half_log_det(p)
+    KL(p || q) = (|K|^2 - d + |z|^2) / 2 - log det K
 
-and the pairs differ in how they get trace = |L_q^-1 L_p|^2 (squared Frobenius norm).
+as a sum of terms that are not negative, without the cancellation of |K|^2 - d and the logarithm: the
+kernels normal_kl and mvn_kl.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._params import Real
 from fastdist._shapes import Shape
-from fastdist.distributions._gaussian import log, sum_events
+from fastdist.distributions._gaussian import sum_events
 from fastdist.distributions._prepared import keeps
 from fastdist.distributions.distribution import LAW, Distribution
 from fastdist.distributions.independent import Independent
@@ -173,33 +173,6 @@ def _kl_of_normals(p: Normal, q: Normal, summed: Shape) -> Real:
     return sum_events(result, summed)
 
 
-def _gaussian_kl(trace_and_m: Real, dim: int, half_log_det_p: Real, half_log_det_q: Real) -> Real:
-    """The module's formula, in place of trace + m."""
-    trace_and_m -= dim
-    trace_and_m *= 0.5
-    trace_and_m += half_log_det_q - half_log_det_p
-    return trace_and_m
-
-
-@register_kl(MultivariateNormal, MultivariateNormal)
-def _kl_mvn_mvn(p: MultivariateNormal, q: MultivariateNormal) -> Real:
-    shape, dtype = _common(p, q)
-    dim = p.event_shape[0]
-    result = np.zeros(shape, dtype)
-    q._add_mahalanobis(_params.pack(p._arrays["loc"], dtype), result)
-    # A factor's rows are the columns of L_p; whitened by q one by one, they add up to the trace.
-    columns = p._triangle(inverse=False)
-    bridge.mahalanobis_tril(
-        result,
-        _params.pack(columns, dtype),
-        np.zeros(dim, dtype),
-        q._panels(dtype)[..., None, :],
-        q._inverse,
-        sum_shape=(dim,),
-    )
-    return _gaussian_kl(result, dim, p._half_log_det(dtype), q._half_log_det(dtype))
-
-
 @register_kl(Independent, Independent)
 def _kl_independent_independent(p: Independent, q: Independent) -> Real:
     if p._ndims != q._ndims:
@@ -217,38 +190,36 @@ def _kl_independent_independent(p: Independent, q: Independent) -> Real:
     return sum_events(np.asarray(rule(base_p, base_q)), tail)
 
 
-def _diagonal(d: Independent) -> tuple[Real, Real]:
-    """Loc and scale of an Independent(Normal) over vectors, each shaped (..., 1 or d)."""
-    base = d.base_dist
-    while isinstance(base, Independent) and keeps(type(base), Independent, LAW):
-        base = base.base_dist
-    if not (isinstance(base, Normal) and keeps(type(base), Normal, LAW)):
-        raise NotImplementedError(f"no KL divergence is registered for {d!r} and a MultivariateNormal")
-    return base._arrays["loc"], base._arrays["scale"]
+class Vectors:
+    """p or q of a divergence of vectors as kernels take it, packed: loc, and a factor of the `kind`
+    "tril" (L), "inverse" (W) or "diagonal" (scales)."""
+
+    def __init__(self, d: Distribution, dtype: _params.RealDType) -> None:
+        if isinstance(d, MultivariateNormal):
+            self.d: MultivariateNormal | Normal = d
+            self.kind = "inverse" if d._inverse else "tril"
+            self.loc = _params.pack(d._arrays["loc"], dtype, 1)
+            self.factor = _params.pack(d._arrays["_factor"], dtype, 2)
+            return
+        base = d
+        while isinstance(base, Independent) and keeps(type(base), Independent, LAW):
+            base = base.base_dist
+        if not (isinstance(base, Normal) and keeps(type(base), Normal, LAW)):
+            raise NotImplementedError(f"no KL divergence is registered for {d!r} and a MultivariateNormal")
+        self.d, self.kind = base, "diagonal"
+        # They may repeat along the event, and then are as long as that.
+        self.loc, self.factor = (
+            _params.pack(np.broadcast_to(array, array.shape[:-1] + d._event_shape), dtype, 1)
+            for array in (base._arrays["loc"], base._arrays["scale"])
+        )
 
 
+@register_kl(MultivariateNormal, MultivariateNormal)
 @register_kl(Independent, MultivariateNormal)
-def _kl_independent_mvn(p: Independent, q: MultivariateNormal) -> Real:
-    shape, dtype = _common(p, q)
-    loc, scale = (_params.pack(array, dtype) for array in _diagonal(p))
-    result = np.zeros(shape, dtype)
-    q._add_mahalanobis(_params.pack(np.broadcast_to(loc, loc.shape[:-1] + p.event_shape), dtype, 1), result)
-    # Column i of L_q^-1 is stretched by scale_i.
-    columns = np.hypot.reduce(_params.pack(q._triangle(inverse=True), dtype), axis=-1, initial=0)
-    result += np.square(scale * columns).sum(-1)
-    return _gaussian_kl(
-        result, math.prod(p.event_shape), sum_events(log(scale), p.event_shape), q._half_log_det(dtype)
-    )
-
-
 @register_kl(MultivariateNormal, Independent)
-def _kl_mvn_independent(p: MultivariateNormal, q: Independent) -> Real:
+def _kl_vectors(p: Distribution, q: Distribution) -> Real:
     shape, dtype = _common(p, q)
-    loc, scale = (_params.pack(array, dtype) for array in _diagonal(q))
-    result = np.zeros(shape, dtype)
-    result += np.square((_params.pack(p._arrays["loc"], dtype) - loc) / scale).sum(-1)
-    # Row i of L_p is shrunk by scale_i, and its length is the standard deviation.
-    result += np.square(_params.pack(p.stddev, dtype) / scale).sum(-1)
-    return _gaussian_kl(
-        result, math.prod(p.event_shape), p._half_log_det(dtype), sum_events(log(scale), p.event_shape)
-    )
+    of_p, of_q = Vectors(p, dtype), Vectors(q, dtype)
+    result = np.empty(shape, dtype)
+    bridge.mvn_kl(result, of_p.loc, of_q.loc, of_p.factor, of_q.factor, of_p.kind, of_q.kind)
+    return result

@@ -14,3 +14,4 @@
 #include "normal_cdf.inc.h"
 #include "sums.inc.h"
 #include "grad.inc.h"
+#include "mvn_kl.inc.h"

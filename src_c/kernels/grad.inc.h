@@ -2,19 +2,9 @@
  * triangular algebra. With g for a cotangent and z for L^-1 (x - loc):
  *
  *   score_*                 of log densities
- *   kl_score_*              of Kullback-Leibler divergences
+ *   kl_score_diag           of Kullback-Leibler divergences of scalars
  *   left_*, congruence_*    from the gradient by a factor to that by the matrix it was made from
  */
-
-static void FD_NAME(subtract)(const fd_job *job, intptr_t begin, intptr_t end)
-{
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
-        for (intptr_t i = 0; i < run.n; i += V(lanes)) {
-            const intptr_t m = run.n - i;
-            const VEC a = FD_LOCAL(pick_to)(AT(1), STEP(1), i, m), b = FD_LOCAL(pick_to)(AT(2), STEP(2), i, m);
-            FD_LOCAL(store_to)(AT(0) + i, V(sub)(a, b), m);
-        }
-}
 
 /* ---- diagonal ------------------------------------------------------------------------------
  * The divisions take most of the time. Those by a scale go on beside the rest of the work, and are kept,
@@ -226,18 +216,15 @@ FD_INLINE void FD_LOCAL(combine_rows)(int n_vec, intptr_t m, intptr_t n, REAL *x
         FD_LOCAL(store_to)(x + v * V(lanes), sum[v], m);
 }
 
-/* What is done to columns by a factor F, which is stored by columns. From the first row down: F^-1 x;
- * from the last up: F x and F^-T x; the other way: F' x. */
-enum { FD_LOCAL(multiply), FD_LOCAL(solve), FD_LOCAL(multiply_t), FD_LOCAL(solve_t) };
+/* What is done to columns by a factor F, which is stored by columns. From the first row down: F^-1 x and F' x;
+ * from the last up: F^-T x. */
+enum { FD_LOCAL(solve), FD_LOCAL(multiply_t), FD_LOCAL(solve_t) };
 
 /* Rows from `begin` to `end` (others are not needed) of a panel of columns. */
 FD_INLINE void FD_LOCAL(do_panel)(int what, int n_vec, intptr_t m, intptr_t begin, intptr_t end, intptr_t dim,
                                   REAL *x, intptr_t ld, const REAL *factor)
 {
-    if (what == FD_LOCAL(multiply))
-        for (intptr_t i = end - 1; i >= begin; i--)
-            FD_LOCAL(combine_rows)(n_vec, m, i + 1, x + i * ld, x, ld, factor + i, dim);
-    else if (what == FD_LOCAL(solve))
+    if (what == FD_LOCAL(solve))
         for (intptr_t i = begin; i < end; i++)
             FD_LOCAL(reduce_row)(n_vec, m, i, x + i * ld, x, ld, factor + i, dim, 1 / factor[i * dim + i]);
     else if (what == FD_LOCAL(multiply_t))
@@ -277,53 +264,12 @@ FD_INLINE void FD_LOCAL(do_panels)(int what, int part, intptr_t n, intptr_t dim,
 static void FD_LOCAL(do_columns)(int what, int part, intptr_t n, intptr_t dim, REAL *x, intptr_t ld,
                                  const REAL *factor)
 {
-    if (what == FD_LOCAL(multiply))
-        FD_LOCAL(do_panels)(FD_LOCAL(multiply), part, n, dim, x, ld, factor);
-    else if (what == FD_LOCAL(solve))
+    if (what == FD_LOCAL(solve))
         FD_LOCAL(do_panels)(FD_LOCAL(solve), part, n, dim, x, ld, factor);
     else if (what == FD_LOCAL(multiply_t))
         FD_LOCAL(do_panels)(FD_LOCAL(multiply_t), part, n, dim, x, ld, factor);
     else
         FD_LOCAL(do_panels)(FD_LOCAL(solve_t), part, n, dim, x, ld, factor);
-}
-
-/* The same bits for one column, which lies together: its elements get their terms in the same order, but
- * all of them at a time, as one alone would wait for each. `y` has room for a copy. */
-static void FD_LOCAL(do_vector)(int what, intptr_t dim, REAL *x, REAL *y, const REAL *factor)
-{
-    if (what == FD_LOCAL(solve)) {
-        for (intptr_t k = 0; k < dim; k++) {
-            const REAL *column = factor + k * dim;
-            const VEC splat = V(set1)(x[k] *= 1 / column[k]);
-            for (intptr_t i = k + 1; i < dim; i += V(lanes)) {
-                const VEC left = FD_LOCAL(load_to)(x + i, dim - i);
-                FD_LOCAL(store_to)(x + i, V(fnma)(FD_LOCAL(load_to)(column + i, dim - i), splat, left), dim - i);
-            }
-        }
-        return;
-    }
-    if (what == FD_LOCAL(solve_t)) {
-        for (intptr_t k = dim - 1; k >= 0; k--) {
-            x[k] *= 1 / factor[k * dim + k];
-            for (intptr_t i = 0; i < k; i++)
-                x[i] = REAL_FMA(-factor[i * dim + k], x[k], x[i]);
-        }
-        return;
-    }
-    memcpy(y, x, (size_t)dim * sizeof *y);
-    memset(x, 0, (size_t)dim * sizeof *x);
-    for (intptr_t k = 0; k < dim; k++) {
-        const REAL *column = factor + k * dim;
-        if (what == FD_LOCAL(multiply))
-            for (intptr_t i = k; i < dim; i += V(lanes)) {
-                const VEC sum = FD_LOCAL(load_to)(x + i, dim - i);
-                const VEC f = FD_LOCAL(load_to)(column + i, dim - i);
-                FD_LOCAL(store_to)(x + i, V(fma)(f, V(set1)(y[k]), sum), dim - i);
-            }
-        else
-            for (intptr_t i = 0; i <= k; i++)
-                x[i] = REAL_FMA(factor[i * dim + k], y[k], x[i]);
-    }
 }
 
 /* ---- lower triangular, by events -------------------------------------------------------------- */
@@ -498,72 +444,6 @@ static void FD_NAME(score_precision)(const fd_job *job, intptr_t begin, intptr_t
 {
     FD_LOCAL(score)(1, 1, job, begin, end);
 }
-
-/* g (rows' rows - 1), lower triangle or (`diagonal`) diagonal alone, of n rows. */
-static void FD_LOCAL(gram_less_one)(int diagonal, intptr_t n, intptr_t dim, REAL g, REAL *out, const REAL *rows,
-                                    intptr_t ld)
-{
-    const intptr_t size = diagonal ? dim : dim * dim;
-    memset(out, 0, (size_t)size * sizeof *out);
-    if (!diagonal)
-        FD_LOCAL(add_outer)(1, n, dim, out, rows, ld, rows, ld, NULL); /* rows lie close together */
-    for (intptr_t r = 0; diagonal && r < n; r++)
-        for (intptr_t i = 0; i < dim; i++)
-            out[i] = REAL_FMA(rows[r * ld + i], rows[r * ld + i], out[i]);
-    for (intptr_t i = 0; i < dim; i++)
-        out[diagonal ? i : i * dim + i] -= 1;
-    for (intptr_t i = 0; i < size; i++)
-        out[i] *= g;
-}
-
-/* Of p and q either may be diagonal. The columns of x are z and those of K = L_q^-1 L_p. */
-static void FD_LOCAL(kl_score)(int diagonal_p, int diagonal_q, int there, int back, const fd_job *job, intptr_t begin,
-                               intptr_t end)
-{
-    const intptr_t dim = job->dim, size_p = diagonal_p ? dim : dim * dim, width = dim + 1;
-    REAL *x = job->operand[4], *transposed = x + dim * width, *room = transposed + dim * width;
-    const int of_q = job->operand[5] != NULL;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
-        for (intptr_t r = 0; r < run.n; r++) {
-            REAL *u = AT(0) + r * STEP(0), *by_p = u + dim, *by_q = by_p + size_p;
-            const REAL g = AT(1)[r * STEP(1)], *p = AT(2) + r * STEP(2), *q = AT(3) + r * STEP(3);
-            for (intptr_t i = 0; i < dim; i++) {
-                x[i * width] = u[i];
-                for (intptr_t c = 0; c < dim; c++)
-                    x[i * width + 1 + c] = diagonal_p ? (i == c ? p[i] : 0) : p[c * dim + i];
-            }
-            if (!diagonal_q)
-                FD_LOCAL(do_columns)(there, FD_LOCAL(all), width, dim, x, width, q);
-            for (intptr_t i = 0; diagonal_q && i < dim; i++)
-                for (intptr_t c = 0; c < width; c++)
-                    x[i * width + c] /= q[i];
-            for (intptr_t i = 0; i < dim; i++) {
-                u[i] = diagonal_q ? x[i * width] / q[i] : x[i * width];
-                for (intptr_t c = 0; of_q && c < width; c++)
-                    transposed[c * dim + i] = x[i * width + c];
-            }
-            if (!diagonal_q)
-                FD_LOCAL(do_vector)(back, dim, u, room, q);
-            for (intptr_t i = 0; i < dim; i++)
-                u[i] *= g;
-            FD_LOCAL(gram_less_one)(diagonal_p, dim, dim, g, by_p, x + 1, width);
-            if (of_q)
-                FD_LOCAL(gram_less_one)(diagonal_q, width, dim, -g, by_q, transposed, dim);
-        }
-}
-
-#define FD_KL_SCORE(verb, diagonal_p, diagonal_q, there, back)                                         \
-    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                         \
-    {                                                                                                  \
-        FD_LOCAL(kl_score)(diagonal_p, diagonal_q, FD_LOCAL(there), FD_LOCAL(back), job, begin, end);  \
-    }
-
-FD_KL_SCORE(kl_score_tril_solve, 0, 0, solve, solve_t)
-FD_KL_SCORE(kl_score_tril_multiply, 0, 0, multiply, multiply_t)
-FD_KL_SCORE(kl_score_tril_diag, 0, 1, solve, solve_t)
-FD_KL_SCORE(kl_score_diag_solve, 1, 0, solve, solve_t)
-FD_KL_SCORE(kl_score_diag_multiply, 1, 0, multiply, multiply_t)
-#undef FD_KL_SCORE
 
 /* ---- lower triangular, by matrices -------------------------------------------------------------
  * x is a matrix by rows, of which only the lower triangle is read. Beyond the triangle panels leave

@@ -247,7 +247,7 @@ enum layout { ELEMENTS = 1, EVENT_SUMS, SUMS, EVENTS, EVENT_PRODUCTS, MATRICES, 
  *   =   a sum over any dims, in order                         X   lower triangle by rows, changed in place
  *   R   fd_totals as scratch, laid out like operand 0         N   terms before the job's, and in all
  *   O   room for outer products
- *   t   terms, of which there is the first vector, finite     q   anything, or NULL: without q's terms
+ *   t   terms                      f   what the next of the kinds K tells: a factor by columns, or scales
  * exact: no libm, so that every build has the same bits. */
 static const struct {
     enum layout layout;
@@ -279,19 +279,15 @@ static const struct {
     [FD_check_probability] = {CHECK_ELEMENTS, 1, "cn"},
     [FD_check_tril] = {CHECK_MATRICES, 1, "Tn"},
     [FD_normal_kl] = {ELEMENTS, 1, "olsls"},
+    [FD_mvn_kl] = {EVENTS, 1, "ollffSK"},
     [FD_sum_products] = {SUMS, 1, "=vvR"},
     [FD_sum_outer] = {EVENT_PRODUCTS, 1, "=vvRNO"},
-    [FD_subtract] = {ELEMENTS, 1, "ovl"},
     [FD_score_diag] = {ELEMENTS, 1, "oovvls"},
     [FD_kl_score_diag] = {ELEMENTS, 1, "ooovlsls"},
     [FD_score_tril] = {EVENTS, 1, "tokvlLS"},
     [FD_score_covariance] = {EVENTS, 1, "tokvlLS"},
     [FD_score_precision] = {EVENTS, 1, "tokvlLS"},
-    [FD_kl_score_tril_solve] = {EVENTS, 1, "tkCCSq"},
-    [FD_kl_score_tril_multiply] = {EVENTS, 1, "tkCCSq"},
-    [FD_kl_score_tril_diag] = {EVENTS, 1, "tkCsSq"},
-    [FD_kl_score_diag_solve] = {EVENTS, 1, "tksCSq"},
-    [FD_kl_score_diag_multiply] = {EVENTS, 1, "tksCSq"},
+    [FD_kl_score_mvn] = {EVENTS, 1, "tkllffSK"},
     [FD_left_multiply_t] = {MATRICES, 1, "XC"},
     [FD_left_solve_t] = {MATRICES, 1, "XC"},
     [FD_subtract_log_det] = {MATRICES, 1, "XCk"},
@@ -308,7 +304,10 @@ static int writes(fd_verb verb, int k)
 }
 
 /* Whether operand k is laid out by strides of its own. */
-static int has_strides(fd_verb verb, int k) { return !strchr("naqSDRNw", specs[verb].operands[k]); }
+static int has_strides(fd_verb verb, int k) { return !strchr("naSDRNKOw", specs[verb].operands[k]); }
+
+/* What the operands f are, and whether the terms of the second are wanted. */
+static intptr_t kinds[3];
 
 /* Bytes of scratch, but for fd_totals. */
 static size_t scratch_size(fd_verb verb, fd_dtype dtype, intptr_t dim)
@@ -323,12 +322,9 @@ static size_t scratch_size(fd_verb verb, fd_dtype dtype, intptr_t dim)
     case FD_score_precision:
         return 2 * FD_SCRATCH_BYTES * n + /* whole doubles */
                ((size_t)fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]) * itemsize[dtype] + 7) / 8 * 8;
-    case FD_kl_score_tril_solve:
-    case FD_kl_score_tril_multiply:
-    case FD_kl_score_tril_diag:
-    case FD_kl_score_diag_solve:
-    case FD_kl_score_diag_multiply:
-        return (2 * n * n + 3 * n) * itemsize[dtype];
+    case FD_mvn_kl:
+    case FD_kl_score_mvn:
+        return (dim > FD_SMALL_EVENT) * FD_KL_NUMBERS(n) * itemsize[dtype];
     default:
         return FD_SCRATCH_BYTES * n;
     }
@@ -419,9 +415,13 @@ static void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_
     case 'Y':
         put_spd(dtype, p, dim, wild, 1);
         break;
+    case 'f':
+        if (core == dim * dim)
+            put_lower(dtype, p, dim, wild, 1, dim);
+        else
+            put_item('s', dtype, p, dim, core, wild);
+        break;
     default:
-        if (letter == 't')
-            core = dim;
         for (intptr_t i = 0; i < core; i++) {
             const double value = letter == 's' || letter == 'g' ? uniform(0.25, 4)
                                  : letter == 'p'                ? unit()
@@ -445,8 +445,10 @@ static intptr_t core_of(fd_verb verb, int k, fd_dtype dtype, intptr_t dim)
         return fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]);
     if (strchr("CMFYTX", letters[k]) || (layout == EVENT_PRODUCTS && k == 0))
         return dim * dim;
+    if (letters[k] == 'f')
+        return kinds[strchr(letters, 'f') != letters + k] == FD_DIAGONAL ? dim : dim * dim;
     if (letters[k] == 't') /* two vectors at most, or one and as many numbers as p and q have */
-        return letters[1] == 'o' ? 2 * dim : dim + core_of(verb, 2, dtype, dim) + core_of(verb, 3, dtype, dim);
+        return letters[1] == 'o' ? 2 * dim : dim + core_of(verb, 4, dtype, dim) + core_of(verb, 5, dtype, dim);
     if (strchr("+k", letters[k]) || (letters[k] == 'o' && k == 0)) /* of an event a number */
         return 1;
     return layout == EVENTS || layout == EVENT_PRODUCTS ? dim : 1;
@@ -629,8 +631,10 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
         span[1] *= job->stride[0][d] ? 1 : job->shape[d];
     }
     for (int k = 0; letters[k]; k++) {
-        if (strchr("naq", letters[k]))
+        if (strchr("na", letters[k]))
             job->operand[k] = letters[k] == 'n' ? &found[1] : one_in(4) ? NULL : &found[3];
+        if (letters[k] == 'K')
+            job->operand[k] = kinds;
         if (letters[k] == 'N')
             job->operand[k] = span;
         if (letters[k] == 'O')
@@ -661,7 +665,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
         memset(is_written[k], 0, (size_t)n_element[k]);
         for (intptr_t i = 0; i < n_distinct(job, k); i++) {
             const intptr_t at = offset_of(job, k, i);
-            if (!strchr("oFP=", letters[k]))
+            if (!strchr("oFP=t", letters[k]))
                 put_item(letters[k], dtype, (char *)job->operand[k] + at * (intptr_t)itemsize[dtype], job->dim, core,
                          wild);
             if (writes(verb, k))
@@ -767,6 +771,11 @@ static void check_job(fd_verb verb, fd_dtype dtype, intptr_t dim, intptr_t n, un
     fd_job job = {.ndim = layout < CHECK_ELEMENTS ? 1 + (int)below(3) : 1, .dim = dim};
     const int last = job.ndim - 1;
     int n_event_dim = 0;
+    if (strchr(letters, 'K')) {
+        kinds[0] = below(3);
+        kinds[1] = below(kinds[0] == FD_DIAGONAL ? 2 : 3);
+        kinds[2] = !one_in(4);
+    }
     for (int d = 0; d < last; d++)
         job.shape[d] = 1 + below(3);
     job.shape[last] = n;
@@ -820,7 +829,7 @@ static void check_kernels(void)
         const char *letters = specs[verb].operands;
         const int by_dim = layout == EVENTS || layout == EVENT_PRODUCTS || layout == MATRICES ||
                            layout == CHECK_MATRICES;
-        const int cubic = letters[0] == 'X' || (letters[0] == 't' && letters[1] != 'o');
+        const int cubic = letters[0] == 'X' || strchr(letters, 'K') != NULL;
         unsigned patterns = 0; /* which operands may be repeated along the last dim */
         for (int k = 1; letters[k]; k++)
             if (has_strides(verb, k) && !writes(verb, k) && !strchr("gk", letters[k]) && layout < MATRICES)

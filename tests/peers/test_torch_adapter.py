@@ -166,7 +166,7 @@ def test_kl_from_a_prior_without_gradients(kind, other):
     of_p, of_both = leaves(*p), leaves(*p, *q)
     alone = td.kl_divergence(diagonal_too(kind, *of_p), diagonal_too(other, *q)).sum()
     beside = td.kl_divergence(diagonal_too(kind, *of_both[:2]), diagonal_too(other, *of_both[2:])).sum()
-    with mock.patch.object(bridge, "pull_kl_tril", wraps=bridge.pull_kl_tril) as pull:
+    with mock.patch.object(bridge, "pull_mvn_kl", wraps=bridge.pull_mvn_kl) as pull:
         found = torch.autograd.grad(alone, of_p)
         assert pull.call_args.args[3] is None
     for one, two in zip(found, torch.autograd.grad(beside, of_both), strict=False):
