@@ -262,7 +262,14 @@ def test_cotangents_broadcast(kind):
     d = one_of_each(np.float32)[kind]
     value, pullback = fd.vjp(d.rsample, (2,), rng=0)
     wanted = pullback(np.ones(value.shape, np.float32))
-    for cotangent in (1, 1.0, np.ones(1), np.ones(value.shape[-1:]), np.int8(1), np.ones(value.shape, np.float64)):
+    for cotangent in (
+        1,
+        1.0,
+        np.ones(1),
+        np.ones(value.shape[-1:]),
+        np.int8(1),
+        np.ones(value.shape, np.float64),
+    ):
         for name, gradient in pullback(cotangent).items():
             assert_same_bits(gradient, wanted[name])
     with pytest.raises(ValueError, match=r"cotangent \(7, 9\) does not broadcast to the value's shape"):
@@ -273,12 +280,26 @@ def test_cotangents_broadcast(kind):
 
 def test_seeds():
     """Ints seed as NumPy's SeedSequence does, of any size, and so do sequences of them."""
-    seeds = [0, 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1, 2**64, 2**200 + 17, np.uint8(200), np.int64(2**62)]
+    seeds = [
+        0,
+        1,
+        2**31,
+        2**32 - 1,
+        2**32,
+        2**63,
+        2**64 - 1,
+        2**64,
+        2**200 + 17,
+        np.uint8(200),
+        np.int64(2**62),
+    ]
     seeds += [int(s) for s in np.random.default_rng(0).integers(0, 2**63, 100)]
     for seed in seeds:
         wanted = fd.standard_normal(3, rng=fd.BlockSFC64(np.random.SeedSequence(int(seed))))
         assert_same_bits(fd.standard_normal(3, rng=seed), wanted)
-        assert_same_bits(random_normal((3,), (1,)).sample(rng=seed), random_normal((3,), (1,)).sample(rng=[seed]))
+        assert_same_bits(
+            random_normal((3,), (1,)).sample(rng=seed), random_normal((3,), (1,)).sample(rng=[seed])
+        )
     wanted = fd.standard_normal(3, rng=fd.BlockSFC64([1, 2, 2**40]))
     for seed in ([1, 2, 2**40], (1, 2, 2**40), np.array([1, 2, 2**40])):
         assert_same_bits(fd.standard_normal(3, rng=seed), wanted)

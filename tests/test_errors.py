@@ -296,7 +296,7 @@ BAD_RNGS = [
     True,
     1.5,
     "seed",
-    [1, 2],
+    [1, 2.5],
     np.random,
     np.random.RandomState(0),
     np.random.default_rng,

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from cases import (
     DTYPES,
-    MATRICES,
     VECTOR_PAIRS,
     VECTORS,
     exact_difference,
@@ -218,7 +217,9 @@ def test_locs_that_are_not_finite(of_p, of_q, dim):
         for side in range(2):
             moved = loc.copy()
             moved[side, 1, 1] = bad
-            p, q = (vectors(*side, validate_args=False) for side in zip((of_p, of_q), moved, tril, strict=True))
+            p, q = (
+                vectors(*side, validate_args=False) for side in zip((of_p, of_q), moved, tril, strict=True)
+            )
             got = fd.kl_divergence(p, q)
             assert np.isfinite(got[[0, 2, 3]]).all()
             np.testing.assert_equal(got[1], wanted)

@@ -2,8 +2,6 @@
 
 import copy
 import pickle
-import threading
-import time
 
 import numpy as np
 import pytest

@@ -22,7 +22,9 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 needs_signals = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX signals")
 
 # What hangs is to end, and to say where.
-WATCHED = "import faulthandler, os, signal, threading, time\nfaulthandler.dump_traceback_later(60, exit=True)\n"
+WATCHED = (
+    "import faulthandler, os, signal, threading, time\nfaulthandler.dump_traceback_later(60, exit=True)\n"
+)
 
 
 class TestLock:

@@ -19,9 +19,9 @@ from cases import (
     VECTORS,
     assert_same_bits,
     beyond_the_range,
-    exact_whitened,
     exact_difference,
     exact_factor,
+    exact_whitened,
     matrix_of,
     near_and_far,
     one_of_each,
@@ -878,7 +878,9 @@ def test_bad_cotangents():
     d = random_normal((3, 2), (2,))
     x, pullback = fd.vjp(d.rsample, (4,), rng=0)
     for c in (np.ones((3, 3)), np.ones((4, 2, 2)), np.ones((4, 3, 2, 1)), np.ones((1, 4, 3, 2))):
-        with pytest.raises(ValueError, match=r"cotangent \(.*\) does not broadcast to the value's shape \(4, 3, 2\)"):
+        with pytest.raises(
+            ValueError, match=r"cotangent \(.*\) does not broadcast to the value's shape \(4, 3, 2\)"
+        ):
             pullback(c)
     for c in (np.ones(x.shape, complex), "ones", None, np.ma.ones(x.shape)):
         with pytest.raises(TypeError, match="cotangent must"):

@@ -398,7 +398,8 @@ cdef class Stream:
         self.held = held    # the other one may be in any state, and is left
         self.depth = 0
         core.fd_stream_functions.seek_normal(self.c, self.c.normal_position, self.c.normal_carry)
-        core.fd_stream_functions.seek_raw(self.c, self.c.raw_block + <core.uint64_t>self.c.raw_at, self.c.raw_carry)
+        core.fd_stream_functions.seek_raw(
+            self.c, self.c.raw_block + <core.uint64_t>self.c.raw_at, self.c.raw_carry)
         self.c.half = half
         self.c.has_half = has_half
         return 0
@@ -544,7 +545,7 @@ cdef const core.fd_stream_api *stream_functions() noexcept nogil:
 
 
 cdef Noise stream_noise(bint shared):
-    """Normals of a BlockSFC64 stream, which the caller starts and may read raw words from; `shared`: with a lock."""
+    """Normals of a BlockSFC64 stream, which the caller starts and may read raw words from."""
     cdef Noise noise = Noise.__new__(Noise)
     noise.shared = shared
     noise.stream = Stream(shared)
@@ -1366,8 +1367,9 @@ cdef dict KINDS = {"tril": core.FD_TRIL, "inverse": core.FD_INVERSE, "diagonal":
 
 
 def pull_mvn_kl(by_loc_p, by_loc_q, by_p, by_q, cotangent, loc_p, loc_q, p, q, str kind_p, str kind_q):
-    """Gradients of `mvn_kl`, by factors times L' (lower triangles, as rows of dim^2) and by scales; by q, both,
-    unless they are None."""
+    """Gradients of `mvn_kl`, by factors times L' (lower triangles, as rows of dim^2) and by scales.
+
+    Those by q are both None if they are not wanted."""
     cdef core.fd_step *step
     cdef intptr_t kinds[3]
     cdef intptr_t dim = p.shape[len(p.shape) - 1]
@@ -1462,11 +1464,12 @@ def normal_kl(out, tuple event_shape, loc_p, scale_p, loc_q, scale_q):
 
 
 def mvn_kl(out, loc_p, loc_q, p, q, str kind_p, str kind_q):
-    """Kullback-Leibler divergences of Gaussian vectors by factors L ("tril"), W ("inverse") or scales ("diagonal")."""
+    """Divergences of Gaussian vectors by L ("tril"), W ("inverse") or scales ("diagonal")."""
     cdef intptr_t kinds[2]
     cdef intptr_t dim = p.shape[len(p.shape) - 1]
     kinds[:] = [KINDS[kind_p], KINDS[kind_q]]
-    cdef Scratch scratch = Scratch(0 if dim <= core.FD_SMALL_EVENT else core.FD_KL_NUMBERS(dim) * out.itemsize)
+    cdef intptr_t n_scratch = 0 if dim <= core.FD_SMALL_EVENT else core.FD_KL_NUMBERS(dim)
+    cdef Scratch scratch = Scratch(n_scratch * out.itemsize)
     cdef Call *call = start(out.shape, dim)
     try:
         add(call, out, 0, True)

@@ -1,4 +1,5 @@
-# The C core as Cython sees it: src_c/fastdist.h, fpstate.h, stream.h and share.h, which tell what each of these does.
+# The C core as Cython sees it: src_c/fastdist.h, fpstate.h, stream.h and share.h, which tell what each of
+# these does.
 
 from cpython.pythread cimport PyThread_type_lock
 from libc.stdint cimport intptr_t, uint32_t, uint64_t
@@ -10,7 +11,7 @@ cdef extern from "pythread.h" nogil:
         PY_LOCK_ACQUIRED
         PY_LOCK_INTR
 
-    PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int interruptible)
+    PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr_flag)
 
 cdef extern from "fastdist.h" nogil:
     int FD_MAX_NDIM

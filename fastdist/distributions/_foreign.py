@@ -62,8 +62,8 @@ def unexpected(what: str, name: str) -> TypeError:
 
 
 def check_keywords(cls: type, names: list[str]) -> None:
-    """Raise for a keyword of others that the constructor of `cls` does not take, if it has what it is here."""
-    taken = inspect.signature(cls.__init__).parameters
+    """Raise for a keyword of others, if the constructor of `cls` takes what it is here and not the other."""
+    taken = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values()):
         return
     for name in names:

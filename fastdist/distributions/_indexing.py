@@ -18,8 +18,8 @@ from fastdist import _params, _shapes
 from fastdist._params import NDArray, Real, RealDType
 from fastdist._shapes import Shape
 
-Index: TypeAlias = int | slice | EllipsisType | None | Sequence[Any] | NDArray[np.integer[Any] | np.bool_]
-Entry: TypeAlias = int | slice | EllipsisType | None | NDArray[Any]
+Index: TypeAlias = int | slice | EllipsisType | Sequence[Any] | NDArray[np.integer[Any] | np.bool_] | None
+Entry: TypeAlias = int | slice | EllipsisType | NDArray[Any] | None
 
 
 def _entry(index: Any) -> Entry:

@@ -397,7 +397,7 @@ cdef bint fits(object array, int typenum) noexcept:
 
 
 cdef np.ndarray taken(np.ndarray array):
-    """A parameter as its distribution keeps it: a read-only copy, or itself if it is lent (`_params.is_lent`)."""
+    """A parameter as its distribution keeps it: a read-only copy, or itself if it is lent (`is_lent`)."""
     cdef object base = array
     while isinstance(base, np.ndarray) and not np.PyArray_ISWRITEABLE(<np.ndarray>base):
         if PyArray_BASE(<np.ndarray>base) is NULL:
@@ -436,7 +436,10 @@ cdef object shape_of(np.ndarray array, int ndim):
 
 
 cdef np.ndarray view(np.ndarray array, tuple batch_shape, int core_ndim):
-    """An array broadcast to a batch but for `core_ndim` dims of its own, read-only; np.broadcast_to takes 3 us."""
+    """An array broadcast to a batch but for `core_ndim` dims of its own, read-only.
+
+    np.broadcast_to takes 3 us for it.
+    """
     cdef np.npy_intp[np.NPY_MAXDIMS] dims, strides
     cdef int n_batch = <int>PyTuple_GET_SIZE(batch_shape), d, axis
     cdef int lead = n_batch + core_ndim - np.PyArray_NDIM(array)
@@ -451,8 +454,9 @@ cdef np.ndarray view(np.ndarray array, tuple batch_shape, int core_ndim):
             dims[d] = batch_shape[d]
             if axis >= 0 and np.PyArray_DIM(array, axis) == 1:
                 strides[d] = 0
+    cdef int typenum = np.PyArray_TYPE(array)
     cdef np.ndarray result = np.PyArray_New(
-        np.ndarray, n_batch + core_ndim, dims, np.PyArray_TYPE(array), strides, np.PyArray_DATA(array), 0, 0, None)
+        np.ndarray, n_batch + core_ndim, dims, typenum, strides, np.PyArray_DATA(array), 0, 0, None)
     np.set_array_base(result, array)
     return result
 
@@ -496,6 +500,7 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
     cdef int d, ndim, n_batch_dim
     cdef intptr_t dim, n_matrix, found = -1, asymmetric = -1
     cdef np.ndarray given, factor
+    cdef core.fd_verb verb
     cdef Scratch scratch
     if type(loc) is not np.ndarray:
         return False
@@ -542,7 +547,8 @@ def take_mvn(Prepared self, loc, str name, matrix, validate_args):
         scratch = Scratch(core.FD_MATRIX_BYTES * dim * dim)
         job.operand[3] = scratch.memory
         job.operand[4] = &asymmetric if self._validate_args else NULL
-        do(core.FD_cholesky if name == "covariance_matrix" else core.FD_reverse_cholesky, dtype, &job, n_matrix)
+        verb = core.FD_cholesky if name == "covariance_matrix" else core.FD_reverse_cholesky
+        do(verb, dtype, &job, n_matrix)
         if found >= 0 or asymmetric >= 0:
             return False
         self._arrays = {"loc": loc, name: given, "_factor": factor}

@@ -311,7 +311,7 @@ class Distribution(Prepared):
         return new
 
     def __getitem__(self, index: Index | tuple[Index, ...]) -> Self:
-        """Part of the batch, by NumPy's rules over its dims: ints, slices, ``...``, None, arrays of ints or bools.
+        """Part of the batch, by NumPy's rules: ints, slices, ``...``, None, arrays of ints or bools.
 
         A parameter that repeats along the indexed dims still does, and takes no more memory.
 
@@ -356,8 +356,8 @@ class Distribution(Prepared):
     def parameters(self) -> Mapping[str, Any]:
         """What it was built with, under the names of the constructor, keywords included; read-only.
 
-        ``type(d)(**d.parameters)`` has the same class, shapes, dtype and values. An array has the shape in which
-        it was given; if the distribution was expanded since, that of the batch.
+        ``type(d)(**d.parameters)`` has the same class, shapes, dtype and values. An array has the shape it was
+        given in; if the distribution was expanded since, that of the batch.
 
         Raises
         ------
@@ -366,8 +366,10 @@ class Distribution(Prepared):
         """
         cls = type(self)
         owner = next(base for base in cls.__mro__ if "_parameters" in base.__dict__)
-        if cls.__init__ is not owner.__init__:
-            raise NotImplementedError(f"{cls.__name__} has an __init__ of its own, and has to define parameters")
+        if cls.__init__ is not owner.__init__:  # type: ignore[misc]
+            raise NotImplementedError(
+                f"{cls.__name__} has an __init__ of its own, and has to define parameters"
+            )
         return MappingProxyType(self._parameters())
 
     def _parameters(self) -> dict[str, Any]:
@@ -434,8 +436,8 @@ def stack(distributions: Sequence[AnyDistribution], axis: SupportsIndex = 0) -> 
     Returns
     -------
     Distribution
-        Of batch shape ``batch_shape[:axis] + (len(distributions),) + batch_shape[axis:]``; float64 unless all are
-        float32. What repeats in all parameters goes on repeating.
+        Of batch shape ``batch_shape[:axis] + (len(distributions),) + batch_shape[axis:]``; float64 unless all
+        are float32. What repeats in all parameters goes on repeating.
 
     Raises
     ------
@@ -465,9 +467,13 @@ def stack(distributions: Sequence[AnyDistribution], axis: SupportsIndex = 0) -> 
         for name in ("batch_shape", "event_shape"):
             shapes = getattr(first, name), getattr(d, name)
             if shapes[0] != shapes[1]:
-                raise ValueError(f"{name} differs: {shapes[0]} of distributions[0], {shapes[1]} of distributions[{i}]")
+                raise ValueError(
+                    f"{name} differs: {shapes[0]} of distributions[0], {shapes[1]} of distributions[{i}]"
+                )
         if d._shown() != first._shown():
-            raise ValueError(f"distributions were given by {first._shown()} and, distributions[{i}], {d._shown()}")
+            raise ValueError(
+                f"distributions were given by {first._shown()} and, distributions[{i}], {d._shown()}"
+            )
     ndim = len(first._batch_shape)
     where = np.lib.array_utils.normalize_axis_index(_shapes.parse_int("axis", axis), ndim + 1)
     dtype = _params.FLOAT32 if all(d._dtype == _params.FLOAT32 for d in parts) else _params.FLOAT64
@@ -482,6 +488,8 @@ def stack(distributions: Sequence[AnyDistribution], axis: SupportsIndex = 0) -> 
     new._shapes = {}
     for name, own_ndim in first._held.items():
         held: list[Distribution] = [getattr(d, name) for d in parts]
-        expanded = [d.expand(first._batch_shape + d._batch_shape[len(d._batch_shape) - own_ndim :]) for d in held]
+        expanded = [
+            d.expand(first._batch_shape + d._batch_shape[len(d._batch_shape) - own_ndim :]) for d in held
+        ]
         setattr(new, name, stack(expanded, where))
     return new

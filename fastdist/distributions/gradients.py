@@ -1,7 +1,8 @@
 """Gradients without a framework: `vjp`, a registry of rules by method and type, and the Gaussian rules.
 
 A rule is called before the method is. It records what gradients need (of a value a copy, as the user might
-change it; parameters never change) and returns a function of the cotangent, which must give the same each time.
+change it; parameters never change) and returns a function of the cotangent, which must give the same each
+time.
 
 In the rules g is the cotangent in the value's full shape, z = L^-1 (x - loc), and M the lower triangle
 of L' times the gradient by L: how the value changes with L (1 + Y), Y lower triangular. All rules for
@@ -75,11 +76,11 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
     value : numpy.ndarray
         What the method returns, bit for bit; a generator is left where the method leaves it.
     pullback : callable
-        Takes a cotangent, an array that broadcasts to the value's shape and is converted to its dtype, and
-        returns a dict of gradients: one for each array parameter that the distribution was built with, under its constructor's name, in
-        the shape it was given in and the distribution's dtype, and for `log_prob` one for
-        ``"value"``, in the value's shape and the result's dtype. `Independent` passes through to its
-        base. For `kl_divergence` there is a dict for ``"p"`` and one for ``"q"``. It may be
+        Takes a cotangent, an array that broadcasts to the value's shape and is converted to its
+        dtype, and returns a dict of gradients: one for each array parameter that the distribution
+        was built with, under its constructor's name, in the shape it was given in and the
+        distribution's dtype, and for `log_prob` one for ``"value"``, in the value's shape and the
+        result's dtype. `Independent` passes through to its base. For `kl_divergence` there is a dict for ``"p"`` and one for ``"q"``. It may be
         called any number of times, and always gives the same.
 
     Raises

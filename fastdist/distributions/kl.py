@@ -191,8 +191,10 @@ def _kl_independent_independent(p: Independent, q: Independent) -> Real:
 
 
 class Vectors:
-    """p or q of a divergence of vectors as kernels take it, packed: loc, and a factor of the `kind`
-    "tril" (L), "inverse" (W) or "diagonal" (scales)."""
+    """p or q of a divergence of vectors as kernels take it: loc and factor, packed.
+
+    The factor is of the `kind` "tril" (L), "inverse" (W) or "diagonal" (scales).
+    """
 
     def __init__(self, d: Distribution, dtype: _params.RealDType) -> None:
         if isinstance(d, MultivariateNormal):

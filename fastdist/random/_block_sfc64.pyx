@@ -9,7 +9,7 @@ from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from numpy.random.bit_generator cimport BitGenerator
 
 from fastdist._kernels cimport core
-from fastdist._kernels.bridge cimport Noise, Stream, stream_functions, stream_noise
+from fastdist._kernels.bridge cimport Noise, stream_functions, stream_noise
 
 import operator
 import os
@@ -44,8 +44,9 @@ cdef class BlockSFC64(BitGenerator):
     Attributes
     ----------
     lock : object
-        With the methods of a `threading.RLock`. Whatever reads or moves the positions holds it; a draw of normals
-        only while it takes its range of them, so that others, threads or signal handlers, draw behind it meanwhile.
+        With the methods of a `threading.RLock`. Whatever reads or moves the positions holds it; a draw of
+        normals only while it takes its range of them, so that others, threads or signal handlers, may
+        draw behind it meanwhile.
     state : dict
         Key and positions; may be set.
 
@@ -110,13 +111,14 @@ cdef class BlockSFC64(BitGenerator):
         """
         cdef core.fd_stream *stream = self.stream.c
         with self.stream:
+            raw = stream.raw_block + stream.raw_at + (<object>stream.raw_carry) * core.FD_POSITIONS
+            normal = stream.normal_position + (<object>stream.normal_carry) * core.FD_POSITIONS
             return {
                 "bit_generator": type(self).__name__,
                 "state": {
                     "key": np.array([stream.key.word[0], stream.key.word[1]], dtype=np.uint64),
-                    "raw_position": (stream.raw_block + stream.raw_at
-                                     + (<object>stream.raw_carry) * core.FD_POSITIONS) % PERIOD,
-                    "normal_position": stream.normal_position + (<object>stream.normal_carry) * core.FD_POSITIONS,
+                    "raw_position": raw % PERIOD,
+                    "normal_position": normal,
                 },
                 "has_uint32": stream.has_half,
                 "uinteger": stream.half if stream.has_half else 0,

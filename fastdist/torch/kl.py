@@ -18,7 +18,7 @@ from torch.distributions.kl import _dispatch_kl, kl_divergence, register_kl
 from torch.distributions.kl import _kl_independent_independent as _kl_of_bases
 from torch.distributions.utils import _sum_rightmost
 
-import fastdist as fd
+import fastdist.distributions as fd
 from fastdist import _params, _shapes
 from fastdist._kernels import bridge
 from fastdist._params import Real
@@ -150,7 +150,9 @@ def _kl_normal(p: Normal, q: Normal, n: int = 0) -> Tensor:
 def _kl_by_kernels(p: Any, q: Any, shape: tuple[int, ...], n: int, tensors: tuple[Tensor, ...]) -> Tensor:
     cut = len(shape) - n
     tail = shape[cut:]
-    value = torch.from_numpy(_params.delivered(kl._kl_of_normals(p, q, tail), shape[:cut], kl._common_dtype(p, q), None))
+    value = torch.from_numpy(
+        _params.delivered(kl._kl_of_normals(p, q, tail), shape[:cut], kl._common_dtype(p, q), None)
+    )
     if not needs_gradients(*tensors):
         return value
 

@@ -46,7 +46,7 @@ FD_INLINE VEC FD_LOCAL(reciprocal)(FD_LOCAL(fd_reciprocals) *kept, int known, VE
     for (intptr_t first = 0, n; n = fd_min(run.n - first, FD_LOCAL(reciprocal_block)), n > 0; first += n)
 
 /* a b c / d, wherever intermediate results are. */
-static double FD_LOCAL(ratio)(double a, double b, double c, double d)
+static double FD_LOCAL(product_over)(double a, double b, double c, double d)
 {
     int power[4] = {0};
     const double mantissas = frexp(a, power) * frexp(b, power + 1) * frexp(c, power + 2) / frexp(d, power + 3);
@@ -57,8 +57,8 @@ static double FD_LOCAL(ratio)(double a, double b, double c, double d)
 FD_ALONE void FD_LOCAL(score_diag_beyond)(REAL *by_value, REAL *by_scale, REAL g, REAL value, REAL loc, REAL scale)
 {
     const double half_z = fd_half_standardized((double)value, (double)loc, (double)scale);
-    *by_value = (REAL)FD_LOCAL(ratio)((double)g, half_z, -2, (double)scale);
-    *by_scale = (REAL)FD_LOCAL(ratio)(4 * (double)g, half_z - 0.5, half_z + 0.5, (double)scale);
+    *by_value = (REAL)FD_LOCAL(product_over)((double)g, half_z, -2, (double)scale);
+    *by_scale = (REAL)FD_LOCAL(product_over)(4 * (double)g, half_z - 0.5, half_z + 0.5, (double)scale);
 }
 
 /* m elements from the i-th of a block on; `finite` are sums of 0 a. */
@@ -116,9 +116,9 @@ FD_ALONE void FD_LOCAL(kl_score_diag_beyond)(REAL *by_loc, REAL *by_p, REAL *by_
 {
     const double p = (double)scale_p, q = (double)scale_q, half_t = 0.5 * ((p - q) / q);
     const double half_z = fd_half_standardized((double)loc_p, (double)loc_q, q), four_g = 4 * (double)g;
-    *by_loc = (REAL)FD_LOCAL(ratio)((double)g, 2, half_z, q);
-    *by_p = (REAL)FD_LOCAL(ratio)((double)g, 2 * half_t, 1 / p + 1 / q, 1);
-    *by_q = (REAL)-(FD_LOCAL(ratio)(four_g, half_t, half_t + 1, q) + FD_LOCAL(ratio)(four_g, half_z, half_z, q));
+    *by_loc = (REAL)FD_LOCAL(product_over)((double)g, 2, half_z, q);
+    *by_p = (REAL)FD_LOCAL(product_over)((double)g, 2 * half_t, 1 / p + 1 / q, 1);
+    *by_q = (REAL)-(FD_LOCAL(product_over)(four_g, half_t, half_t + 1, q) + FD_LOCAL(product_over)(four_g, half_z, half_z, q));
 }
 
 /* m elements from the i-th of a block on; `finite` are sums of 0 a. */

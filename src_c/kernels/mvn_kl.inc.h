@@ -735,9 +735,9 @@ static void FD_LOCAL(gram)(int upper, intptr_t dim, REAL g, REAL *out, const REA
         return;
     }
     memset(out, 0, (size_t)(dim * dim) * sizeof *out);
-    FD_LOCAL(add_outer)(1, dim, dim, out, rows, ld, rows, ld);
+    FD_LOCAL(add_outer)(1, dim, dim, out, rows, ld, rows, ld, NULL);
     if (z)
-        FD_LOCAL(add_outer)(0, 1, dim, out, z, 0, z, 0);
+        FD_LOCAL(add_outer)(0, 1, dim, out, z, 0, z, 0, NULL);
     FD_LOCAL(times)(dim * dim, out, g);
     for (intptr_t i = 0; i < dim; i++)
         out[i * (dim + 1)] = sum[i];

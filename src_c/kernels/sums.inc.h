@@ -227,7 +227,7 @@ enum { FD_LOCAL(outer_apart) = 4 };
 
 FD_INLINE const REAL *FD_LOCAL(gather)(intptr_t n, intptr_t dim, REAL *room, const REAL *x, intptr_t *ld)
 {
-    if (n == 1 || *ld <= FD_LOCAL(outer_apart) * dim)
+    if (!room || n == 1 || *ld <= FD_LOCAL(outer_apart) * dim)
         return x;
     for (intptr_t r = 0; r < n; r++)
         memcpy(room + r * dim, x + r * *ld, (size_t)dim * sizeof *x);
@@ -235,13 +235,14 @@ FD_INLINE const REAL *FD_LOCAL(gather)(intptr_t n, intptr_t dim, REAL *room, con
     return room;
 }
 
-/* The lower triangle of a sum of n outer products a b', rows of dim, each element by fma in order. */
+/* The lower triangle of a sum of n outer products a b', rows of dim, each element by fma in order. Without room
+ * rows stay where they are. */
 static void FD_LOCAL(add_outer)(int fresh, intptr_t n, intptr_t dim, REAL *out, const REAL *a, intptr_t a_step,
                                 const REAL *b, intptr_t b_step, REAL *room)
 {
     enum { ROWS = FD_LOCAL(outer_rows), LANES = V(lanes), ROOM = FD_OUTER_ROOM / 2 };
     const intptr_t at_once = dim < ROOM ? ROOM / dim : 1;
-    REAL *a_room = room, *b_room = room + ROOM;
+    REAL *a_room = room, *b_room = room ? room + ROOM : NULL;
     for (intptr_t r = 0, m; r < n; r += m, fresh = 0) {
         m = fd_min(at_once, n - r);
         intptr_t a_ld = a_step, b_ld = b_step;
