@@ -356,8 +356,8 @@ class Distribution(Prepared):
     def parameters(self) -> Mapping[str, Any]:
         """What it was built with, under the names of the constructor, keywords included; read-only.
 
-        ``type(d)(**d.parameters)`` has the same class, shapes, dtype and values. An array has the shape it was
-        given in; if the distribution was expanded since, that of the batch.
+        ``type(d)(**d.parameters)`` has the same class, shapes, dtype and values. An array has the shape
+        it was given in; if the distribution was expanded since, that of the batch.
 
         Raises
         ------

@@ -80,8 +80,9 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
         dtype, and returns a dict of gradients: one for each array parameter that the distribution
         was built with, under its constructor's name, in the shape it was given in and the
         distribution's dtype, and for `log_prob` one for ``"value"``, in the value's shape and the
-        result's dtype. `Independent` passes through to its base. For `kl_divergence` there is a dict for ``"p"`` and one for ``"q"``. It may be
-        called any number of times, and always gives the same.
+        result's dtype. `Independent` passes through to its base. For `kl_divergence` there is a
+        dict for ``"p"`` and one for ``"q"``. It may be called any number of times, and
+        always gives the same.
 
     Raises
     ------
