@@ -351,7 +351,8 @@ def _cast(gradients: Gradients, dtype: RealDType) -> Gradients:
     """Gradients by parameters in the distribution's dtype."""
     if gradients["loc"].dtype == dtype:
         return gradients
-    return {name: gradient.astype(dtype) for name, gradient in gradients.items()}
+    with np.errstate(all="ignore"):  # what is too large for float32 is infinite, what is too small 0
+        return {name: gradient.astype(dtype) for name, gradient in gradients.items()}
 
 
 # ---- Normal --------------------------------------------------------------------------------------
