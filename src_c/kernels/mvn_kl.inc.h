@@ -139,6 +139,8 @@ FD_INLINE void FD_LOCAL(load_lower)(int diagonal, intptr_t n, intptr_t dim, VEC 
             v[k * dim + i] = i < k || (i > k && diagonal)
                                  ? V(set1)(0)
                                  : FD_LOCAL(of_items)(n, x + (diagonal ? k : k * dim + i), step);
+    for (intptr_t k = 0; k < dim && n < V(lanes); k++) /* ones in the lanes beyond */
+        v[k * (dim + 1)] = V(select)((1u << n) - 1, v[k * (dim + 1)], V(set1)(1));
 }
 
 /* d = (x - y) / c, where c, which is returned, is 1 unless the difference is near the end of the range or beyond. */
@@ -312,25 +314,32 @@ FD_INLINE intptr_t FD_LOCAL(kl_ld)(intptr_t dim)
     return ld % FD_LOCAL(kl_apart) ? ld : ld + FD_LOCAL(kl_line);
 }
 
-/* n numbers: x = c (a - b); returns whether they are all far from the end of the range. */
-FD_INLINE int FD_LOCAL(subtract)(intptr_t n, REAL *x, REAL c, const REAL *a, const REAL *b)
+/* NaN in a lane of `check` as soon as a number is not far from the end of the range: infinity times 0. */
+FD_INLINE VEC FD_LOCAL(look_at)(VEC x, VEC check)
 {
-    int within = 1;
-    for (intptr_t i = 0; i < n; i++) {
-        x[i] = c * a[i] - c * b[i];
-        within &= REAL_ABS(x[i]) < REAL_MAX / FD_LOCAL(kl_far);
-    }
-    return within;
+    return V(fma)(V(mul)(x, V(set1)(FD_LOCAL(kl_far))), V(set1)(0), check);
 }
 
+FD_INLINE int FD_LOCAL(within)(VEC check) { return V(below)(V(abs)(check), V(set1)(1)) == (1u << V(lanes)) - 1; }
+
+/* Vector i of c (a - b), of n elements; zeros beyond. */
+FD_INLINE VEC FD_LOCAL(subtract)(intptr_t n, intptr_t i, VEC c, const REAL *a, const REAL *b)
+{
+    const VEC x = FD_LOCAL(load_to)(a + i, n - i), y = FD_LOCAL(load_to)(b + i, n - i);
+    return V(sub)(V(mul)(c, x), V(mul)(c, y));
+}
+
+/* Returns whether all differences are far from the end of the range. */
 static int FD_LOCAL(subtract_rows)(intptr_t dim, REAL *x, intptr_t ld, REAL c, const REAL *a, const REAL *b)
 {
-    int within = 1;
-    for (intptr_t k = 0; k < dim; k++, x += ld) {
-        within &= FD_LOCAL(subtract)(dim, x, c, a + k * dim, b + k * dim);
-        memset(x + dim, 0, (size_t)(ld - dim) * sizeof *x);
-    }
-    return within;
+    VEC check = V(set1)(0);
+    for (intptr_t k = 0; k < dim; k++, x += ld, a += dim, b += dim)
+        for (intptr_t i = 0; i < ld; i += V(lanes)) {
+            const VEC d = i < dim ? FD_LOCAL(subtract)(dim, i, V(set1)(c), a, b) : V(set1)(0);
+            check = FD_LOCAL(look_at)(d, check);
+            V(store)(x + i, d);
+        }
+    return FD_LOCAL(within)(check);
 }
 
 FD_INLINE void FD_LOCAL(times)(intptr_t n, REAL *x, REAL c)
@@ -355,7 +364,7 @@ FD_INLINE void FD_LOCAL(transpose_square)(intptr_t n, intptr_t m, REAL *to, intp
     for (int k = 0; k < V(lanes); k++) {
         const VEC element = less ? V(sub)(V(mul)(V(set1)(c), v[k]), V(mul)(V(set1)(c), w[k])) : v[k];
         if (k < m) {
-            *check = V(fma)(V(mul)(element, V(set1)(FD_LOCAL(kl_far))), V(set1)(0), *check);
+            *check = FD_LOCAL(look_at)(element, *check);
             V(store)(to + k * ld, element);
         }
     }
@@ -366,7 +375,7 @@ FD_INLINE void FD_LOCAL(transpose_square)(intptr_t n, intptr_t m, REAL *to, intp
 FD_INLINE int FD_LOCAL(transpose_upper)(intptr_t dim, REAL *to, intptr_t ld, REAL c, const REAL *from, const REAL *less)
 {
     enum { LANES = V(lanes) };
-    VEC check = V(set1)(0); /* NaN as soon as one is not: infinity times 0 */
+    VEC check = V(set1)(0);
     for (intptr_t i = 0; i < dim; i += LANES) {
         const intptr_t m = fd_min(dim - i, LANES);
         REAL *row = to + i * ld;
@@ -384,7 +393,7 @@ FD_INLINE int FD_LOCAL(transpose_upper)(intptr_t dim, REAL *to, intptr_t ld, REA
             for (intptr_t zero = j; zero < ld; zero += LANES)
                 V(store)(row + k * ld + zero, V(set1)(0));
     }
-    return V(below)(V(abs)(check), V(set1)(1)) == (1u << LANES) - 1;
+    return FD_LOCAL(within)(check);
 }
 
 /* The same between matrices of scratch, either triangle. */
@@ -558,23 +567,49 @@ static int FD_LOCAL(excess)(const FD_LOCAL(fd_pair) *pair, intptr_t dim, REAL *x
     return pair->swapped;
 }
 
-/* y += c x, n numbers. */
-FD_INLINE void FD_LOCAL(add_multiple)(intptr_t n, REAL *y, REAL c, const REAL *x)
+/* What is done to one vector by a factor F, which is stored by columns: as many elements at a time as a cache line has,
+ * their sums in registers. */
+
+/* Elements from i on of sum + c F x, of F the first n columns; c is 1 or -1. */
+FD_INLINE void FD_LOCAL(add_columns)(int c, intptr_t n, intptr_t dim, intptr_t i, REAL *sum, const REAL *x,
+                                     const REAL *factor)
 {
-    intptr_t i = 0;
-    for (; i + V(lanes) <= n; i += V(lanes))
-        V(store)(y + i, V(fma)(V(load)(x + i), V(set1)(c), V(load)(y + i)));
-    if (i < n)
-        V(store_first)(y + i, V(fma)(V(load_first)(x + i, n - i), V(set1)(c), V(load_first)(y + i, n - i)), n - i);
+    enum { N_VEC = FD_LOCAL(kl_line) / V(lanes) };
+    VEC y[N_VEC];
+    FD_UNROLL
+    for (int v = 0; v < N_VEC; v++) {
+        const intptr_t m = dim - i - v * V(lanes);
+        y[v] = m > 0 ? FD_LOCAL(load_to)(sum + i + v * V(lanes), m) : V(set1)(0);
+    }
+    for (intptr_t k = 0; k < n; k++) {
+        const VEC x_k = V(set1)(c > 0 ? x[k] : -x[k]);
+        FD_UNROLL
+        for (int v = 0; v < N_VEC; v++) {
+            const intptr_t m = dim - i - v * V(lanes);
+            if (m > 0)
+                y[v] = V(fma)(FD_LOCAL(load_to)(factor + k * dim + i + v * V(lanes), m), x_k, y[v]);
+        }
+    }
+    FD_UNROLL
+    for (int v = 0; v < N_VEC; v++) {
+        const intptr_t m = dim - i - v * V(lanes);
+        if (m > 0)
+            FD_LOCAL(store_to)(sum + i + v * V(lanes), y[v], m);
+    }
 }
 
-/* What is done to one vector by a factor F, which is stored by columns; all elements get their terms at a time, as one
- * alone would wait for each. */
 FD_INLINE void FD_LOCAL(solve_vector)(intptr_t dim, REAL *x, const REAL *factor)
 {
-    for (intptr_t k = 0; k < dim; k++, factor += dim) {
-        x[k] = FD_LOCAL(has_reciprocal)(factor[k]) ? x[k] * (1 / factor[k]) : x[k] / factor[k];
-        FD_LOCAL(add_multiple)(dim - 1 - k, x + k + 1, -x[k], factor + k + 1);
+    enum { LINE = FD_LOCAL(kl_line) };
+    for (intptr_t first = 0; first < dim; first += LINE) {
+        const intptr_t end = fd_min(first + LINE, dim);
+        FD_LOCAL(add_columns)(-1, first, dim, first, x, x, factor);
+        for (intptr_t k = first; k < end; k++) {
+            const REAL *column = factor + k * dim;
+            x[k] = FD_LOCAL(has_reciprocal)(column[k]) ? x[k] * (1 / column[k]) : x[k] / column[k];
+            for (intptr_t i = k + 1; i < end; i++)
+                x[i] = REAL_FMA(-column[i], x[k], x[i]);
+        }
     }
 }
 
@@ -590,13 +625,13 @@ FD_INLINE void FD_LOCAL(solve_t_vector)(intptr_t dim, REAL *x, const REAL *facto
 /* From x to y = F x or F' x. */
 FD_INLINE void FD_LOCAL(multiply_vector)(int transposed, intptr_t dim, REAL *y, const REAL *x, const REAL *factor)
 {
+    enum { LINE = FD_LOCAL(kl_line) };
     memset(y, 0, (size_t)dim * sizeof *y);
-    for (intptr_t k = 0; k < dim; k++)
-        if (transposed)
-            for (intptr_t i = 0; i <= k; i++)
-                y[i] = REAL_FMA(factor[i * dim + k], x[k], y[i]);
-        else
-            FD_LOCAL(add_multiple)(dim - k, y + k, x[k], factor + k * dim + k);
+    for (intptr_t i = 0; !transposed && i < dim; i += LINE)
+        FD_LOCAL(add_columns)(1, fd_min(i + LINE, dim), dim, i, y, x, factor);
+    for (intptr_t k = 0; transposed && k < dim; k++)
+        for (intptr_t i = 0; i <= k; i++)
+            y[i] = REAL_FMA(factor[i * dim + k], x[k], y[i]);
 }
 
 /* In place x = L_q^-1 x or L_q^-T x; `room` has dim. */
@@ -620,8 +655,17 @@ FD_INLINE void FD_LOCAL(white_difference)(intptr_t kind, intptr_t dim, REAL *z, 
                                           const REAL *loc_q, const REAL *q)
 {
     REAL c = 1;
-    if (!FD_LOCAL(subtract)(dim, z, 1, loc_p, loc_q))
-        FD_LOCAL(subtract)(dim, z, 1 / (c = FD_LOCAL(kl_far)), loc_p, loc_q);
+    for (int again = 0; again < 2; again++) {
+        VEC check = V(set1)(0);
+        for (intptr_t i = 0; i < dim; i += V(lanes)) {
+            const VEC d = FD_LOCAL(subtract)(dim, i, V(set1)(1 / c), loc_p, loc_q);
+            check = FD_LOCAL(look_at)(d, check);
+            FD_LOCAL(store_to)(z + i, d, dim - i);
+        }
+        if (FD_LOCAL(within)(check))
+            break;
+        c = FD_LOCAL(kl_far);
+    }
     FD_LOCAL(whiten_by)(kind, 0, dim, z, room, q);
     FD_LOCAL(times)(dim, z, c);
 }
