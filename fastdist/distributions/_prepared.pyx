@@ -637,12 +637,11 @@ cdef class Prepared:
         ----------
         sample_shape : int or iterable of int
             Leading dims of the result.
-        rng : None, int, SeedSequence, BitGenerator or Generator
-            Where the noise comes from. A seed starts a new stream of BlockSFC64; a generator
+        rng : None, int, sequence of ints, SeedSequence, BitGenerator or Generator
+            Where the noise comes from. Seeds start a new stream of BlockSFC64; a generator
             moves on; None uses this thread's own generator, seeded from the operating system.
         out : numpy.ndarray, optional
-            Array of the result's shape and dtype to write to, and to return. It may overlap a
-            parameter.
+            Array of the result's shape and dtype to write to, and to return.
         workers : int, optional
             How many threads may share a large draw, -1 for all CPUs; see `set_workers`. It leaves
             the bits alone. Generators other than BlockSFC64 are sequential and use one.
@@ -716,7 +715,7 @@ cdef class Prepared:
             Its last dims must be `event_shape` exactly; those before broadcast with `batch_shape`.
         out : numpy.ndarray, optional
             Array of the result's shape and dtype to write to, and to return. It may overlap
-            `value` or a parameter.
+            `value`.
 
         Returns
         -------

@@ -50,8 +50,8 @@ def standard_normal(
         Shape of the result. With `out` it may be left away.
     dtype : dtype_like, optional
         float64 or float32. With BlockSFC64 a float32 normal is the float64 one, rounded.
-    rng : None, int, SeedSequence, BitGenerator or Generator
-        Where they come from. A seed starts a new stream of BlockSFC64; a generator moves on; None
+    rng : None, int, sequence of ints, SeedSequence, BitGenerator or Generator
+        Where they come from. Seeds start a new stream of BlockSFC64; a generator moves on; None
         uses this thread's own generator, seeded from the operating system.
     out : numpy.ndarray, optional
         Array of that shape and dtype to write to, and to return.
