@@ -225,14 +225,19 @@ def test_locs_that_are_not_finite(of_p, of_q, dim):
             np.testing.assert_equal(got[1], wanted)
 
 
-@pytest.mark.parametrize("dtypes", [(np.float64, np.float64), (np.float32, np.float64), (np.float32, np.float32)])
+@pytest.mark.parametrize(
+    "dtypes", [(np.float64, np.float64), (np.float32, np.float64), (np.float32, np.float32)]
+)
 @pytest.mark.parametrize(("of_p", "of_q"), VECTOR_PAIRS)
 def test_vectors_raise_no_floating_point_errors(of_p, of_q, dtypes):
     """Whatever over- or underflows: neither NumPy's error state nor warnings concern a divergence and its gradients."""
     g = np.random.default_rng(0)
     sizes = {np.float32: (1, 1e-15, 1e15), np.float64: (1, 1e-100, 1e100)}
     sides = [
-        [vectors(kind, (g.normal(size=3) * s).astype(dtype), (random_tril(g, (3, 3)) * s).astype(dtype)) for s in sizes[dtype]]
+        [
+            vectors(kind, (g.normal(size=3) * s).astype(dtype), (random_tril(g, (3, 3)) * s).astype(dtype))
+            for s in sizes[dtype]
+        ]
         for kind, dtype in zip((of_p, of_q), dtypes, strict=True)
     ]
     with np.errstate(all="raise"), warnings.catch_warnings():
