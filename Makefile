@@ -49,7 +49,7 @@ lint: .venv/package.stamp .venv/lint.stamp .venv/examples.stamp ## style, types,
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastdist
 	$(BIN)/mypy
 	$(BIN)/mypy examples/*.py
-	$(BIN)/python -m mypy.stubtest $(STUBBED)
+	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml $(STUBBED)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python bench/report.py --check
 	set -e; for cc in $(COMPILERS); do \
