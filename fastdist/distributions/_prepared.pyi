@@ -1,6 +1,6 @@
 """Types of what distributions keep and of their small calls; _prepared.pyx says what each does."""
 
-from typing import Never, SupportsIndex, final
+from typing import SupportsIndex, final
 
 from numpy.typing import ArrayLike
 from typing_extensions import disjoint_base
@@ -35,7 +35,6 @@ class Prepared:
         rng: RNGLike = None,
         out: Real | None = None,
         workers: SupportsIndex | None = None,
-        **foreign: Never,
     ) -> Real: ...
     def rsample(
         self,
@@ -44,6 +43,5 @@ class Prepared:
         rng: RNGLike = None,
         out: Real | None = None,
         workers: SupportsIndex | None = None,
-        **foreign: Never,
     ) -> Real: ...
-    def log_prob(self, value: ArrayLike, *, out: Real | None = None, **foreign: Never) -> Real: ...
+    def log_prob(self, value: ArrayLike, *, out: Real | None = None) -> Real: ...

@@ -21,7 +21,7 @@ from fastdist._kernels cimport core
 from fastdist._kernels.bridge cimport SMALL, SMALL_NDIM, Noise, Scratch, coalesce, lookup, small_shape
 from fastdist.random._block_sfc64 cimport own_noise
 
-from typing import Never, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -629,7 +629,6 @@ cdef class Prepared:
         rng: RNGLike = None,
         out: Real | None = None,
         workers: SupportsIndex | None = None,
-        **foreign: Never,
     ) -> Real:
         """Draw samples.
 
@@ -665,8 +664,6 @@ cdef class Prepared:
         range of the dtype, the draw is infinite, though the sum might be back in it.
         """
         cdef Plan plan
-        if foreign:
-            raise _foreign.unexpected("sample", next(iter(foreign)))
         if workers is None:
             plan = self.plan()
             if plan is not None:
@@ -682,7 +679,6 @@ cdef class Prepared:
         rng: RNGLike = None,
         out: Real | None = None,
         workers: SupportsIndex | None = None,
-        **foreign: Never,
     ) -> Real:
         """Draw reparameterised samples: the same draw as `sample`'s, bit for bit, under the same rng.
 
@@ -694,8 +690,6 @@ cdef class Prepared:
             If `has_rsample` is False.
         """
         cdef Plan plan
-        if foreign:
-            raise _foreign.unexpected("rsample", next(iter(foreign)))
         if workers is None:
             plan = self.plan()
             if self.reparameterised < 0:
@@ -706,7 +700,7 @@ cdef class Prepared:
                     return result
         return self._rsample(sample_shape, rng, out, workers)
 
-    def log_prob(self, value: ArrayLike, *, out: Real | None = None, **foreign: Never) -> Real:
+    def log_prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
         """Logarithm of the probability density at `value`.
 
         Parameters
@@ -737,8 +731,6 @@ cdef class Prepared:
         well conditioned. Where they nearly cancel, that of the larger one counts.
         """
         cdef Plan plan
-        if foreign:
-            raise _foreign.unexpected("log_prob", next(iter(foreign)))
         plan = self.plan()
         if plan is not None:
             result = small_log_prob(self, plan, value, <int>PyTuple_GET_SIZE(self._event_shape), out)
