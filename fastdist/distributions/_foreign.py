@@ -26,23 +26,17 @@ METHODS = {
     "var": "variance",
 }
 
+# Of constructors.
 KEYWORDS = {
     "cov": "covariance_matrix",
     "covariance": "covariance_matrix",
-    "generator": "rng",
-    "key": "rng",
     "mean": "loc",
     "mu": "loc",
     "precision": "precision_matrix",
-    "random_state": "rng",
     "reinterpreted_batch_rank": "reinterpreted_batch_ndims",
     "sd": "scale",
-    "seed": "rng",
-    "shape": "sample_shape",
     "sigma": "scale",
-    "size": "sample_shape",
     "std": "scale",
-    "x": "value",
 }
 
 
