@@ -1,4 +1,4 @@
-"""Build of the extension: the C core with the compiler flags of each ISA row, then the Cython bridge.
+"""Build of the extensions: the C core with the compiler flags of each ISA row, then Cython's modules.
 
 Everything else is in pyproject.toml.
 """
@@ -44,14 +44,14 @@ def files(*patterns: str) -> list[str]:
 
 
 class BuildWithCore(build_ext):
-    """Compiles the C core, each file with flags of its own, in parallel, and links it into the bridge."""
+    """Compiles the C core, each file with flags of its own, in parallel, and links it into one module."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
         self.parallel = self.parallel or True
 
     def build_extension(self, ext: Extension) -> None:
-        if ext is bridge:
+        if ext is isa:
             core = {f"src_c/isa/{isa}.c": flags for isa, flags in ISA_CFLAGS.items()}  # the longest first
             core |= {source: [] for source in files("src_c/*.c", "src_c/isa/scalar.c")}
 
@@ -72,9 +72,9 @@ class BuildWithCore(build_ext):
 HEADERS = files("src_c/**/*.h", "src_c/*.def", "fastdist/**/*.pxd")
 
 # The only module with the core in it; others reach its functions through this one.
-bridge = Extension(
-    "fastdist._kernels.bridge",
-    sources=["fastdist/_kernels/bridge.pyx"],
+isa = Extension(
+    "fastdist._kernels.isa",
+    sources=["fastdist/_kernels/isa.pyx"],
     include_dirs=["src_c"],
     define_macros=[(f"FD_HAVE_{isa.upper()}", "1") for isa in ISA_CFLAGS],
     extra_compile_args=CFLAGS + CYTHON_CFLAGS,
@@ -84,8 +84,7 @@ bridge = Extension(
     depends=["setup.py", *HEADERS, *files("src_c/**/*.c")],
 )
 
-# A subclass of NumPy's class, and arrays made in no time, need NumPy's headers.
-drawing = [
+others = [
     Extension(
         f"fastdist.{name}",
         sources=[f"fastdist/{name.replace('.', '/')}.pyx"],
@@ -96,15 +95,20 @@ drawing = [
         depends=["setup.py", *HEADERS],
     )
     for name in (
+        "_kernels.draws",
+        "_kernels.program",
+        "_kernels.pullbacks",
+        "_kernels.sources",
+        "_params",
+        "distributions.distribution",
         "random._block_sfc64",
         "random._standard_normal",
-        "distributions._prepared",
         "torch._tensors",
     )
 ]
 
 # build_dir keeps the generated C out of the package, and so out of the wheel.
-cythonized = cythonize([bridge, *drawing], build_dir="build/cython", language_level=3)
-bridge = cythonized[0]
+cythonized = cythonize([isa, *others], build_dir="build/cython", language_level=3)
+isa = cythonized[0]
 
 setup(ext_modules=cythonized, cmdclass={"build_ext": BuildWithCore})

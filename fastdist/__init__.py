@@ -12,7 +12,7 @@ generators are NumPy's.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fastdist._kernels.bridge import isa, isas, set_isa
+from fastdist._kernels.isa import isa, isas, set_isa
 from fastdist._version import __version__
 from fastdist.distributions import (
     Distribution,

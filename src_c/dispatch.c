@@ -28,12 +28,6 @@ static const struct {
 
 enum { N_ROW = sizeof rows / sizeof rows[0] };
 
-static const char *const verb_names[] = {
-#define FD_KERNEL(verb) #verb,
-#include "kernels.def"
-#undef FD_KERNEL
-};
-
 /* Written and read by any thread. */
 static _Atomic int current = 0, current_gather = 0;
 
@@ -63,12 +57,10 @@ int fd_isa_best(void)
     return row;
 }
 
-fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype)
+fd_kernel *fd_lookup(fd_op op, fd_dtype dtype)
 {
-    return rows[current].row->kernel[verb][dtype];
+    return rows[current].row->kernel[op][dtype];
 }
-
-const char *fd_verb_name(fd_verb verb) { return verb_names[verb]; }
 
 const fd_stream_ops *fd_stream_ops_current(void)
 {

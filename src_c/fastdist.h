@@ -1,7 +1,8 @@
 /* fastdist.h - what the C core offers; with stream.h and share.h, all that Cython sees of it.
  *
  *   fd_job      what to do: loop dims, operands, strides
- *   fd_kernel   how to do it: one function per verb, dtype and ISA, found by fd_lookup()
+ *   fd_kernel   how to do it: one function per op, dtype and ISA, found by fd_lookup()
+ *   fd_op_*()   what each op takes, as kernels.def says it
  *   fd_noise    where standard normals come from: "fill this block with the stream's next"
  *   fd_draw_*() noise -> colour -> shift, one cache-sized tile at a time
  *   fd_pull_*() terms of gradients or noise again -> sums, a tile at a time
@@ -86,16 +87,31 @@ typedef void fd_kernel(const fd_job *job, intptr_t begin, intptr_t end);
 /* Does them under the default floating-point state. */
 void fd_do(fd_kernel *kernel, const fd_job *job, intptr_t begin, intptr_t end);
 
-/* The kernels by name; kernels.def holds the list and each one's contract. */
-typedef enum fd_verb {
-#define FD_KERNEL(verb) FD_##verb,
+/* The kernels by name; kernels.def holds the list and each one's contract, and tells what layouts, letters of
+ * operands and costs mean. */
+typedef enum fd_op {
+#define FD_KERNEL(op, layout, operands, cost) FD_##op,
 #include "kernels.def"
 #undef FD_KERNEL
-    FD_N_VERB
-} fd_verb;
+    FD_N_OP
+} fd_op;
 
-fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype);
-const char *fd_verb_name(fd_verb verb);
+typedef enum fd_layout {
+    FD_ELEMENTS,
+    FD_EVENT_SUMS,
+    FD_SUMS,
+    FD_EVENTS,
+    FD_EVENT_PRODUCTS,
+    FD_MATRICES,
+    FD_CHECK_ELEMENTS,
+    FD_CHECK_MATRICES
+} fd_layout;
+
+fd_kernel *fd_lookup(fd_op op, fd_dtype dtype);
+const char *fd_op_name(fd_op op);
+fd_layout fd_op_layout(fd_op op);
+const char *fd_op_operands(fd_op op);
+intptr_t fd_op_cost(fd_op op, intptr_t dim);
 
 /* Instruction sets, slowest first; row 0 is "scalar" and always there. */
 int fd_isa_count(void);

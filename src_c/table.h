@@ -6,7 +6,7 @@
 #include "stream.h"
 
 typedef struct fd_row {
-    fd_kernel *kernel[FD_N_VERB][FD_N_DTYPE];
+    fd_kernel *kernel[FD_N_OP][FD_N_DTYPE];
     const fd_stream_ops *stream, *stream_gather; /* the latter for CPUs with fast gathers */
 } fd_row;
 

@@ -1,1 +1,1 @@
-"""The bridge to the C core: sizes checked under the GIL, then loops without it."""
+"""From NumPy arrays to C kernels: sizes checked under the GIL, then loops without it."""

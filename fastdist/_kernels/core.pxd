@@ -45,57 +45,22 @@ cdef extern from "fastdist.h" nogil:
         intptr_t stride[8][64]
         void *operand[8]
 
-    void fd_job_coalesce(fd_job *job, int n_operand) noexcept
-    void fd_job_turn(fd_job *job) noexcept
-
     intptr_t fd_panels_size(intptr_t dim, intptr_t rows) noexcept
 
     ctypedef void fd_kernel(const fd_job *job, intptr_t begin, intptr_t end) noexcept
 
-    void fd_do(fd_kernel *kernel, const fd_job *job, intptr_t begin, intptr_t end) noexcept
+    ctypedef enum fd_op:
+        FD_N_OP
 
-    ctypedef enum fd_verb:
-        FD_colorize_diag
-        FD_multiply_tril
-        FD_solve_tril
-        FD_log
-        FD_normal_log_prob
-        FD_normal_log_prob_events
-        FD_sum_events
-        FD_mahalanobis_solve
-        FD_mahalanobis_multiply
-        FD_mvn_log_prob_solve
-        FD_mvn_log_prob_multiply
-        FD_normal_cdf
-        FD_normal_log_cdf
-        FD_normal_survival
-        FD_normal_log_survival
-        FD_normal_icdf
-        FD_cholesky
-        FD_reverse_cholesky
-        FD_pack_tril
-        FD_pack_panels
-        FD_check_finite
-        FD_check_positive
-        FD_check_probability
-        FD_check_tril
-        FD_normal_kl
-        FD_mvn_kl
-        FD_sum_products
-        FD_sum_outer
-        FD_score_diag
-        FD_kl_score_diag
-        FD_score_tril
-        FD_score_covariance
-        FD_score_precision
-        FD_kl_score_mvn
-        FD_left_multiply_t
-        FD_left_solve_t
-        FD_subtract_log_det
-        FD_congruence_t
-        FD_congruence
-
-    fd_kernel *fd_lookup(fd_verb verb, fd_dtype dtype) noexcept
+    ctypedef enum fd_layout:
+        FD_ELEMENTS
+        FD_EVENT_SUMS
+        FD_SUMS
+        FD_EVENTS
+        FD_EVENT_PRODUCTS
+        FD_MATRICES
+        FD_CHECK_ELEMENTS
+        FD_CHECK_MATRICES
 
     int fd_isa_count() noexcept
     const char *fd_isa_name(int row) noexcept
@@ -118,21 +83,6 @@ cdef extern from "fastdist.h" nogil:
         const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
     ) noexcept
 
-    void fd_draw_noise(
-        const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
-    ) noexcept
-    void fd_draw_elements(
-        const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
-    ) noexcept
-    void fd_draw_events(
-        const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
-    ) noexcept
-    void fd_draw_rows(
-        fd_draw *draw, const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
-        intptr_t end
-    ) noexcept
-    intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most) noexcept
-
     ctypedef struct fd_step:
         fd_kernel *kernel
         fd_job job
@@ -145,13 +95,6 @@ cdef extern from "fastdist.h" nogil:
         fd_dtype dtype
         void *tile
         intptr_t tile_item, tile_items
-
-    void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_t end) noexcept
-    void fd_pull_samples(
-        const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end
-    ) noexcept
-
-    void fd_noise_from_numpy(fd_noise *noise, void *bitgen) noexcept
 
 cdef extern from "fpstate.h" nogil:
     ctypedef unsigned long fd_fpstate
@@ -178,8 +121,6 @@ cdef extern from "stream.h" nogil:
         fd_key key
         uint64_t position, carry
 
-    fd_place fd_stream_take(fd_stream *stream, intptr_t n) noexcept
-
     ctypedef struct fd_stream_api:
         void (*start)(fd_stream *stream, fd_key key) noexcept nogil
         void (*seek_normal)(fd_stream *stream, uint64_t position, uint64_t carry) noexcept nogil
@@ -190,17 +131,44 @@ cdef extern from "stream.h" nogil:
         double (*next_double)(void *state) noexcept nogil
         void (*philox)(fd_key key, uint64_t counter, uint64_t *out) noexcept nogil
 
-    const fd_stream_api fd_stream_functions
-
 cdef extern from "share.h" nogil:
     int FD_MAX_WORKER
 
     ctypedef struct fd_share:
         pass
+cdef extern from "api.h" nogil:
+    ctypedef struct fd_api:
+        fd_kernel *(*lookup)(fd_op op, fd_dtype dtype) noexcept nogil
+        const char *(*op_name)(fd_op op) noexcept nogil
+        const char *(*op_operands)(fd_op op) noexcept nogil
+        fd_layout (*op_layout)(fd_op op) noexcept nogil
+        intptr_t (*op_cost)(fd_op op, intptr_t dim) noexcept nogil
+        void (*coalesce)(fd_job *job, int n_operand) noexcept nogil
+        void (*turn)(fd_job *job) noexcept nogil
+        void (*run)(fd_kernel *kernel, const fd_job *job, intptr_t begin, intptr_t end) noexcept nogil
 
-    size_t fd_share_size(int n_worker) noexcept
-    void fd_share_start(
-        fd_share *share, const fd_drawing *drawing, fd_draw *draw, const fd_place *place, void *scratch,
-        intptr_t n_row, int n_worker
-    ) noexcept
-    bint fd_share_work(fd_share *share, intptr_t n_row) noexcept
+        fd_draw *draw_noise
+        fd_draw *draw_elements
+        fd_draw *draw_events
+        void (*draw_rows)(
+            fd_draw *draw, const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
+            intptr_t end
+        ) noexcept nogil
+        intptr_t (*draw_piece)(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most) noexcept nogil
+        size_t (*share_size)(int n_worker) noexcept nogil
+        void (*share_start)(
+            fd_share *share, const fd_drawing *drawing, fd_draw *draw, const fd_place *place, void *scratch,
+            intptr_t n_row, int n_worker
+        ) noexcept nogil
+        bint (*share_work)(fd_share *share, intptr_t n_row) noexcept nogil
+
+        void (*pull_items)(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_t end) noexcept nogil
+        void (*pull_samples)(
+            const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end
+        ) noexcept nogil
+
+        void (*noise_from_numpy)(fd_noise *noise, void *bitgen) noexcept nogil
+        fd_place (*stream_take)(fd_stream *stream, intptr_t n) noexcept nogil
+        const fd_stream_api *stream
+
+    const fd_api fd_functions

@@ -1,12 +1,11 @@
 """Distributions with the batch semantics of torch.distributions over NumPy arrays."""
 
-from fastdist.distributions import constraints
+from fastdist.distributions import constraints, divergences
 from fastdist.distributions.distribution import Distribution, stack
-from fastdist.distributions.gradients import register_vjp, vjp
 from fastdist.distributions.independent import Independent
-from fastdist.distributions.kl import kl_divergence, register_kl
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
+from fastdist.distributions.rules import kl_divergence, register_kl, register_vjp, vjp
 
 __all__ = [
     "Distribution",
@@ -14,6 +13,7 @@ __all__ = [
     "MultivariateNormal",
     "Normal",
     "constraints",
+    "divergences",
     "kl_divergence",
     "register_kl",
     "register_vjp",

@@ -19,9 +19,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from fastdist._kernels import bridge
-from fastdist._params import Real, quiet
+from fastdist._kernels.program import KERNELS, apply, factorize, first_bad, panels_size
+from fastdist._params import quiet
 from fastdist._shapes import Shape
+from fastdist._typing import Real
 
 # From this size on LAPACK's blocked factorisation (through numpy.linalg) is the faster one.
 LAPACK_DIM = 64
@@ -36,8 +37,11 @@ def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symm
     """
     dim = matrix.shape[-1]
     factor = np.empty_like(matrix)
-    make = bridge.cholesky if dim < LAPACK_DIM else _lapack_cholesky
-    singular, asymmetric = make(factor, matrix, reverse, check_symmetry)
+    if dim < LAPACK_DIM:
+        kernel = KERNELS["reverse_cholesky" if reverse else "cholesky"]
+        singular, asymmetric = factorize(kernel, factor, matrix, check_symmetry)
+    else:
+        singular, asymmetric = _lapack_cholesky(factor, matrix, reverse, check_symmetry)
     if asymmetric >= 0:
         _raise_asymmetric(name, matrix, shape, asymmetric)
     if singular >= 0:
@@ -50,7 +54,7 @@ def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symm
 
 @quiet
 def _lapack_cholesky(factor: Real, matrix: Real, reverse: bool, check_symmetry: bool) -> tuple[int, int]:
-    """`bridge.cholesky` for large matrices."""
+    """`factorize` for large matrices."""
     dim = matrix.shape[-1]
     flat = matrix.reshape(-1, dim, dim)
     eps = np.finfo(matrix.dtype).eps
@@ -78,18 +82,18 @@ def _lapack_cholesky(factor: Real, matrix: Real, reverse: bool, check_symmetry: 
 def pack_tril(matrix: Real) -> Real:
     """Factors from lower triangular matrices."""
     factor = np.empty_like(matrix)
-    bridge.pack_tril(factor, matrix)
+    apply(KERNELS["pack_tril"], matrix.shape[:-2], factor, matrix)
     return factor
 
 
 def panels(factor: Real) -> Real:
     """Factors in panels, shape (..., size); a view where a factor is but one panel."""
     dim = factor.shape[-1]
-    shape = (*factor.shape[:-2], bridge.panels_size(dim, factor.itemsize))
+    shape = (*factor.shape[:-2], panels_size(dim, factor.itemsize))
     if shape[-1] == dim * dim:
         return factor.reshape(shape)
     result: Real = np.empty(shape, factor.dtype)
-    bridge.pack_panels(result, factor)
+    apply(KERNELS["pack_panels"], factor.shape[:-2], result, factor)
     return result
 
 
@@ -99,7 +103,8 @@ def inverse(factor: Real) -> Real:
     result: Real = np.zeros_like(factor)
     np.einsum("...ii->...i", result)[...] = 1
     # Row k of `result` is the unit vector e_k; L^-1 e_k is column k of the inverse: what is wanted.
-    bridge.solve_tril(result, np.zeros(dim, factor.dtype), panels(factor)[..., None, :])
+    loc = np.zeros(dim, factor.dtype)
+    apply(KERNELS["solve_tril"], result.shape[:-1], result, loc, panels(factor)[..., None, :])
     return result
 
 
@@ -116,7 +121,7 @@ def _raise_asymmetric(name: str, matrix: Real, shape: Shape, found: int) -> NoRe
 
 def check_tril(name: str, matrix: Real, shape: Shape) -> None:
     """Raise ValueError at the first matrix that is not lower triangular, finite, with positive diagonal."""
-    found = bridge.first_not_tril(matrix)
+    found = first_bad(KERNELS["check_tril"], matrix)
     if found >= 0:
         one = matrix.reshape(-1, *matrix.shape[-2:])[found]
         diagonal = np.eye(len(one), dtype=bool)

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fastdist import _params, _shapes
-from fastdist._params import NDArray, Real, RealDType
 from fastdist._shapes import Shape
+from fastdist._typing import NDArray, Real, RealDType
 
 Index: TypeAlias = int | slice | EllipsisType | Sequence[Any] | NDArray[np.integer[Any] | np.bool_] | None
 Entry: TypeAlias = int | slice | EllipsisType | NDArray[Any] | None

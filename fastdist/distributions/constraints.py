@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastdist._params import ArrayLike, NDArray, quiet
+from fastdist._params import quiet
+from fastdist._typing import ArrayLike, NDArray
 
 __all__ = [
     "Constraint",

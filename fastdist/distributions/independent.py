@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 
 from fastdist import _shapes
-from fastdist._kernels.bridge import Noise
-from fastdist._params import Real, RealDType
-from fastdist._shapes import Shape, ShapeLike
+from fastdist._kernels.sources import Noise
+from fastdist._shapes import Shape
+from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import sum_events
-from fastdist.distributions._prepared import Plan, keeps
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import Distribution, passes
-from fastdist.random import RNGLike, set_workers
+from fastdist.distributions.distribution import Distribution, Plan, keeps
+from fastdist.distributions.rules import Pull, expanded, own_vjp, rule_of
+from fastdist.distributions.wrapper import Wrapper
 
 
-class Independent(Distribution):
+class Independent(Wrapper):
     r"""The last `n` batch dims of a distribution taken as event dims.
 
     .. math:: p(x) = \prod_i p_i(x_i)
@@ -57,6 +56,9 @@ class Independent(Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    _base: Distribution
+    _ndims: int
+    _held: Mapping[str, int]
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class Independent(Distribution):
             )
         self._base = base_distribution
         self._ndims = n
+        self._held = {"_base": n}
         cut = len(base_shape) - n
         event_shape = base_shape[cut:] + base_distribution.event_shape
         self._set_up({}, base_shape[:cut], event_shape, base_distribution.dtype, validate_args)
@@ -124,36 +127,27 @@ class Independent(Distribution):
         """Standard deviation of each element; shape ``batch_shape + event_shape``, read-only."""
         return self._base.stddev
 
-    @property
-    def _held(self) -> Mapping[str, int]:  # type: ignore[override]
-        return {"_base": self._ndims}
-
     def _passes(self) -> bool:
-        return passes(type(self), Independent) and self._base._passes()
+        return super()._passes() and self._base._passes()
 
-    def _make_plan(self) -> Plan | None:
-        # A sum over a batch of vectors is no small call.
-        return self._base._plan() if not self._base._event_shape and self._base._passes() else None
-
-    def _rsample(
-        self, sample_shape: ShapeLike, rng: RNGLike, out: Real | None, workers: SupportsIndex | None
-    ) -> Real:
-        # Further on it is not known which of the base's methods is meant.
-        if self._base._passes() or not keeps(type(self), Independent, ("has_rsample", "_sample", "_draw")):
-            return super()._rsample(sample_shape, rng, out, workers)
-        return self._fill(functools.partial(self._ask, self._base.rsample), sample_shape, rng, out, workers)
+    def _draw_plan(self) -> Plan | None:
+        return self._base._plan_of_draws() if self._base._passes() else None
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         if self._base._passes():
             self._base._draw(noise, out, workers)
         else:
-            self._ask(self._base.sample, noise, out, workers)
+            self._asked(self._base.sample, noise, out, workers)
 
-    def _ask(self, method: Callable[..., Real], noise: Noise, out: Real, workers: int) -> None:
-        """Fill `out` by a method of the base, which may have no more parameters than it needs."""
-        n = out.ndim - len(self._batch_shape) - len(self._event_shape)
-        with set_workers(workers):
-            out[...] = method(out.shape[:n], rng=noise)
+    def _rdraw(self, noise: Noise, out: Real, workers: int) -> None:
+        # Further on it is not known which of the base's methods is meant.
+        if self._base._passes() or not keeps(type(self), Independent, ("_draw",)):
+            self._draw(noise, out, workers)
+        else:
+            self._asked(self._base.rsample, noise, out, workers)
+
+    def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
+        return self._base._plan_of_densities(event_ndim, dtype) if self._base._passes() else None
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         if self._base._passes():
@@ -172,9 +166,11 @@ class Independent(Distribution):
         n = array.ndim - (event_ndim - len(self._base._event_shape))
         return sum_events(array, array.shape[n:])
 
-    def _tail(self) -> Shape:
-        """The reinterpreted dims."""
-        return self._event_shape[: self._ndims]
+    def _owner(self, name: str) -> Distribution | None:
+        return self._base._owner(name)
+
+    def _named(self) -> tuple[str, ...]:
+        return self._base._named()
 
     def _parameters(self) -> dict[str, Any]:
         return {
@@ -183,5 +179,28 @@ class Independent(Distribution):
             "validate_args": self._validate_args,
         }
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._base!r}, {self._ndims})"
+
+# ---- gradients: the base's, of a cotangent that repeats over the reinterpreted dims --------------
+
+
+@own_vjp("rsample", Independent)
+def _vjp_rsample(d: Independent, replay: Callable[[], Noise]) -> Pull:
+    return rule_of(type(d._base), "rsample").rule(d._base, replay)
+
+
+@own_vjp("log_prob", Independent)
+def _vjp_log_prob(d: Independent, /, value: ArrayLike) -> Pull:
+    rule = rule_of(type(d._base), "log_prob")
+    of_base = d._base.log_prob(value) if rule.sees_value else None
+    return _over_events(rule.rule(d._base, value), of_base, d._tail("_base"))
+
+
+@own_vjp("entropy", Independent)
+def _vjp_entropy(d: Independent) -> Pull:
+    rule = rule_of(type(d._base), "entropy")
+    of_base = d._base.entropy() if rule.sees_value else None
+    return _over_events(rule.rule(d._base), of_base, d._tail("_base"))
+
+
+def _over_events(pull: Pull, of_base: Any, tail: Shape) -> Pull:
+    return lambda g, _: pull(expanded(g, tail), of_base)

@@ -13,20 +13,24 @@ so that a precision matrix is never inverted. The three matrices convert lazily.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastdist import _params, _shapes
-from fastdist._kernels import bridge
-from fastdist._kernels.bridge import Noise
-from fastdist._params import FLOAT64, ArrayLike, Real, RealDType, quiet
+from fastdist import _params
+from fastdist._kernels import pullbacks
+from fastdist._kernels.program import apply
+from fastdist._kernels.sources import Noise
+from fastdist._params import FLOAT64, quiet
 from fastdist._shapes import Shape
+from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import _factors, constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log, sum_events
-from fastdist.distributions._prepared import Plan, plan, take_mvn
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, sum_events
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import Distribution
+from fastdist.distributions.covariance import InverseLower, Lower
+from fastdist.distributions.distribution import Distribution, Plan, shown
+from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed, with_events
 
 MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")
 
@@ -125,32 +129,21 @@ class MultivariateNormal(Distribution):
             )
         (name,) = given
         self._given = name
-        if take_mvn(self, loc, name, given[name], validate_args):
-            return
         # Of a scale_tril it is the packed triangle that is kept.
         passing = (name,) if name == "scale_tril" else ()
-        arrays, shapes = _params.parameters(self._core_ndim, passing, loc=loc, **given)
-        matrix, loc_shape, matrix_shape = arrays[name], shapes["loc"], shapes[name]
-        if not loc_shape:
-            raise ValueError("loc must have at least one dim, got shape ()")
-        if len(matrix_shape) < 2 or matrix_shape[-1] != matrix_shape[-2]:
-            raise ValueError(f"{name} must have shape (..., d, d), got {matrix_shape}")
-        if loc_shape[-1] != matrix_shape[-1]:
-            raise ValueError(f"loc {loc_shape} and {name} {matrix_shape} differ in event size")
-        batch_shape = _shapes.broadcast_shapes(**{"loc": loc_shape[:-1], name: matrix_shape[:-2]})
-        self._set_up(arrays, batch_shape, loc_shape[-1:], matrix.dtype, validate_args)
-        self._shapes = shapes
-        if self._validate_args:
-            _params.check_finite("loc", arrays["loc"], loc_shape)
+        self._take(validate_args, passing=passing, unchecked=given, loc=loc, **given)
+        matrix, shape = self._arrays[name], self._shapes.get(name) or self._arrays[name].shape
         if name == "scale_tril":
             if self._validate_args:
-                _factors.check_tril(name, matrix, matrix_shape)
-            arrays["_factor"] = _factors.pack_tril(arrays.pop(name))
+                _factors.check_tril(name, matrix, shape)
+            factor = _factors.pack_tril(self._arrays.pop(name))
         else:
-            arrays["_factor"] = _factors.cholesky(
-                name, matrix, matrix_shape, reverse=self._inverse, check_symmetry=self._validate_args
+            inverse = self._structure.inverse
+            factor = _factors.cholesky(
+                name, matrix, shape, reverse=inverse, check_symmetry=self._validate_args
             )
-        arrays["_factor"].flags.writeable = False
+        factor.flags.writeable = False
+        self._arrays["_factor"] = factor
 
     # ---- parameters --------------------------------------------------------------------
 
@@ -159,49 +152,40 @@ class MultivariateNormal(Distribution):
         """Vectors of reals."""
         return constraints.real_vector
 
-    @property
+    @shown
     def loc(self) -> Real:
         """Mean; shape ``batch_shape + event_shape``, read-only."""
-        return self._view("loc")
+        return self._arrays["loc"]
 
-    @property
+    @shown
     def covariance_matrix(self) -> Real:
         """Covariance; shape ``batch_shape + (d, d)``, read-only."""
-        return self._matrix("covariance_matrix")
+        return self._converted("covariance_matrix")
 
-    @property
+    @shown
     def precision_matrix(self) -> Real:
         """Inverse of the covariance; shape ``batch_shape + (d, d)``, read-only."""
-        return self._matrix("precision_matrix")
+        return self._converted("precision_matrix")
 
-    @property
+    @shown
     def scale_tril(self) -> Real:
         """Lower Cholesky factor of the covariance; shape ``batch_shape + (d, d)``, read-only."""
-        return self._matrix("scale_tril")
-
-    def _parameters(self) -> dict[str, Any]:
-        return self._given_arrays()
+        return self._converted("scale_tril")
 
     def _parameter_shape(self, name: str) -> Shape:
         return self._shapes.get(name) or self._arrays["loc" if name == "loc" else "_factor"].shape
 
     @property
-    def _inverse(self) -> bool:
-        """Whether the factor is W = L^-1."""
-        return self._given == "precision_matrix"
-
-    def _matrix(self, name: str) -> Real:
-        if name not in self._arrays:
-            self._keep(name, self._converted(name))
-        return self._view(name)
+    def _structure(self) -> type[Lower]:
+        """What the factor is."""
+        return InverseLower if self._given == "precision_matrix" else Lower
 
     def _triangle(self, *, inverse: bool) -> Real:
         """L, or its inverse, by columns."""
-        if self._inverse == inverse:
-            return self._arrays["_factor"]
-        if "_inverse_factor" not in self._arrays:
-            self._keep("_inverse_factor", _factors.inverse(self._arrays["_factor"]))
-        return self._arrays["_inverse_factor"]
+        factor = self._arrays["_factor"]
+        if self._structure.inverse == inverse:
+            return factor
+        return self._kept("_inverse_factor", lambda: _factors.inverse(factor))
 
     @quiet
     def _converted(self, name: str) -> Real:
@@ -226,107 +210,130 @@ class MultivariateNormal(Distribution):
         """Point of the highest density, `loc`; shape ``batch_shape + event_shape``, read-only."""
         return self._view("loc")
 
-    @property
+    @shown
+    @quiet
     def variance(self) -> Real:
         """Diagonal of the covariance; shape ``batch_shape + event_shape``, read-only."""
-        return self._derived("_variance", self._made_variance)
-
-    @quiet
-    def _made_variance(self) -> Real:
         if self._given == "covariance_matrix":
             return np.diagonal(self._arrays[self._given], axis1=-2, axis2=-1)
         return np.asarray(np.square(self._row_norms()))
 
-    @property
+    @shown
+    @quiet
     def stddev(self) -> Real:
         """Square root of the variance; shape ``batch_shape + event_shape``, read-only."""
-        return self._derived("_stddev", self._made_stddev)
-
-    @quiet
-    def _made_stddev(self) -> Real:
         if self._given == "covariance_matrix":
             return np.asarray(np.sqrt(np.diagonal(self._arrays[self._given], axis1=-2, axis2=-1)))
         return self._row_norms()
 
     def _row_norms(self) -> Real:
         """Lengths of the rows of scale_tril, without squares that under- or overflow."""
-        self._matrix("scale_tril")
-        norms: Real = np.hypot.reduce(self._arrays["scale_tril"], axis=-1)
+        norms: Real = np.hypot.reduce(self._triangle(inverse=False), axis=-2)
         return norms
-
-    def _half_log_det(self, dtype: RealDType) -> Real:
-        """Log of the determinant of scale_tril, in `dtype`; shape: the matrix's batch, unbroadcast.
-
-        Kept in float64, as what is added to it may nearly cancel it.
-        """
-        if "_half_log_det" not in self._arrays:
-            diagonal = np.diagonal(self._arrays["_factor"], axis1=-2, axis2=-1)
-            log_det = sum_events(log(np.ascontiguousarray(diagonal, FLOAT64)), self._event_shape)
-            self._keep("_half_log_det", -log_det if self._inverse else log_det)
-        return _params.pack(self._arrays["_half_log_det"], dtype)
 
     # ---- draws and densities -------------------------------------------------------------
 
-    def _make_plan(self) -> Plan | None:
-        shape, factor = self._batch_shape + self._event_shape, self._arrays["_factor"]
-        return plan(shape, self._arrays["loc"], factor, vectors=True, inverse=self._inverse)
-
     def _panels(self, dtype: RealDType) -> Real:
         """The factor as kernels take it, in `dtype`."""
-        if "_panels" not in self._arrays:
-            self._keep("_panels", _factors.panels(self._arrays["_factor"]))
-        panels = self._arrays["_panels"]
-        if dtype == self._dtype:
-            return panels
-        return _factors.panels(self._arrays["_factor"].astype(dtype))
+        factor = self._arrays["_factor"]
+        panels = self._kept("_panels", lambda: _factors.panels(factor))
+        return panels if dtype == self._dtype else _factors.panels(factor.astype(dtype))
 
-    def _draw(self, noise: Noise, out: Real, workers: int) -> None:
-        panels = self._panels(self._dtype)
-        bridge.draw_tril(noise, out, self._batch_shape, self._arrays["loc"], panels, self._inverse, workers)
+    def _draw_plan(self) -> Plan | None:
+        return Plan(self._structure.colorize, self._arrays["loc"], self._panels(self._dtype))
+
+    def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
+        if event_ndim > 1:
+            return None
+        (loc,) = self._in(dtype, "loc")
+        return Plan(self._structure.log_prob, loc, self._panels(dtype), self._constant(HALF_LOG_2PI, dtype))
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
-        summed = self._summed_shape(event_ndim)
-        constant = self._log_prob_constant(out.dtype, summed)
-        if summed:
-            np.negative(constant, out=out)
-            self._add_mahalanobis(value, out, summed, weight=-0.5)
+        tail = self._batch_dims(event_ndim)
+        if not tail:
+            super()._log_prob(value, event_ndim, out)
             return
-        loc, panels = _params.pack(self._arrays["loc"], out.dtype), self._panels(out.dtype)
-        bridge.mvn_log_prob(out, value, loc, panels, constant, self._inverse)
+        dtype = out.dtype
+        np.negative(self._constant(HALF_LOG_2PI, dtype, tail), out=out)
+        (loc,), panels, weight = self._in(dtype, "loc"), self._panels(dtype), np.asarray(-0.5, dtype)
+        kernel = self._structure.mahalanobis
+        apply(kernel, out.shape + tail, out, value, loc, panels, weight, event_ndim=len(tail))
 
-    def _log_prob_constant(self, dtype: RealDType, summed: Shape = ()) -> Real:
-        """What a log density ends with, summed over the batch dims `summed`; shape: the matrix's batch."""
-        if summed or dtype != self._dtype:
-            return self._log_det_plus(HALF_LOG_2PI, dtype, summed)
-        if "_constant" not in self._arrays:
-            self._keep("_constant", self._log_det_plus(HALF_LOG_2PI, dtype, ()))
-        return self._arrays["_constant"]
-
-    def _log_det_plus(self, constant: float, dtype: RealDType, summed: Shape) -> Real:
-        """Sums of half_log_det and of a constant for each element of an event, rounded once."""
-        half_log_det = self._half_log_det(FLOAT64)
-        if summed:
-            half_log_det = sum_events(half_log_det, summed)
-        dim = self._event_shape[0] * math.prod(summed)
-        return _params.pack(np.asarray(half_log_det + dim * constant), dtype)
-
-    def _summed_shape(self, event_ndim: int) -> Shape:
+    def _batch_dims(self, event_ndim: int) -> Shape:
         """The batch dims among the last `event_ndim` dims of a value."""
         return self._batch_shape[len(self._batch_shape) - (event_ndim - 1) :]
 
-    def _add_mahalanobis(self, value: Real, out: Real, summed: Shape = (), *, weight: float = 1) -> None:
-        """``out += weight * |L^-1 (value - loc)|^2``, summed over the batch dims `summed`."""
-        loc, panels = _params.pack(self._arrays["loc"], out.dtype), self._panels(out.dtype)
-        bridge.mahalanobis_tril(out, value, loc, panels, self._inverse, summed, weight)
+    def _half_log_det(self) -> Real:
+        """Log of the determinant of scale_tril, in float64; shape: the matrix's batch, unbroadcast."""
+        return self._kept("_half_log_det", lambda: self._structure.half_log_det(self._arrays["_factor"]))
+
+    def _constant(self, constant: float, dtype: RealDType, tail: Shape = ()) -> Real:
+        """Half_log_det and a constant for each element of an event, summed over batch dims, rounded once."""
+        half_log_det = self._half_log_det()
+        if tail:
+            half_log_det = sum_events(half_log_det, tail)
+        dim = self._event_shape[0] * math.prod(tail)
+        return _params.pack(np.asarray(half_log_det + dim * constant), dtype)
 
     def _entropy(self, event_ndim: int) -> Real:
-        return self._log_det_plus(HALF_LOG_2PI_E, self._dtype, self._summed_shape(event_ndim))
+        return self._kept_here(
+            event_ndim, lambda: self._constant(HALF_LOG_2PI_E, self._dtype, self._batch_dims(event_ndim))
+        )
 
     def _shown(self) -> tuple[str, ...]:
         return "loc", self._given
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        keep = ("loc", "_factor", self._given)
-        state["_arrays"] = {name: array for name, array in self._arrays.items() if name in keep}
-        return state
+    def _goes_along(self, name: str) -> bool:
+        return name in ("loc", "_factor", self._given)
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+@own_vjp("rsample", MultivariateNormal)
+def _vjp_rsample(d: MultivariateNormal, replay: Callable[[], Noise]) -> Pull:
+    name, factor, structure = d._given, d._arrays["_factor"], d._structure
+    shape = d._batch_shape + d._event_shape
+
+    def pull(g: Real, _: Real) -> Gradients:
+        n_sample = math.prod(g.shape[: g.ndim - len(shape)])
+        by_matrix = np.zeros(d._parameter_shape(name), g.dtype)
+        pullbacks.draw_tril(replay(), by_matrix, with_events(g).reshape(n_sample, *shape))
+        structure.gradient_by(name, by_matrix, factor)
+        return {"loc": summed(g, d._parameter_shape("loc")), name: by_matrix}
+
+    return pull
+
+
+@own_vjp("log_prob", MultivariateNormal)
+def _vjp_log_prob(d: MultivariateNormal, /, value: ArrayLike) -> Pull:
+    array, value_shape, dtype = recorded(value, d)
+    return pull_log_prob(d, array, value_shape, *d._in(dtype, "loc"))
+
+
+def pull_log_prob(d: MultivariateNormal, value: Real, value_shape: Shape, loc: Real) -> Pull:
+    """The rule but for its copies: neither the value, packed, nor the loc may change."""
+    dtype = loc.dtype
+    name, structure = d._given, d._structure
+    (factor,), panels = d._in(dtype, "_factor"), d._panels(dtype)
+
+    def pull(g: Real, _: Real) -> Gradients:
+        by_value, by_loc = new(g, value_shape), new(g, d._parameter_shape("loc"))
+        by_matrix = np.zeros(d._parameter_shape(name), dtype)
+        pullbacks.log_prob_tril(name, by_value, by_loc, by_matrix, g, value, loc, panels)
+        structure.add_log_det(name, by_matrix, factor, summed(g, by_matrix.shape[:-2]))
+        return {**cast({"loc": by_loc, name: by_matrix}, d._dtype), "value": by_value}
+
+    return pull
+
+
+@own_vjp("entropy", MultivariateNormal)
+def _vjp_entropy(d: MultivariateNormal) -> Pull:
+    name, factor, structure = d._given, d._arrays["_factor"], d._structure
+
+    def pull(g: Real, _: Real) -> Gradients:
+        by_matrix = np.zeros(d._parameter_shape(name), g.dtype)
+        structure.add_log_det(name, by_matrix, factor, np.asarray(-summed(g, by_matrix.shape[:-2])))
+        return {"loc": np.zeros(d._parameter_shape("loc"), g.dtype), name: by_matrix}
+
+    return pull

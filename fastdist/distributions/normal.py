@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
-from fastdist import _params, _shapes
-from fastdist._kernels import bridge
-from fastdist._kernels.bridge import Noise
-from fastdist._params import ArrayLike, Destination, Real
+from fastdist import _params
+from fastdist._kernels import pullbacks
+from fastdist._kernels.program import KERNELS
+from fastdist._kernels.sources import Noise
+from fastdist._shapes import Shape
+from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log, sum_events
-from fastdist.distributions._prepared import Plan, plan, take_normal
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import Distribution
+from fastdist.distributions.covariance import Diagonal
+from fastdist.distributions.distribution import Distribution, Plan, shown
+from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed
+
+LOG_PROB, LOG_PROB_EVENTS = KERNELS["normal_log_prob"], KERNELS["normal_log_prob_events"]
+CDF = {
+    "cdf": KERNELS["normal_cdf"],
+    "log_cdf": KERNELS["normal_log_cdf"],
+    "survival_function": KERNELS["normal_survival"],
+    "log_survival_function": KERNELS["normal_log_survival"],
+    "icdf": KERNELS["normal_icdf"],
+}
 
 
 class Normal(Distribution):
@@ -59,33 +72,25 @@ class Normal(Distribution):
         "scale": constraints.positive,
     }
     has_rsample = True
-    _core_ndim: ClassVar[dict[str, int]] = {"loc": 0, "scale": 0, "_variance": 0}
+    _core_ndim: ClassVar[dict[str, int]] = {"loc": 0, "scale": 0, "_log_scale": 0, "_variance": 0}
 
     def __init__(self, loc: ArrayLike, scale: ArrayLike, *, validate_args: bool | None = None) -> None:
-        if take_normal(self, loc, scale, validate_args):
-            return
-        arrays, shapes = _params.parameters(self._core_ndim, loc=loc, scale=scale)
-        batch_shape = _shapes.broadcast_shapes(**shapes)
-        self._set_up(arrays, batch_shape, (), arrays["loc"].dtype, validate_args)
-        self._shapes = shapes
-        if self._validate_args:
-            _params.check_finite("loc", arrays["loc"], shapes["loc"])
-            _params.check_positive("scale", arrays["scale"], shapes["scale"])
+        self._take(validate_args, loc=loc, scale=scale)
 
     @property
     def support(self) -> Constraint:
         """The real line."""
         return constraints.real
 
-    @property
+    @shown
     def loc(self) -> Real:
         """Mean; shape `batch_shape`, read-only."""
-        return self._view("loc")
+        return self._arrays["loc"]
 
-    @property
+    @shown
     def scale(self) -> Real:
         """Standard deviation; shape `batch_shape`, read-only."""
-        return self._view("scale")
+        return self._arrays["scale"]
 
     @property
     def mean(self) -> Real:
@@ -102,41 +107,48 @@ class Normal(Distribution):
         """Standard deviation, `scale`; shape `batch_shape`, read-only."""
         return self._view("scale")
 
-    @property
+    @shown
     @_params.quiet
     def variance(self) -> Real:
         """Square of `scale`; shape `batch_shape`, read-only."""
-        return _params.view(np.asarray(np.square(self._arrays["scale"])), self._batch_shape)
+        return np.asarray(np.square(self._arrays["scale"]))
 
-    def _parameters(self) -> dict[str, Any]:
-        return self._given_arrays()
+    # ---- draws and densities -------------------------------------------------------------
 
-    def _make_plan(self) -> Plan | None:
-        return plan(self._batch_shape, self._arrays["loc"], self._arrays["scale"], vectors=False)
+    def _draw_plan(self) -> Plan | None:
+        return Plan(Diagonal.colorize, self._arrays["loc"], self._arrays["scale"])
 
-    def _draw(self, noise: Noise, out: Real, workers: int) -> None:
-        bridge.draw_diag(noise, out, self._arrays["loc"], self._arrays["scale"], workers)
-
-    def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
-        loc, scale = (_params.pack(self._arrays[name], out.dtype) for name in ("loc", "scale"))
+    def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
+        loc, scale = self._in(dtype, "loc", "scale")
+        log_scale = self._logarithms(dtype)
         if event_ndim == 0:
-            # Where the logarithms are as large as the result they are made in it.
-            log_scale = out if scale.shape == out.shape else np.empty_like(scale)
-            bridge.log(log_scale, scale)
-            bridge.normal_log_prob(out, value, loc, scale, log_scale)
-            return
-        event_shape = self._batch_shape[len(self._batch_shape) - event_ndim :]
-        constant = sum_events(log(scale), event_shape)
-        constant += out.dtype.type(math.prod(event_shape) * HALF_LOG_2PI)
-        bridge.normal_log_prob_events(out, event_shape, value, loc, scale, constant)
+            return Plan(LOG_PROB, loc, scale, log_scale)
+        constant = self._per_event(log_scale, event_ndim, HALF_LOG_2PI)
+        return Plan(LOG_PROB_EVENTS, loc, scale, constant, n_summed=event_ndim)
+
+    def _logarithms(self, dtype: RealDType) -> Real:
+        """Logarithms of the scales, made in `dtype`."""
+        if dtype is self._dtype:
+            return self._kept("_log_scale", lambda: log(self._arrays["scale"]))
+        return log(*self._in(dtype, "scale"))
+
+    def _per_event(self, log_scale: Real, event_ndim: int, constant: float) -> Real:
+        """Sums over events of logarithms of scales and of a constant."""
+        event_shape = self._event_dims(event_ndim)
+        total = sum_events(log_scale, event_shape) if event_ndim else log_scale.copy()
+        total += total.dtype.type(math.prod(event_shape) * constant)
+        return total
+
+    def _event_dims(self, event_ndim: int) -> Shape:
+        return self._batch_shape[len(self._batch_shape) - event_ndim :]
 
     def _entropy(self, event_ndim: int) -> Real:
-        event_shape = self._batch_shape[len(self._batch_shape) - event_ndim :]
-        # In float64, as a float32 sum loses digits where it comes near 0.
-        log_scale = log(_params.pack(self._arrays["scale"], _params.FLOAT64))
-        total = sum_events(log_scale, event_shape) if event_ndim else log_scale
-        total += math.prod(event_shape) * HALF_LOG_2PI_E
-        return _params.pack(total, self._dtype)
+        def make() -> Real:
+            # In float64, as a float32 sum loses digits where it comes near 0.
+            wide = self._per_event(self._logarithms(_params.FLOAT64), event_ndim, HALF_LOG_2PI_E)
+            return _params.pack(wide, self._dtype)
+
+        return self._kept_here(event_ndim, make)
 
     # ---- the cdf family ------------------------------------------------------------------
 
@@ -179,12 +191,48 @@ class Normal(Distribution):
         """
         return self._cdf("icdf", value, out)
 
-    def _cdf(self, verb: str, value: ArrayLike, out: Real | None) -> Real:
-        array, value_shape, dtype = _params.values(value, self._dtype)
-        if verb == "icdf" and self._validate_args:
-            _params.check_probability("value", array, value_shape)
-        shape = _shapes.broadcast_shapes(value=value_shape, distribution=self._batch_shape)
-        destination = Destination(out, shape, dtype, [array])
-        loc, scale = (_params.pack(self._arrays[name], dtype) for name in ("loc", "scale"))
-        bridge.normal_cdf(verb, destination.array, array, loc, scale)
-        return destination.deliver()
+    def _cdf(self, method: str, value: ArrayLike, out: Real | None) -> Real:
+        probability = method == "icdf" and self._validate_args
+        return self._of_value(CDF[method], value, out, ("loc", "scale"), probability)
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+@own_vjp("rsample", Normal)
+def _vjp_rsample(d: Normal, replay: Callable[[], Noise]) -> Pull:
+    loc_shape, scale_shape = d._parameter_shape("loc"), d._parameter_shape("scale")
+
+    def pull(g: Real, _: Real) -> Gradients:
+        by_loc, by_scale = new(g, loc_shape), new(g, scale_shape)
+        pullbacks.draw_diag(replay(), by_loc, by_scale, g)
+        return {"loc": by_loc, "scale": by_scale}
+
+    return pull
+
+
+@own_vjp("log_prob", Normal)
+def _vjp_log_prob(d: Normal, /, value: ArrayLike) -> Pull:
+    array, value_shape, dtype = recorded(value, d)
+    loc, scale = d._in(dtype, "loc", "scale")
+    loc_shape, scale_shape = d._parameter_shape("loc"), d._parameter_shape("scale")
+
+    def pull(g: Real, _: Real) -> Gradients:
+        by_value, by_loc, by_scale = new(g, value_shape), new(g, loc_shape), new(g, scale_shape)
+        pullbacks.log_prob_diag(by_value, by_loc, by_scale, g, array, loc, scale)
+        return {**cast({"loc": by_loc, "scale": by_scale}, d._dtype), "value": by_value}
+
+    return pull
+
+
+@own_vjp("entropy", Normal)
+def _vjp_entropy(d: Normal) -> Pull:
+    scale = d._arrays["scale"]
+
+    @_params.quiet
+    def pull(g: Real, _: Real) -> Gradients:
+        by_scale = summed(g, d._parameter_shape("scale"))
+        by_scale /= scale
+        return {"loc": np.zeros(d._parameter_shape("loc"), d._dtype), "scale": by_scale}
+
+    return pull

@@ -1,6 +1,6 @@
 from numpy.random.bit_generator cimport BitGenerator
 
-from fastdist._kernels.bridge cimport Noise, Stream
+from fastdist._kernels.sources cimport Noise, Stream
 
 
 cdef class BlockSFC64(BitGenerator):

@@ -7,7 +7,7 @@ from numpy.random import BitGenerator, SeedSequence
 from numpy.typing import ArrayLike
 from typing_extensions import disjoint_base
 
-from fastdist._kernels.bridge import Noise
+from fastdist._kernels.sources import Noise
 
 __pyx_capi__: dict[str, object]
 

@@ -9,7 +9,8 @@ from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from numpy.random.bit_generator cimport BitGenerator
 
 from fastdist._kernels cimport core
-from fastdist._kernels.bridge cimport Noise, stream_functions, stream_noise
+from fastdist._kernels.isa cimport functions
+from fastdist._kernels.sources cimport Noise, stream_noise
 
 import operator
 import os
@@ -21,6 +22,8 @@ from numpy.random.bit_generator import ISeedSequence
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
+
+cdef const core.fd_stream_api *stream_api = functions().stream
 
 # FD_POSITIONS times 2**64 carries.
 cdef object PERIOD = 1 << 122
@@ -76,18 +79,17 @@ cdef class BlockSFC64(BitGenerator):
         key.word[0] = key.word[1] = 0
         self._noise = stream_noise(True)
         self.stream = self._noise.stream
-        stream_functions().start(self.stream.c, key)
+        stream_api.start(self.stream.c, key)
 
     def __init__(self, seed=None):
         cdef core.fd_key key
-        cdef const core.fd_stream_api *functions = stream_functions()
         if self._bitgen.state is NULL:
             BitGenerator.__init__(self, seed)
             self._bitgen.state = self.stream.c
-            self._bitgen.next_uint64 = functions.next_uint64
-            self._bitgen.next_uint32 = functions.next_uint32
-            self._bitgen.next_double = functions.next_double
-            self._bitgen.next_raw = functions.next_uint64
+            self._bitgen.next_uint64 = stream_api.next_uint64
+            self._bitgen.next_uint32 = stream_api.next_uint32
+            self._bitgen.next_double = stream_api.next_double
+            self._bitgen.next_raw = stream_api.next_uint64
             self.lock = self.stream
         else:  # once more: others may be drawing
             self._seed_seq = seed if isinstance(seed, ISeedSequence) else SeedSequence(seed)
@@ -95,7 +97,7 @@ cdef class BlockSFC64(BitGenerator):
         key.word[0] = words[0]
         key.word[1] = words[1]
         with self.stream:
-            functions.start(self.stream.c, key)
+            stream_api.start(self.stream.c, key)
 
     @property
     def state(self):
@@ -145,18 +147,17 @@ cdef class BlockSFC64(BitGenerator):
         key.word[0] = words[0]
         key.word[1] = words[1]
         with self.stream:
-            stream_functions().start(self.stream.c, key)
+            stream_api.start(self.stream.c, key)
             self._seek(raw, normal)
             self.stream.c.half = half
             self.stream.c.has_half = has_half
 
     def _seek(self, raw, normal):
-        cdef const core.fd_stream_api *functions = stream_functions()
         cdef core.fd_stream *stream = self.stream.c
         raw %= PERIOD
         normal %= PERIOD
-        functions.seek_raw(stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
-        functions.seek_normal(stream, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
+        stream_api.seek_raw(stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
+        stream_api.seek_normal(stream, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
 
     def advance(self, delta):
         """Move both positions, of the raw words and of the normals, as if `delta` of each had been drawn.
@@ -294,7 +295,7 @@ cpdef Noise noise_of_key(uint64_t first, uint64_t second):
     cdef Noise noise = stream_noise(False)
     key.word[0] = first
     key.word[1] = second
-    stream_functions().start(noise.stream.c, key)
+    stream_api.start(noise.stream.c, key)
     return noise
 
 

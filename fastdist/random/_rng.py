@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.random import BitGenerator, Generator, RandomState, SeedSequence
 
-from fastdist._kernels.bridge import Noise
-from fastdist._params import ArrayLike
+from fastdist._kernels.sources import Noise
 from fastdist._shapes import parse_int
+from fastdist._typing import ArrayLike
 from fastdist.random._block_sfc64 import BlockSFC64, noise_of_seed, unshared_noise
 
 RNGLike = int | np.integer | Sequence[int] | SeedSequence | BitGenerator | Generator | None

@@ -1,32 +1,24 @@
 # cython: cdivision=True, annotation_typing=False
 # cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""The bare noise, without a distribution around it.
-
-Compiled for two kinds of call, which go past everything that only others need. `standard_normal((3, 2))`
-is mostly calling, allocating and returning. And a large draw leaves nothing of Python in the caches:
-finding out what to do with `out=` took a tenth of the time in which two workers draw a million normals.
-"""
+"""The bare noise, without a distribution around it."""
 
 cimport numpy as np
-from cpython.long cimport PyLong_CheckExact
-from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_SIZE
-from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
-from fastdist._kernels.bridge cimport SMALL_NDIM, Noise, draw_noise, small_shape
+from fastdist._kernels.draws cimport draw_noise
+from fastdist._kernels.sources cimport Noise
+from fastdist._params cimport deliver, destination, read_shape
+from fastdist.random._block_sfc64 cimport own_noise
 
 from typing import SupportsIndex
 
 import numpy as np
 
-from fastdist import _params
-from fastdist._kernels import bridge
 from fastdist._kernels._workers import parse_workers
-from fastdist._params import Real
-from fastdist._shapes import ShapeLike, parse_shape
+from fastdist._shapes import ShapeLike
+from fastdist._typing import Real
 from fastdist.random import _rng
 from fastdist.random._rng import RNGLike
-from fastdist.random._block_sfc64 cimport own_noise
 
 np.import_array()
 
@@ -79,58 +71,27 @@ def standard_normal(
     >>> bool((y == x.astype(np.float32)).all())
     True
     """
-    cdef np.npy_intp shape[SMALL_NDIM]
-    cdef intptr_t total
-    cdef int ndim
+    cdef np.npy_intp dims[64]
+    cdef int ndim, typenum = typenum_of(dtype)
     cdef Noise noise
-    if out is None and workers is None and dtype is float64:
-        ndim = small_shape(size, <intptr_t *>shape, &total)
-        if ndim >= 0:
-            noise = own_noise(rng)
-            if noise is not None:
-                return small_draw(noise, ndim, shape)
-    elif fits(out, dtype) and PyTuple_CheckExact(size) and PyTuple_GET_SIZE(size) == 0:
-        noise = own_noise(rng)
-        if noise is not None:
-            fill(noise, out, workers)
-            return out
-    return any_draw(size, dtype, rng, out, workers)
+    cdef np.ndarray array
+    if out is not None and (size is None or size == ()):
+        size = np.shape(out)
+    ndim = read_shape("size", () if size is None else size, dims)
+    noise = own_noise(rng)
+    if noise is None:
+        noise = _rng.as_noise(rng)
+    n_worker = parse_workers(workers)
+    array = destination(out, typenum, ndim, dims, None)
+    draw_noise(noise, np.PyArray_DATA(array), np.PyArray_SIZE(array),
+               core.FD_F32 if typenum == np.NPY_FLOAT32 else core.FD_F64, n_worker)
+    return deliver(array, out)
 
 
-cdef object small_draw(Noise noise, int ndim, np.npy_intp *shape):
-    cdef np.ndarray result = np.PyArray_SimpleNew(ndim, shape, np.NPY_FLOAT64)
-    noise.lock()
-    cdef core.fd_fpstate callers = core.fd_fpstate_enter()
-    noise.source.fill[<int>core.FD_F64](noise.source.state, np.PyArray_SIZE(result), np.PyArray_DATA(result))
-    core.fd_fpstate_leave(callers)
-    noise.unlock()
-    return result
-
-
-cdef bint fits(object out, object dtype):
-    """Whether `out` is a plain array of that dtype, to be written as it is."""
-    if type(out) is not np.ndarray or not np.PyArray_ISCARRAY(out):
-        return False
-    cdef int typenum = np.PyArray_TYPE(out)
-    return dtype is float64 and typenum == np.NPY_FLOAT64 or dtype is float32 and typenum == np.NPY_FLOAT32
-
-
-cdef int fill(Noise noise, np.ndarray out, object workers) except -1:
-    cdef int n_worker
-    cdef core.fd_dtype dtype = core.FD_F32 if np.PyArray_TYPE(out) == np.NPY_FLOAT32 else core.FD_F64
-    n_worker = workers if PyLong_CheckExact(workers) and 0 < workers < 1000 else parse_workers(workers)
-    return draw_noise(noise, np.PyArray_DATA(out), np.PyArray_SIZE(out), dtype, n_worker)
-
-
-cdef object any_draw(object size, object dtype, object rng, object out, object workers):
-    chosen = np.dtype(dtype)
-    if chosen not in (_params.FLOAT32, _params.FLOAT64):
-        raise TypeError(f"dtype must be float32 or float64, got {chosen}")
-    if out is not None and (size is None or (type(size) is tuple and not size)):
-        shape = np.shape(out)
-    else:
-        shape = () if size is None else parse_shape("size", size)
-    noise, n_worker = _rng.as_noise(rng), parse_workers(workers)
-    destination = _params.Destination(out, shape, chosen, ())
-    bridge.standard_normal(noise, destination.array, n_worker)
-    return destination.deliver()
+cdef int typenum_of(object dtype) except -1:
+    if dtype is not float32 and dtype is not float64:
+        chosen = np.dtype(dtype)
+        if chosen not in (float32, float64):
+            raise TypeError(f"dtype must be float32 or float64, got {chosen}")
+        dtype = chosen.type
+    return np.NPY_FLOAT32 if dtype is float32 else np.NPY_FLOAT64

@@ -51,10 +51,10 @@
 #define REAL_TRUE_MIN FLT_TRUE_MIN
 #include "../kernels/all.inc.h"
 
-#define FD_ENTRY(verb, dtype) FD_CAT(FD_CAT(fd_##verb, dtype), FD_ISA)
+#define FD_ENTRY(op, dtype) FD_CAT(FD_CAT(fd_##op, dtype), FD_ISA)
 const fd_row FD_CAT(fd_row, FD_ISA) = {
     {
-#define FD_KERNEL(verb) {FD_ENTRY(verb, f32), FD_ENTRY(verb, f64)},
+#define FD_KERNEL(op, layout, operands, cost) {FD_ENTRY(op, f32), FD_ENTRY(op, f64)},
 #include "../kernels.def"
 #undef FD_KERNEL
     },

@@ -14,8 +14,8 @@
 #define FD_CAT2(a, b) a##_##b
 #define FD_CAT(a, b) FD_CAT2(a, b)
 
-/* fd_<verb>_<dtype>_<isa> */
-#define FD_NAME(verb) FD_CAT(FD_CAT(fd_##verb, FD_DTYPE), FD_ISA)
+/* fd_<op>_<dtype>_<isa> */
+#define FD_NAME(op) FD_CAT(FD_CAT(fd_##op, FD_DTYPE), FD_ISA)
 /* A helper of one dtype: <name>_<dtype>; files of an ISA are separate translation units. */
 #define FD_LOCAL(name) FD_CAT(name, FD_DTYPE)
 /* A lane word: V(load) is f64v_load or f32v_load. */

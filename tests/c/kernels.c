@@ -5,7 +5,7 @@
  *   rows         of the dispatch table that can be run here
  *   random       repeatable numbers, ordinary and worst-case
  *   arenas       memory between two forbidden pages, for operands with guard bands around them
- *   specs        what each verb of kernels.def takes: a verb that is missing here fails
+ *   specs        what the letters of kernels.def mean: one that is missing here fails
  *   cases        one job: operands laid out and filled, run on every row whole, coalesced, in pieces
  *                and item by item; all must give the same bits (a NaN is a NaN) and touch nothing else
  *   jobs         all sizes to two vectors and one, all patterns of steps, padded and reversed rows
@@ -227,103 +227,41 @@ enum { GUARD_READ = 0xff, GUARD_WRITTEN = 0x3b };
 
 /* ---- specs ------------------------------------------------------------------------------- */
 
-/* ELEMENTS        an element an item
- * EVENT_SUMS      the same, summed over job->dim of them
- * SUMS            the same, summed over any dims
- * EVENTS          a vector an item
- * EVENT_PRODUCTS  the same, sums over any dims of a matrix for each
- * MATRICES        a matrix an item
- * CHECK_ELEMENTS, CHECK_MATRICES   nothing is written but `found`; one contiguous dim */
-enum layout { ELEMENTS = 1, EVENT_SUMS, SUMS, EVENTS, EVENT_PRODUCTS, MATRICES, CHECK_ELEMENTS, CHECK_MATRICES };
-
-/* A letter an operand:
- *   x   changed in place           v   any value, l a loc     s   positive        p   in [0, 1]
- *   e   the same, finite           g   as s, with its strides c   in (0, 1]
- *   +   added to, a number an item n   found, a asymmetric    S   scratch, D of a matrix
- *   o   written, F a factor, P its panels                     k   any value, a number an item
- *   w   a number for all items
- *   L   panels of a lower factor   C   the factor by columns  M   positive definite, lower triangle
- *   Y   symmetric                  T   lower triangular, by rows
- *   =   a sum over any dims, in order                         X   lower triangle by rows, changed in place
- *   R   fd_totals as scratch, laid out like operand 0         N   terms before the job's, and in all
- *   O   room for outer products
- *   t   terms                      f   what the next of the kinds K tells: a factor by columns, or scales
- * exact: no libm, so that every build has the same bits. */
-static const struct {
-    enum layout layout;
-    int exact;
-    const char *operands;
-} specs[FD_N_VERB] = {
-    [FD_colorize_diag] = {ELEMENTS, 1, "xls"},
-    [FD_multiply_tril] = {EVENTS, 1, "elL"},
-    [FD_solve_tril] = {EVENTS, 1, "xlLS"},
-    [FD_log] = {ELEMENTS, 1, "os"},
-    [FD_normal_log_prob] = {ELEMENTS, 1, "ovlsg"},
-    [FD_normal_log_prob_events] = {EVENT_SUMS, 1, "ovlsk"},
-    [FD_sum_events] = {EVENT_SUMS, 1, "+v"},
-    [FD_mahalanobis_solve] = {EVENTS, 1, "+vlLSw"},
-    [FD_mahalanobis_multiply] = {EVENTS, 1, "+vlLSw"},
-    [FD_mvn_log_prob_solve] = {EVENTS, 1, "ovlLSk"},
-    [FD_mvn_log_prob_multiply] = {EVENTS, 1, "ovlLSk"},
-    [FD_normal_cdf] = {ELEMENTS, 0, "ovls"},
-    [FD_normal_log_cdf] = {ELEMENTS, 0, "ovls"},
-    [FD_normal_survival] = {ELEMENTS, 0, "ovls"},
-    [FD_normal_log_survival] = {ELEMENTS, 0, "ovls"},
-    [FD_normal_icdf] = {ELEMENTS, 0, "opls"},
-    [FD_cholesky] = {MATRICES, 1, "FYnDa"},
-    [FD_reverse_cholesky] = {MATRICES, 1, "FYnDa"},
-    [FD_pack_tril] = {MATRICES, 1, "FM"},
-    [FD_pack_panels] = {MATRICES, 1, "PC"},
-    [FD_check_finite] = {CHECK_ELEMENTS, 1, "cn"},
-    [FD_check_positive] = {CHECK_ELEMENTS, 1, "cn"},
-    [FD_check_probability] = {CHECK_ELEMENTS, 1, "cn"},
-    [FD_check_tril] = {CHECK_MATRICES, 1, "Tn"},
-    [FD_normal_kl] = {ELEMENTS, 1, "olsls"},
-    [FD_mvn_kl] = {EVENTS, 1, "ollffSK"},
-    [FD_sum_products] = {SUMS, 1, "=vvR"},
-    [FD_sum_outer] = {EVENT_PRODUCTS, 1, "=vvRNO"},
-    [FD_score_diag] = {ELEMENTS, 1, "oovvls"},
-    [FD_kl_score_diag] = {ELEMENTS, 1, "ooovlsls"},
-    [FD_score_tril] = {EVENTS, 1, "tokvlLS"},
-    [FD_score_covariance] = {EVENTS, 1, "tokvlLS"},
-    [FD_score_precision] = {EVENTS, 1, "tokvlLS"},
-    [FD_kl_score_mvn] = {EVENTS, 1, "tkllffSK"},
-    [FD_left_multiply_t] = {MATRICES, 1, "XC"},
-    [FD_left_solve_t] = {MATRICES, 1, "XC"},
-    [FD_subtract_log_det] = {MATRICES, 1, "XCk"},
-    [FD_congruence_t] = {MATRICES, 1, "XCk"},
-    [FD_congruence] = {MATRICES, 1, "XCk"},
-};
-
-/* Whether a verb writes operand k. */
-static int writes(fd_verb verb, int k)
+/* No libm, so that every build has the same bits. */
+static int exact(fd_op op)
 {
-    const enum layout layout = specs[verb].layout;
-    const char letter = specs[verb].operands[k];
-    return k == 0 ? layout != CHECK_ELEMENTS && layout != CHECK_MATRICES : letter == 'o' || letter == 'x';
+    switch (op) {
+    case FD_normal_cdf:
+    case FD_normal_log_cdf:
+    case FD_normal_survival:
+    case FD_normal_log_survival:
+    case FD_normal_icdf:
+        return 0;
+    default:
+        return 1;
+    }
 }
 
+/* Whether an op writes operand k; scratch and what was found are left aside. */
+static int writes(fd_op op, int k) { return strchr("oxedr+=XFPt", fd_op_operands(op)[k]) != NULL; }
+
 /* Whether operand k is laid out by strides of its own. */
-static int has_strides(fd_verb verb, int k) { return !strchr("naSDRNKOw", specs[verb].operands[k]); }
+static int has_strides(fd_op op, int k) { return !strchr("wnaKNSBDQOR", fd_op_operands(op)[k]); }
 
 /* What the operands f are, and whether the terms of the second are wanted. */
 static intptr_t kinds[3];
 
 /* Bytes of scratch, but for fd_totals. */
-static size_t scratch_size(fd_verb verb, fd_dtype dtype, intptr_t dim)
+static size_t scratch_size(char letter, fd_dtype dtype, intptr_t dim)
 {
     const size_t n = (size_t)dim;
-    switch (verb) {
-    case FD_cholesky:
-    case FD_reverse_cholesky:
-        return FD_MATRIX_BYTES * n * n;
-    case FD_score_tril:
-    case FD_score_covariance:
-    case FD_score_precision:
-        return 2 * FD_SCRATCH_BYTES * n + /* whole doubles */
+    switch (letter) {
+    case 'B': /* whole doubles */
+        return 2 * FD_SCRATCH_BYTES * n +
                ((size_t)fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]) * itemsize[dtype] + 7) / 8 * 8;
-    case FD_mvn_kl:
-    case FD_kl_score_mvn:
+    case 'D':
+        return FD_MATRIX_BYTES * n * n;
+    case 'Q':
         return (dim > FD_SMALL_EVENT) * FD_KL_NUMBERS(n) * itemsize[dtype];
     default:
         return FD_SCRATCH_BYTES * n;
@@ -437,21 +375,38 @@ static void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_
 }
 
 /* Elements of one item. */
-static intptr_t core_of(fd_verb verb, int k, fd_dtype dtype, intptr_t dim)
+static intptr_t core_of(fd_op op, int k, fd_dtype dtype, intptr_t dim)
 {
-    const enum layout layout = specs[verb].layout;
-    const char *letters = specs[verb].operands;
-    if (strchr("LP", letters[k]))
-        return fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]);
-    if (strchr("CMFYTX", letters[k]) || (layout == EVENT_PRODUCTS && k == 0))
-        return dim * dim;
-    if (letters[k] == 'f')
-        return kinds[strchr(letters, 'f') != letters + k] == FD_DIAGONAL ? dim : dim * dim;
-    if (letters[k] == 't') /* two vectors at most, or one and as many numbers as p and q have */
-        return letters[1] == 'o' ? 2 * dim : dim + core_of(verb, 4, dtype, dim) + core_of(verb, 5, dtype, dim);
-    if (strchr("+k", letters[k]) || (letters[k] == 'o' && k == 0)) /* of an event a number */
+    const fd_layout layout = fd_op_layout(op);
+    const char *letters = fd_op_operands(op), *first_f = strchr(letters, 'f');
+    const intptr_t event = layout == FD_EVENTS || layout == FD_EVENT_PRODUCTS ? dim : 1;
+    switch (letters[k]) {
+    case 'k':
+    case 'r':
+    case '+':
         return 1;
-    return layout == EVENTS || layout == EVENT_PRODUCTS ? dim : 1;
+    case '=':
+        return event * event;
+    case 'Y':
+    case 'M':
+    case 'T':
+    case 'X':
+    case 'C':
+    case 'F':
+        return dim * dim;
+    case 'L':
+    case 'P':
+        return fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]);
+    case 'f':
+        return kinds[first_f != letters + k] == FD_DIAGONAL ? dim : dim * dim;
+    case 't':
+        return dim + core_of(op, (int)(first_f - letters), dtype, dim) +
+               core_of(op, (int)(first_f - letters) + 1, dtype, dim);
+    case 'd':
+        return 2 * event;
+    default:
+        return event;
+    }
 }
 
 /* ---- cases ------------------------------------------------------------------------------- */
@@ -555,11 +510,11 @@ static void compare_operand(fd_dtype dtype, int k)
         fail("written beyond operand %d", k);
 }
 
-static void compare(fd_verb verb, fd_dtype dtype, const region *scratch, size_t scratch_bytes,
+static void compare(fd_op op, fd_dtype dtype, const region *scratch, size_t scratch_bytes,
                     const intptr_t found_wanted[5])
 {
-    for (int k = 0; specs[verb].operands[k]; k++)
-        if (writes(verb, k))
+    for (int k = 0; fd_op_operands(op)[k]; k++)
+        if (writes(op, k))
             compare_operand(dtype, k);
     if (memcmp(found, found_wanted, sizeof found) != 0)
         fail("found %jd and %jd, not %jd and %jd", (intmax_t)found[1], (intmax_t)found[3],
@@ -572,17 +527,17 @@ static void compare(fd_verb verb, fd_dtype dtype, const region *scratch, size_t 
 }
 
 /* Puts the content of the written operands back, or keeps it. */
-static void restore(fd_verb verb)
+static void restore(fd_op op)
 {
-    for (int k = 0; specs[verb].operands[k]; k++)
-        if (writes(verb, k))
+    for (int k = 0; fd_op_operands(op)[k]; k++)
+        if (writes(op, k))
             memcpy(arena[k].lower, initial[k], (size_t)(arena[k].upper - arena[k].lower));
 }
 
-static void keep(fd_verb verb, unsigned char (*where)[ROOM])
+static void keep(fd_op op, unsigned char (*where)[ROOM])
 {
-    for (int k = 0; specs[verb].operands[k]; k++)
-        if (writes(verb, k))
+    for (int k = 0; fd_op_operands(op)[k]; k++)
+        if (writes(op, k))
             memcpy(where[k], arena[k].lower, (size_t)(arena[k].upper - arena[k].lower));
 }
 
@@ -616,10 +571,10 @@ static float weight_f32[] = {1, -0.5f};
 static double weight_f64[] = {1, -0.5};
 
 /* Runs a job, whose strides and shape are given, on all rows and in all ways. */
-static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
+static void check_case(fd_op op, fd_dtype dtype, fd_job *job, int wild)
 {
-    const enum layout layout = specs[verb].layout;
-    const char *letters = specs[verb].operands;
+    const fd_layout layout = fd_op_layout(op);
+    const char *letters = fd_op_operands(op);
     static double outer_room[FD_OUTER_ROOM];
     const region *scratch = NULL;
     size_t scratch_bytes = 0;
@@ -641,16 +596,17 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
             job->operand[k] = outer_room;
         if (letters[k] == 'w')
             job->operand[k] = dtype == FD_F32 ? (void *)&weight_f32[below(2)] : (void *)&weight_f64[below(2)];
-        if (strchr("SDR", letters[k])) {
+        if (strchr("SBDQR", letters[k])) {
             const int totals = letters[k] == 'R';
             scratch = &arena[k];
-            scratch_bytes = totals ? (size_t)n_element[0] * sizeof(fd_total) : scratch_size(verb, dtype, job->dim);
+            scratch_bytes = totals ? (size_t)n_element[0] * sizeof(fd_total)
+                                   : scratch_size(letters[k], dtype, job->dim);
             place(&arena[k], scratch_bytes, totals ? sizeof(fd_total) : 64, GUARD_WRITTEN);
             job->operand[k] = arena[k].p + (totals ? (size_t)first[0] * sizeof(fd_total) : 0);
         }
-        if (!has_strides(verb, k))
+        if (!has_strides(op, k))
             continue;
-        const intptr_t core = core_of(verb, k, dtype, job->dim);
+        const intptr_t core = core_of(op, k, dtype, job->dim);
         intptr_t low = 0, high = core;
         n_view = k + 1;
         for (int d = 0; d < job->ndim; d++) {
@@ -658,17 +614,17 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
             *(reach < 0 ? &low : &high) += reach;
         }
         place(&arena[k], (size_t)(high - low) * itemsize[dtype], itemsize[dtype],
-              writes(verb, k) ? GUARD_WRITTEN : GUARD_READ);
+              writes(op, k) ? GUARD_WRITTEN : GUARD_READ);
         job->operand[k] = arena[k].p + (size_t)-low * itemsize[dtype];
         first[k] = -low;
         n_element[k] = high - low;
         memset(is_written[k], 0, (size_t)n_element[k]);
         for (intptr_t i = 0; i < n_distinct(job, k); i++) {
             const intptr_t at = offset_of(job, k, i);
-            if (!strchr("oFP=t", letters[k]))
+            if (!strchr("odr=FPt", letters[k]))
                 put_item(letters[k], dtype, (char *)job->operand[k] + at * (intptr_t)itemsize[dtype], job->dim, core,
                          wild);
-            if (writes(verb, k))
+            if (writes(op, k))
                 memset(is_written[k] + first[k] + at, 1, (size_t)core);
         }
     }
@@ -678,25 +634,25 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
 
     const intptr_t found_initial[5] = {-77, one_in(8) ? below(n_item) : -1, -77, one_in(8) ? below(n_item) : -1, -77};
     intptr_t found_wanted[5];
-    keep(verb, initial);
+    keep(op, initial);
     memcpy(found, found_initial, sizeof found);
 
     n_case++;
-    now.what = fd_verb_name(verb);
+    now.what = fd_op_name(op);
     now.dtype = dtype;
     now.wild = wild;
     now.job = job;
     now.n = n_item;
     now.way = "whole";
     use(0);
-    fd_lookup(verb, dtype)(job, 0, n_item);
+    fd_lookup(op, dtype)(job, 0, n_item);
 
     /* Scalar is right by definition where it may write, and must have written nowhere else. */
     memcpy(found_wanted, found_initial, sizeof found);
     found_wanted[1] = found[1];
     found_wanted[3] = found[3];
     for (int k = 0; letters[k]; k++) {
-        if (!writes(verb, k))
+        if (!writes(op, k))
             continue;
         const size_t before = (size_t)(arena[k].p - arena[k].lower);
         memcpy(wanted[k], initial[k], (size_t)(arena[k].upper - arena[k].lower));
@@ -704,7 +660,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
             if (is_written[k][i])
                 memcpy(wanted[k] + before + (size_t)i * itemsize[dtype], arena[k].p + (size_t)i * itemsize[dtype],
                        itemsize[dtype]);
-        if (specs[verb].exact)
+        if (exact(op))
             for (intptr_t i = 0; i < n_element[k]; i++)
                 if (is_written[k][i]) {
                     const double value = get(dtype, arena[k].p, i);
@@ -713,21 +669,21 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
                     kernels_hash = hash_word(kernels_hash, isnan(value) ? 1 : bits);
                 }
     }
-    if (specs[verb].exact)
+    if (exact(op))
         kernels_hash = hash_word(hash_word(kernels_hash, (uint64_t)found[1]), (uint64_t)found[3]);
-    compare(verb, dtype, scratch, scratch_bytes, found_wanted);
+    compare(op, dtype, scratch, scratch_bytes, found_wanted);
 
     static const char *const ways[] = {"whole", "coalesced", "in pieces", "one by one"};
-    const intptr_t grain = layout == EVENT_SUMS ? job->dim : 1;
+    const intptr_t grain = layout == FD_EVENT_SUMS ? job->dim : 1;
     /* Items that add to the same number must do so in order. */
-    const int in_order = letters[0] == '=' || (layout == EVENTS && n_distinct(job, 0) < n_item);
+    const int in_order = letters[0] == '=' || (layout == FD_EVENTS && n_distinct(job, 0) < n_item);
     const uint64_t cuts = random_state; /* the next case is the same however many rows there are */
     for (int row = 0; row < n_row; row++) {
         random_state = cuts;
         use(row);
-        fd_kernel *kernel = fd_lookup(verb, dtype);
+        fd_kernel *kernel = fd_lookup(op, dtype);
         for (int way = row == 0; way < (in_order ? 3 : 4); way++) {
-            restore(verb);
+            restore(op);
             memcpy(found, found_initial, sizeof found);
             now.way = ways[way];
             if (way == 2)
@@ -737,7 +693,7 @@ static void check_case(fd_verb verb, fd_dtype dtype, fd_job *job, int wild)
             else
                 kernel(way == 1 ? &coalesced : job, 0, n_item);
             check_upper_halves();
-            compare(verb, dtype, scratch, scratch_bytes, found_wanted);
+            compare(op, dtype, scratch, scratch_bytes, found_wanted);
         }
     }
     now.job = NULL;
@@ -764,11 +720,11 @@ static void set_strides(fd_job *job, int k, intptr_t core, unsigned repeat, int 
 }
 
 /* Outer dims, none to two, before the innermost n, which the operands in mask `repeated` have once. */
-static void check_job(fd_verb verb, fd_dtype dtype, intptr_t dim, intptr_t n, unsigned repeated, int wild)
+static void check_job(fd_op op, fd_dtype dtype, intptr_t dim, intptr_t n, unsigned repeated, int wild)
 {
-    const enum layout layout = specs[verb].layout;
-    const char *letters = specs[verb].operands;
-    fd_job job = {.ndim = layout < CHECK_ELEMENTS ? 1 + (int)below(3) : 1, .dim = dim};
+    const fd_layout layout = fd_op_layout(op);
+    const char *letters = fd_op_operands(op);
+    fd_job job = {.ndim = layout < FD_CHECK_ELEMENTS ? 1 + (int)below(3) : 1, .dim = dim};
     const int last = job.ndim - 1;
     int n_event_dim = 0;
     if (strchr(letters, 'K')) {
@@ -779,16 +735,16 @@ static void check_job(fd_verb verb, fd_dtype dtype, intptr_t dim, intptr_t n, un
     for (int d = 0; d < last; d++)
         job.shape[d] = 1 + below(3);
     job.shape[last] = n;
-    if (layout == EVENT_SUMS) {
+    if (layout == FD_EVENT_SUMS) {
         n_event_dim = 1 + (int)below(job.ndim);
         job.dim = 1;
         for (int d = 0; d < n_event_dim; d++)
             job.dim *= job.shape[last - d];
     }
-    if (layout == EVENTS && letters[0] == '+') /* these may sum over dims */
+    if (layout == FD_EVENTS && letters[0] == '+') /* these may sum over dims */
         n_event_dim = (int)below(job.ndim + 1);
     for (int k = 0; letters[k]; k++) {
-        if (!has_strides(verb, k))
+        if (!has_strides(op, k))
             continue;
         if (letters[k] == 'g') {
             memcpy(job.stride[k], job.stride[k - 1], sizeof job.stride[k]);
@@ -797,17 +753,17 @@ static void check_job(fd_verb verb, fd_dtype dtype, intptr_t dim, intptr_t n, un
         unsigned repeat = 0;
         if (repeated >> k & 1)
             repeat |= 1u << last;
-        if (!writes(verb, k))
+        if (!writes(op, k))
             for (int d = 0; d < last; d++)
                 repeat |= (unsigned)one_in(4) << d;
         if (letters[k] == '=')
             repeat = (unsigned)below((intptr_t)1 << job.ndim);
-        if (letters[k] == '+' || (layout == EVENT_SUMS && strchr("ok", letters[k])))
+        if (letters[k] == '+' || (layout == FD_EVENT_SUMS && strchr("rk", letters[k])))
             for (int d = 0; d < n_event_dim; d++)
                 repeat |= 1u << (last - d);
-        set_strides(&job, k, core_of(verb, k, dtype, dim), repeat, one_in(2) && !strchr("FP", letters[k]) && layout < CHECK_ELEMENTS);
+        set_strides(&job, k, core_of(op, k, dtype, dim), repeat, one_in(2) && !strchr("FP", letters[k]) && layout < FD_CHECK_ELEMENTS);
     }
-    check_case(verb, dtype, &job, wild);
+    check_case(op, dtype, &job, wild);
 }
 
 static void check_kernels(void)
@@ -817,22 +773,23 @@ static void check_kernels(void)
                                      21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 48, 63, 64, 65, 100, 150};
     static const intptr_t chunks[] = {1023, 1024, 1025, 1039, 2049, 3000};
     enum { N_SIZE = sizeof sizes / sizeof *sizes, N_CHUNK = sizeof chunks / sizeof *chunks };
-    for (int v = 0; v < FD_N_VERB; v++) {
-        const fd_verb verb = (fd_verb)v;
-        if (!specs[verb].layout) {
-            now.what = fd_verb_name(verb);
-            fail("%s has no spec in tests/c/kernels.c", fd_verb_name(verb));
-            continue;
-        }
-        random_state = (uint64_t)v; /* so that one verb's cases do not depend on the others */
-        const enum layout layout = specs[verb].layout;
-        const char *letters = specs[verb].operands;
-        const int by_dim = layout == EVENTS || layout == EVENT_PRODUCTS || layout == MATRICES ||
-                           layout == CHECK_MATRICES;
+    for (int v = 0; v < FD_N_OP; v++) {
+        const fd_op op = (fd_op)v;
+        random_state = (uint64_t)v; /* so that one op's cases do not depend on the others */
+        const fd_layout layout = fd_op_layout(op);
+        const char *letters = fd_op_operands(op);
+        now.what = fd_op_name(op);
+        if (strlen(letters) > FD_MAX_OPERAND || letters[strspn(letters, "vlspcgoxedkr+=YMTXCFLPftwnaKNSBDQOR")])
+            fail("operands \"%s\" are too many, or a letter has no meaning in tests/c/kernels.c", letters);
+        for (intptr_t dim = 0; dim <= MAX_DIM; dim++)
+            if (fd_op_cost(op, dim) < 1)
+                fail("it costs %jd", (intmax_t)fd_op_cost(op, dim));
+        const int by_dim = layout == FD_EVENTS || layout == FD_EVENT_PRODUCTS || layout == FD_MATRICES ||
+                           layout == FD_CHECK_MATRICES;
         const int cubic = letters[0] == 'X' || strchr(letters, 'K') != NULL;
         unsigned patterns = 0; /* which operands may be repeated along the last dim */
         for (int k = 1; letters[k]; k++)
-            if (has_strides(verb, k) && !writes(verb, k) && !strchr("gk", letters[k]) && layout < MATRICES)
+            if (has_strides(op, k) && !writes(op, k) && !strchr("gk", letters[k]) && layout < FD_MATRICES)
                 patterns |= 1u << k;
         for (int dtype = 0; dtype < FD_N_DTYPE; dtype++)
             for (int wild = TAME; wild < N_WILD; wild++)
@@ -847,11 +804,11 @@ static void check_kernels(void)
                         for (int t = 0; t < times; t++) {
                             /* Of small items up to more than a tile, or than kernels keep factors of. */
                             const intptr_t n = sizes[s] <= 10 && one_in(3) ? 10 + below(31) : 1 + below(most);
-                            check_job(verb, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? n : sizes[s], pattern, wild);
+                            check_job(op, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? n : sizes[s], pattern, wild);
                         }
                     }
-                    for (int s = 0; s < N_CHUNK && !by_dim && specs[verb].exact; s++)
-                        check_job(verb, (fd_dtype)dtype, 1, chunks[s], pattern, wild);
+                    for (int s = 0; s < N_CHUNK && !by_dim && exact(op); s++)
+                        check_job(op, (fd_dtype)dtype, 1, chunks[s], pattern, wild);
                 }
     }
     now.wild = TAME;
@@ -965,21 +922,21 @@ static void check_stream(void)
 /* ---- draws ------------------------------------------------------------------------------- */
 
 /* Tile by tile and in pieces, on any row, against noise and colour one after the other. */
-static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_sample, intptr_t n_batch, intptr_t dim)
+static void check_draw(fd_draw *fill, fd_op op, fd_dtype dtype, intptr_t n_sample, intptr_t n_batch, intptr_t dim)
 {
     static fd_stream stream;
     const fd_key key = random_key();
     const int events = fill == fd_draw_events, noise_only = fill == fd_draw_noise;
     const intptr_t n_event = n_sample * n_batch, n = n_event * dim;
     const size_t size = (size_t)n * itemsize[dtype];
-    const char *letters = specs[verb].operands;
+    const char *letters = fd_op_operands(op);
     fd_noise noise = {&stream, {fd_stream_fill_f32, fd_stream_fill_f64}};
 
     /* Samples and batch; loc and scale or factor have the batch dim, or not even that. */
     fd_job job = {.ndim = 2, .dim = dim, .shape = {n_sample, n_batch}};
     set_strides(&job, 0, events ? dim : 1, 0, 0);
     for (int k = 1; k < 3; k++) {
-        const intptr_t core = core_of(verb, k, dtype, dim);
+        const intptr_t core = core_of(op, k, dtype, dim);
         const unsigned repeat = 1u | (one_in(2) ? 2u : 0u);
         set_strides(&job, k, core, repeat, 0);
         place(&arena[k], (size_t)(core * n_batch) * itemsize[dtype], itemsize[dtype], GUARD_READ);
@@ -987,7 +944,7 @@ static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_s
         for (intptr_t i = 0; i < n_distinct(&job, k); i++)
             put_item(letters[k], dtype, arena[k].p + (size_t)(i * core) * itemsize[dtype], dim, core, TAME);
     }
-    now.what = events ? fd_verb_name(verb) : noise_only ? "draw of noise" : "draw of elements";
+    now.what = events ? fd_op_name(op) : noise_only ? "draw of noise" : "draw of elements";
     now.dtype = dtype;
     now.job = &job;
     now.n = n_event;
@@ -999,7 +956,7 @@ static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_s
     place(&arena[3], FD_SCRATCH_BYTES * (size_t)dim, 64, GUARD_WRITTEN);
     job.operand[3] = arena[3].p;
     if (!noise_only)
-        fd_lookup(verb, dtype)(&job, 0, n_event);
+        fd_lookup(op, dtype)(&job, 0, n_event);
 
     for (int row = 0; row < n_row; row++) {
         use(row);
@@ -1007,7 +964,7 @@ static void check_draw(fd_draw *fill, fd_verb verb, fd_dtype dtype, intptr_t n_s
             place(&arena[0], size, itemsize[dtype], GUARD_WRITTEN);
             job.operand[0] = arena[0].p;
             now.way = pieces ? "in pieces" : "whole";
-            fd_drawing drawing = {job, fd_lookup(verb, dtype), dtype, n_batch};
+            fd_drawing drawing = {job, fd_lookup(op, dtype), dtype, n_batch};
             if (events) { /* the batch dims only */
                 drawing.job.ndim = 1;
                 drawing.job.shape[0] = n_batch;

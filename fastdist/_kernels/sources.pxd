@@ -1,0 +1,41 @@
+from cpython.pythread cimport PyThread_type_lock
+from libc.stdint cimport intptr_t
+
+from fastdist._kernels cimport core
+
+
+cdef class Stream:
+    cdef core.fd_stream *c
+    cdef PyThread_type_lock held    # NULL where one thread alone has the stream
+    # Of the thread that holds it: its identity, after how many forks it took it, and how often.
+    cdef unsigned long owner, fork
+    cdef long depth
+    cdef bint abandoned(self) noexcept
+    cdef bint mine(self) noexcept
+    cdef void own(self) noexcept
+    cdef int take(self) except -1
+    cdef void give(self) noexcept
+    cdef int renew(self) except -1
+    cdef bint wait(self, double timeout) except -1
+
+
+cdef class Noise:
+    cdef core.fd_noise source
+    cdef Stream stream              # its own; None where the normals are NumPy's
+    cdef bint shared                # whether the stream has to be locked: False where one thread alone has it
+    cdef object bit_generator       # that NumPy's are made with, to keep it alive
+    cdef object acquire, release    # of a lock of NumPy's
+    cdef int lock(self) except -1
+    cdef int unlock(self) except -1
+    cdef int take(self, intptr_t n, core.fd_place *place) except -1
+
+
+cdef class RecordingNoise(Noise):
+    cdef Noise noise                # drawn from
+    cdef bint begun
+    cdef core.fd_place place        # where its stream stood, if it has one,
+    cdef object state               # or the state of its bit generator
+
+
+cdef Noise stream_noise(bint shared)
+cdef Noise stream_at(const core.fd_place *place)

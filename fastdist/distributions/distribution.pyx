@@ -1,0 +1,1089 @@
+# cython: cdivision=True, annotation_typing=False
+# cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
+"""Distribution: what every distribution has, and the way of each call from the user to a kernel and back.
+
+    sample, rsample     shape, rng, out -> a draw's Plan, over noise     (_kernels/draws.pyx)
+    log_prob            value, out -> a density's Plan                   (_kernels/program.pyx)
+
+A Plan is a kernel and the arrays of a distribution that it reads. A distribution has plans for what its kernels
+do, in `_draw_plan` and `_density_plan`, and does the rest in hooks:
+
+    _draw(noise, out, workers)             the noise's next draw of out.shape
+    _log_prob(value, event_ndim, out)      log density, summed over `event_ndim` trailing dims of value
+    _entropy(event_ndim)                   entropy, likewise; unbroadcast
+
+One written outside of this package has public hooks in their place: `draw`, `log_density`, `event_entropy`. Of
+plan, hook and public hook that of the most derived class counts.
+
+It keeps its arrays in `_arrays` (unbroadcast, see fastdist._params) and says in `_core_ndim` how many of each one's
+trailing dims are its own; expand, indexing and the shapes of gradients follow from that.
+"""
+
+cimport cython
+cimport numpy as np
+from cpython.dict cimport PyDict_GetItemWithError
+from cpython.ref cimport PyObject
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport intptr_t
+
+from fastdist._kernels cimport core
+from fastdist._kernels.draws cimport draw
+from fastdist._kernels.program cimport MAX_NDIM, Kernel, run
+from fastdist._kernels.sources cimport Noise, stream_at
+from fastdist._params cimport broadcast, deliver, destination, read_shape, read_value, shape_of, view
+from fastdist.random._block_sfc64 cimport own_noise
+
+import copyreg
+import math
+from types import MappingProxyType
+from typing import SupportsIndex
+
+import numpy as np
+
+from fastdist import _params, _shapes
+from fastdist._shapes import ShapeLike
+from fastdist._typing import ArrayLike, Real
+from fastdist.distributions import _foreign, _indexing, constraints
+from fastdist.distributions._gaussian import sum_events
+from fastdist.random import RNGLike, as_noise, parse_workers, standard_normal
+
+np.import_array()
+
+cdef object float32 = _params.FLOAT32
+cdef object float64 = _params.FLOAT64
+
+# Normals that a public hook gets at a time, half an L2 cache of them.
+cdef enum:
+    TILE = 32768
+
+# What draws and densities go through, from what the user calls to the kernel.
+DRAW = ("sample", "rsample", "draw", "_draw", "_draw_plan")
+DENSITY = ("log_prob", "log_density", "_log_prob", "_density_plan")
+LAW = DRAW + DENSITY
+
+# What follows from the law, and no longer does once a subclass has changed that.
+CONSEQUENCES = (
+    "entropy", "mean", "mode", "variance", "stddev", "cdf", "icdf", "log_cdf", "survival_function",
+    "log_survival_function",
+)
+
+
+cdef class Plan:
+    """A kernel and the arrays of a distribution that it reads, in the order of its operands.
+
+    Of a density the kernel adds up the last `n_summed` dims of its loop.
+    """
+
+    def __init__(self, Kernel kernel not None, *arrays, int n_summed=0):
+        self.kernel = kernel
+        self.arrays = arrays
+        self.n_summed = n_summed
+
+
+# ---- which class has what ------------------------------------------------------------------------
+
+
+def keeps(cls, base, tuple names):
+    """True if `cls` has all of these as `base` has them."""
+    return all([getattr(cls, name, None) is getattr(base, name, None) for name in names])
+
+
+cdef int depth(object cls, str name) except -1:
+    """How far up its bases a class has an attribute from."""
+    cdef int i = 0
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return i
+        i += 1
+    return i
+
+
+# What a holder goes past on its way to the hooks.
+cdef tuple PASSED = ("sample", "rsample", "log_prob", "entropy")
+
+cdef dict passing_classes = {}
+
+
+cdef bint passes(object cls) except -1:
+    """True if a class has the public methods as Distribution has them."""
+    known = passing_classes.get(cls)
+    if known is None:
+        known = passing_classes[cls] = keeps(cls, Base, PASSED)
+    return known
+
+
+@cython.final
+cdef class Ways:
+    """How calls of a class go: by a plan, if no more derived class has a hook."""
+    cdef bint draw_by_plan, density_by_plan
+    cdef bint public_draw, public_density, public_entropy   # a public hook is the more derived one
+
+    def __init__(self, cls):
+        self.public_draw = depth(cls, "draw") < min(depth(cls, "_draw_plan"), depth(cls, "_draw"))
+        self.draw_by_plan = not self.public_draw and depth(cls, "_draw_plan") <= depth(cls, "_draw")
+        self.public_density = (
+            depth(cls, "log_density") < min(depth(cls, "_density_plan"), depth(cls, "_log_prob")))
+        self.density_by_plan = not self.public_density and depth(cls, "_density_plan") <= depth(cls, "_log_prob")
+        self.public_entropy = depth(cls, "event_entropy") < depth(cls, "_entropy")
+
+
+cdef dict ways_of_class = {}
+
+
+cdef Ways ways(object d):
+    cdef PyObject *found = PyDict_GetItemWithError(ways_of_class, type(d))
+    if found is not NULL:
+        return <Ways>found
+    return ways_of_class.setdefault(type(d), Ways(type(d)))
+
+
+# ---- from the user to the kernels ----------------------------------------------------------------
+
+
+cdef int append(np.npy_intp *dims, int ndim, tuple shape) except -1:
+    """More dims after the first `ndim`; how many there are then."""
+    cdef int d, n = <int>PyTuple_GET_SIZE(shape)
+    if ndim + n > MAX_NDIM:
+        raise ValueError(f"there are at most {MAX_NDIM} dims, got {ndim + n}")
+    for d in range(n):
+        dims[ndim + d] = <object>PyTuple_GET_ITEM(shape, d)
+    return ndim + n
+
+
+cdef object sampled(Base d, object sample_shape, object rng, object out, object workers, bint rsample):
+    cdef np.npy_intp dims[MAX_NDIM]
+    cdef int n_lead = read_shape("sample_shape", sample_shape, dims)
+    cdef int ndim = append(dims, append(dims, n_lead, d._batch_shape), d._event_shape)
+    cdef Noise noise = own_noise(rng)
+    if noise is None:
+        noise = as_noise(rng)
+    cdef int n_worker = 0 if workers is None else parse_workers(workers)
+    cdef np.ndarray array = destination(out, d.typenum, ndim, dims, None)
+    fill(d, noise, array, n_lead, n_worker, rsample)
+    return deliver(array, out)
+
+
+cdef int fill(
+    Base d, Noise noise, np.ndarray array, int n_lead, int workers, bint rsample
+) except -1:
+    """The noise's next draw of an array's shape, `n_lead` of whose dims are of samples; by `_draw` or a plan."""
+    cdef Plan plan = plan_of_draw(d) if ways(d).draw_by_plan else None
+    if workers == 0:
+        workers = parse_workers(None)
+    if plan is None:
+        if rsample:
+            d._rdraw(noise, array, workers)
+        else:
+            d._draw(noise, array, workers)
+        return 0
+    return fill_by_plan(plan, noise, array, n_lead, workers)
+
+
+cdef int fill_by_plan(Plan plan, Noise noise, np.ndarray array, int n_lead, int workers) except -1:
+    cdef int n_own = 1 if plan.kernel.layout == core.FD_EVENTS else 0
+    return draw(noise, plan.kernel, np.PyArray_NDIM(array) - n_own, <const intptr_t *>np.PyArray_DIMS(array), n_lead,
+                (array, *plan.arrays), workers)
+
+
+cdef Plan plan_of_draw(Base d):
+    if d.draw_plan is False:
+        plan = d._draw_plan()
+        if d._lent:
+            return plan
+        d.draw_plan = plan
+    return d.draw_plan
+
+
+cdef object scored(Base d, object value, object out):
+    cdef np.npy_intp dims[MAX_NDIM]
+    cdef int ndim, event_ndim = <int>PyTuple_GET_SIZE(d._event_shape)
+    cdef np.ndarray array = read_value(value, d.typenum, d._event_shape, &ndim, dims)
+    broadcast(&ndim, dims, d._batch_shape)
+    cdef np.ndarray result = destination(out, np.PyArray_TYPE(array), ndim, dims, array)
+    score(d, array, event_ndim, result)
+    return deliver(result, out)
+
+
+cdef int score(Base d, np.ndarray value, int event_ndim, np.ndarray out) except -1:
+    """Log density, summed over `event_ndim` trailing dims of a value; by `_log_prob` or a plan."""
+    cdef Plan plan = plan_of_density(d, event_ndim, np.PyArray_TYPE(value)) if ways(d).density_by_plan else None
+    if plan is None:
+        d._log_prob(value, event_ndim, out)
+        return 0
+    return score_by_plan(plan, value, out)
+
+
+cdef int score_by_plan(Plan plan, np.ndarray value, np.ndarray out) except -1:
+    cdef np.npy_intp dims[MAX_NDIM]
+    cdef int ndim = np.PyArray_NDIM(out), k
+    for k in range(ndim):
+        dims[k] = np.PyArray_DIM(out, k)
+    for k in range(plan.n_summed):
+        dims[ndim + k] = np.PyArray_DIM(value, np.PyArray_NDIM(value) - plan.n_summed + k)
+    if np.PyArray_SIZE(value) == 0:  # of events without elements, the constant alone
+        np.negative(plan.arrays[len(plan.arrays) - 1], out=out)
+        return 0
+    run(plan.kernel, ndim + plan.n_summed, <const intptr_t *>dims, plan.n_summed, (out, value, *plan.arrays), NULL)
+    return 0
+
+
+cdef Plan plan_of_density(Base d, int event_ndim, int typenum):
+    cdef bint own = typenum == d.typenum and event_ndim == PyTuple_GET_SIZE(d._event_shape) and not d._lent
+    if own and d.density_plan is not False:
+        return d.density_plan
+    plan = d._density_plan(event_ndim, float32 if typenum == np.NPY_FLOAT32 else float64)
+    if own:
+        d.density_plan = plan
+    return plan
+
+
+# ---- the class -----------------------------------------------------------------------------------
+
+
+cdef class Base:
+    """What every distribution has, compiled: see `Distribution`."""
+
+    arg_constraints = {}
+    has_rsample = False
+    normals_per_event = None
+    _core_ndim = {}
+    # Of these parameters one is given, the others follow from it.
+    _alternatives = frozenset()
+    _held = MappingProxyType({})  # attributes that are distributions: wrapper.py
+
+    def __cinit__(self, *args, **kwargs):
+        self.reparameterised = -1
+        self.made = {}
+        self.draw_plan = self.density_plan = False
+        if kwargs:
+            foreign = [name for name in kwargs if name in _foreign.KEYWORDS]
+            if foreign:
+                _foreign.check_keywords(type(self), foreign)
+
+    def __init__(self, *args, validate_args=None, **kwargs):
+        given = _bound(type(self), args, kwargs)
+        self._take(validate_args, **given)
+
+    # ---- set-up --------------------------------------------------------------------------
+
+    def _take(self, validate_args, *, passing=(), unchecked=(), **given):
+        """Take parameters over: packed, of one dtype, broadcast; their values are checked.
+
+        A class copies what it names in `passing`, and checks what it names in `unchecked`.
+        """
+        cls = type(self)
+        self._validate_args = validate_args is None or bool(validate_args)
+        self._arrays, self._shapes = _params.parameters(cls._core_ndim, passing, given)
+        self.dtype_is(next(iter(self._arrays.values())).dtype if given else float64)
+        self._batch_shape, self._event_shape = _shapes_of(cls, self._arrays, self._shapes)
+        if self._validate_args:
+            _check(cls, self._arrays, self._shapes, unchecked)
+
+    cdef int dtype_is(self, object dtype) except -1:
+        self._dtype = float32 if dtype == float32 else float64
+        self.typenum = np.NPY_FLOAT32 if self._dtype is float32 else np.NPY_FLOAT64
+        return 0
+
+    def _set_up(self, dict arrays, tuple batch_shape, tuple event_shape, dtype, validate_args):
+        """Be of these arrays and shapes, unchecked."""
+        self._arrays = arrays
+        self._shapes = {}
+        self._batch_shape = batch_shape
+        self._event_shape = event_shape
+        self.dtype_is(dtype)
+        self._validate_args = validate_args is None or bool(validate_args)
+
+    # ---- shapes ----------------------------------------------------------------------------
+
+    @property
+    def batch_shape(self):
+        """Shape of the batch of distributions."""
+        return self._batch_shape
+
+    @property
+    def event_shape(self):
+        """Shape of one event."""
+        return self._event_shape
+
+    @property
+    def dtype(self):
+        """float32 or float64, of draws and densities."""
+        return self._dtype
+
+    @property
+    def support(self):
+        """The set of events."""
+        raise _missing(self, "support", "support")
+
+    def _parameter_shape(self, str name):
+        """Shape that parameter `name` was given in, or has by itself in a part of a batch."""
+        return self._shapes.get(name) or np.shape(self._arrays[name])
+
+    # ---- arrays ----------------------------------------------------------------------------
+
+    cdef np.ndarray shown(self, str name):
+        return view(self._arrays[name], self._batch_shape, type(self)._core_ndim[name])
+
+    def _view(self, str name):
+        """Array `name` broadcast to the batch, read-only."""
+        return self.shown(name)
+
+    def _kept(self, str name, make):
+        """Array `name`, made when it is first asked for and then kept, unless what it is made of may change."""
+        array = self._arrays.get(name)
+        if array is None:
+            array = make()
+            if not self._lent:
+                self._keep(name, array)
+        return array
+
+    def _kept_here(self, key, make):
+        """The same of what depends on the shape of the batch, too, and does not go along into another one."""
+        array = self.made.get(key)
+        if array is None:
+            array = make()
+            if not self._lent:
+                self.made[key] = array
+        return array
+
+    def _keep(self, str name, array):
+        """Add an array; others may be reading the dict that there was."""
+        with cython.critical_section(self):
+            self._arrays = {**self._arrays, name: array}
+
+    def _in(self, dtype, *names):
+        """Arrays in a dtype to compute in."""
+        if dtype is self._dtype:
+            return tuple([self._arrays[name] for name in names])
+        return tuple([_params.pack(self._arrays[name], dtype, type(self)._core_ndim[name]) for name in names])
+
+    # ---- draws -----------------------------------------------------------------------------
+
+    def sample(
+        self,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real:
+        """Draw samples.
+
+        Parameters
+        ----------
+        sample_shape : int or iterable of int
+            Leading dims of the result.
+        rng : None, int, sequence of ints, SeedSequence, BitGenerator or Generator
+            Where the noise comes from. Seeds start a new stream of BlockSFC64; a generator
+            moves on; None uses this thread's own generator, seeded from the operating system.
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return.
+        workers : int, optional
+            How many threads may share a large draw, -1 for all CPUs; see `set_workers`. It leaves
+            the bits alone. Generators other than BlockSFC64 are sequential and use one.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``sample_shape + batch_shape + event_shape``, of the distribution's dtype.
+
+        Raises
+        ------
+        TypeError
+            For an unusable `rng`, a shape entry that is no integer, an `out` of another dtype.
+        ValueError
+            For a negative shape entry, or an `out` of another shape or read-only. `out` is
+            untouched and the generator has not moved.
+
+        Notes
+        -----
+        As by NumPy, standard normals are scaled, then the mean is added: where the first leaves the
+        range of the dtype, the draw is infinite, though the sum might be back in it.
+        """
+        return sampled(self, sample_shape, rng, out, workers, False)
+
+    def rsample(
+        self,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real:
+        """Draw reparameterised samples: the same draw as `sample`'s, bit for bit, under the same rng.
+
+        See `sample` for parameters, result and errors.
+
+        Raises
+        ------
+        NotImplementedError
+            If `has_rsample` is False.
+        """
+        if self.reparameterised < 0:
+            self.reparameterised = bool(self.has_rsample)
+        if not self.reparameterised:
+            raise NotImplementedError(f"{type(self).__name__} has no reparameterised draws")
+        return sampled(self, sample_shape, rng, out, workers, True)
+
+    def draw(self, eps, out):
+        """Write draws that are made of standard normals; for subclasses (see `Distribution`, Notes)."""
+        raise _missing(self, "draws", "draw(eps, out) and normals_per_event")
+
+    def _rdraw(self, noise, out, int workers):
+        """The same for `rsample`; a wrapper has another if what it holds has."""
+        self._draw(noise, out, workers)
+
+    def _plan_of_draws(self):
+        """The plan that draws go by, unless a hook makes them."""
+        return plan_of_draw(self) if ways(self).draw_by_plan else None
+
+    def _passes(self):
+        """True if a holder may go past the public methods to plans and hooks, as they do no more."""
+        return passes(type(self))
+
+    def _draw_plan(self):
+        """What draws go by, if a kernel makes them of a normal an element."""
+        return None
+
+    def _draw(self, Noise noise not None, np.ndarray out not None, int workers):
+        """The noise's next draw of the shape of a packed array."""
+        cdef Ways way = ways(self)
+        cdef int n_lead = np.PyArray_NDIM(out) - <int>(len(self._batch_shape) + len(self._event_shape))
+        cdef Plan plan = None if way.public_draw else plan_of_draw(self)
+        if plan is None:
+            _draw_by_hook(self, noise, out, n_lead, workers)
+        else:
+            fill_by_plan(plan, noise, out, n_lead, workers)
+
+    # ---- densities -------------------------------------------------------------------------
+
+    def log_prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Logarithm of the probability density at `value`.
+
+        Parameters
+        ----------
+        value : array_like
+            Its last dims must be `event_shape` exactly; those before broadcast with `batch_shape`.
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return. It may overlap
+            `value`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape: the dims of `value` before the event, broadcast with `batch_shape`; float64 if
+            `value` is (a Python number counts as the distribution's own dtype). NaN where
+            `value` has a NaN, otherwise -inf where it has an infinity.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a `value` of unsuitable dtype or shape, or an unsuitable `out`.
+
+        Notes
+        -----
+        The result is a difference: minus half the squared distance of `value` from the mean, in
+        standard deviations, less what normalises the density. Neither overflows where the result
+        does not, and each is right to a few units in its last place, if a factor of a matrix is
+        well conditioned. Where they nearly cancel, that of the larger one counts.
+        """
+        return scored(self, value, out)
+
+    def log_density(self, value):
+        """Log densities of events; for subclasses (see `Distribution`, Notes)."""
+        raise _missing(self, "density", "log_density(value)")
+
+    def _plan_of_densities(self, int event_ndim, dtype):
+        """The plan that densities in a dtype, summed over so many dims, go by, unless a hook makes them."""
+        if not ways(self).density_by_plan:
+            return None
+        return plan_of_density(self, event_ndim, np.NPY_FLOAT32 if dtype == float32 else np.NPY_FLOAT64)
+
+    def _of_value(self, Kernel kernel not None, value, out, tuple names, bint probability):
+        """What a kernel makes of each element of a value and of arrays; a `probability` is checked."""
+        cdef np.npy_intp dims[MAX_NDIM]
+        cdef int ndim
+        cdef np.ndarray array = read_value(value, self.typenum, self._event_shape, &ndim, dims), result
+        if probability:
+            _params.check_probability("value", array, shape_of(ndim, dims))
+        broadcast(&ndim, dims, self._batch_shape)
+        result = destination(out, np.PyArray_TYPE(array), ndim, dims, array)
+        dtype = float32 if np.PyArray_TYPE(array) == np.NPY_FLOAT32 else float64
+        run(kernel, ndim, <const intptr_t *>dims, 0, (result, array, *self._in(dtype, *names)), NULL)
+        return deliver(result, out)
+
+    def _density_plan(self, int event_ndim, dtype):
+        """What densities in a dtype, summed over so many dims, go by, if a kernel makes them."""
+        return None
+
+    def _log_prob(self, np.ndarray value not None, int event_ndim, np.ndarray out not None):
+        """Log density, summed over `event_ndim` trailing dims of a packed value."""
+        cdef Plan plan = None
+        if not ways(self).public_density:
+            plan = plan_of_density(self, event_ndim, np.PyArray_TYPE(value))
+        if plan is not None:
+            score_by_plan(plan, value, out)
+            return
+        density = np.asarray(self.log_density(value), out.dtype, order="C")
+        n_more = event_ndim - len(self._event_shape)  # dims of the batch that are summed
+        out[...] = sum_events(density, self._batch_shape[len(self._batch_shape) - n_more:]) if n_more else density
+
+    def prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Probability density at `value`: the exponential of `log_prob`, which see."""
+        density = self.log_prob(value) if out is None else self.log_prob(value, out=out)
+        return _exp(density)
+
+    def entropy(self, *, out: Real | None = None) -> Real:
+        """Differential entropy in nats.
+
+        Parameters
+        ----------
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape `batch_shape`.
+        """
+        cdef np.npy_intp dims[MAX_NDIM]
+        cdef int ndim = append(dims, 0, self._batch_shape)
+        entropy = self._entropy(len(self._event_shape))
+        cdef np.ndarray result = destination(out, self.typenum, ndim, dims, None)
+        np.PyArray_CopyInto(result, entropy)
+        return deliver(result, out)
+
+    def event_entropy(self):
+        """Entropies of events; for subclasses (see `Distribution`, Notes)."""
+        raise _missing(self, "entropy", "event_entropy()")
+
+    def _entropy(self, int event_ndim):
+        """Entropy, summed over batch dims among the last `event_ndim` dims; may stay unbroadcast."""
+        entropy = np.asarray(self.event_entropy(), self._dtype, order="C")
+        tail = self._batch_shape[len(self._batch_shape) - (event_ndim - len(self._event_shape)):]
+        return sum_events(entropy, tail) if tail else entropy
+
+    def perplexity(self, *, out: Real | None = None) -> Real:
+        """Exponential of the entropy; shape `batch_shape`. See `entropy`."""
+        return _exp(self.entropy() if out is None else self.entropy(out=out))
+
+    # ---- moments ---------------------------------------------------------------------------
+
+    @property
+    def mean(self):
+        """Mean; shape ``batch_shape + event_shape``, read-only."""
+        raise _missing(self, "mean", "mean")
+
+    @property
+    def mode(self):
+        """Point of the highest density; shape ``batch_shape + event_shape``, read-only."""
+        raise _missing(self, "mode", "mode")
+
+    @property
+    def variance(self):
+        """Variance of each element; shape ``batch_shape + event_shape``, read-only."""
+        raise _missing(self, "variance", "variance")
+
+    @property
+    def stddev(self):
+        """Standard deviation of each element; shape ``batch_shape + event_shape``, read-only."""
+        with np.errstate(all="ignore"):
+            return np.sqrt(self.variance)
+
+    # ---- other batches of the same ---------------------------------------------------------
+
+    def _with_arrays(self, dict arrays, tuple batch_shape):
+        """This distribution over other arrays, unchecked.
+
+        What it is besides them goes along; an array or a distribution that nobody knows of is an error.
+        """
+        cls = type(self)
+        new = cls.__new__(cls)
+        for name, value in self.__dict__.items():
+            if type(value) not in PLAIN and name not in self._held and of_a_batch(value):
+                raise NotImplementedError(
+                    f"{cls.__name__}.{name} holds a distribution or an array that expand and indexing know nothing "
+                    "of: a distribution has to be held by a Wrapper, an array to be a parameter"
+                )
+            new.__dict__[name] = value
+        new._set_up(arrays, batch_shape, self._event_shape, self._dtype, self._validate_args)
+        return new
+
+    def _expanded(self, tuple shape):
+        new = self._with_arrays(self._arrays, shape)
+        new._shapes = self._shapes
+        return new
+
+    def expand(self, batch_shape: ShapeLike):
+        """The same distribution broadcast to another batch shape; no memory is used.
+
+        Parameters
+        ----------
+        batch_shape : int or iterable of int
+            A shape that the present batch shape broadcasts to.
+
+        Raises
+        ------
+        ValueError
+            If it does not, or an entry is negative.
+        """
+        shape = _shapes.parse_shape("batch_shape", batch_shape)
+        _shapes.check_broadcast_to("batch_shape", self._batch_shape, shape)
+        return self._expanded(shape)
+
+    def _stacked(self, list parts, int axis):
+        """Distributions of this one's class and shapes, itself the first, side by side."""
+        cls = type(self)
+        single = all([d._dtype is float32 for d in parts])
+        dtype = float32 if single else float64
+        arrays = {
+            name: _indexing.stack([d._arrays[name] for d in parts], axis, len(self._batch_shape),
+                                  cls._core_ndim[name], dtype)
+            for name in self._arrays if all([name in d._arrays for d in parts]) and self._goes_along(name)
+        }
+        new = self._with_arrays(
+            arrays, (*self._batch_shape[:axis], len(parts), *self._batch_shape[axis:]))
+        (<Base>new).dtype_is(dtype)
+        return new
+
+    def _part(self, entries, tuple batch_shape):
+        """Part of the batch, by a parsed index; `batch_shape` is its own."""
+        names = type(self)._core_ndim
+        arrays = {
+            name: _indexing.part(array, entries, self._batch_shape, names[name])
+            for name, array in self._arrays.items() if self._goes_along(name)
+        }
+        return self._with_arrays(arrays, batch_shape)
+
+    def _goes_along(self, str name):
+        """True for an array that a part of the batch has a part of; what is made of them it makes again."""
+        return name in type(self).arg_constraints
+
+    def __getitem__(self, index):
+        """Part of the batch, by NumPy's rules: ints, slices, ``...``, None, arrays of ints or bools.
+
+        A parameter that repeats along the indexed dims still does, and takes no more memory.
+
+        Raises
+        ------
+        IndexError
+            For an index out of range, too many of them, or one of another type.
+        """
+        entries, batch_shape = _indexing.parse_index(index, self._batch_shape)
+        return self._part(entries, batch_shape)
+
+    def __len__(self):
+        """Size of the first batch dim."""
+        if not self._batch_shape:
+            raise TypeError(f"{type(self).__name__} with an empty batch_shape has no len()")
+        return self._batch_shape[0]
+
+    def __bool__(self):
+        return True
+
+    def __iter__(self):
+        """The distributions along the first batch dim."""
+        if not self._batch_shape:
+            raise TypeError(f"{self!r} has an empty batch_shape and cannot be iterated over")
+        return map(self.__getitem__, range(self._batch_shape[0]))
+
+    # ---- what it was built with ------------------------------------------------------------
+
+    @property
+    def parameters(self):
+        """What it was built with, under the names of the constructor, keywords included; read-only.
+
+        ``type(d)(**d.parameters)`` has the same class, shapes, dtype and values. An array has the shape
+        it was given in; if the distribution was expanded since, that of the batch.
+
+        Raises
+        ------
+        NotImplementedError
+            If a subclass has a constructor of its own, and no `parameters`.
+        """
+        cls = type(self)
+        if depth(cls, "__init__") < depth(cls, "_parameters") and depth(cls, "__init__") < depth(
+                cls, "arg_constraints"):
+            raise NotImplementedError(
+                f"{cls.__name__} has an __init__ of its own, and has to define parameters"
+            )
+        return MappingProxyType(self._parameters())
+
+    def _parameters(self):
+        """`parameters` of the class that has this method and the constructor."""
+        names = self._shown()
+        shown = {name: getattr(self, name) for name in names}  # of the whole batch
+        given = {name: self._parameter_shape(name) for name in names}
+        cut = {name: len(given[name]) - type(self)._core_ndim[name] for name in names}
+        if names:
+            batch_shape = _shapes.broadcast_shapes(**{name: given[name][:cut[name]] for name in names})
+            if batch_shape == self._batch_shape:
+                shown = {name: np.broadcast_to(self._arrays[name], given[name]) for name in names}
+        return {**shown, "validate_args": bool(self._validate_args)}
+
+    def replace(self, **parameters):
+        """A distribution of the same class with other `parameters`; it is built anew, and checked.
+
+        Parameters
+        ----------
+        **parameters
+            By the constructor's names. One matrix takes the place of another.
+
+        Examples
+        --------
+        >>> import fastdist as fd
+        >>> fd.Normal([0.0, 1.0], 2.0).replace(scale=3.0)
+        Normal(loc: (2,), scale: (2,))
+        """
+        kept = dict(self.parameters)
+        if self._alternatives.intersection(parameters):
+            kept = {name: value for name, value in kept.items() if name not in self._alternatives}
+        return type(self)(**{**kept, **parameters})
+
+    def _owner(self, str name):
+        """The distribution that has parameter `name`, or None."""
+        return self if name in self._shown() else None
+
+    def _named(self):
+        """Names of the parameters."""
+        return self._shown()
+
+    def __getattr__(self, name):
+        raise _foreign.no_attribute(type(self), name)
+
+    def __reduce__(self):
+        # By default only protocols 2 and up know how to make an object of a compiled class.
+        return copyreg.__newobj__, (type(self),), self.__getstate__()
+
+    def __getstate__(self):
+        state = self.__dict__ | {name: getattr(self, name) for name in KEPT}
+        state["_arrays"] = {name: a for name, a in self._arrays.items() if self._goes_along(name)}
+        return state
+
+    def __setstate__(self, state):
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.dtype_is(self._dtype)
+
+    def _shown(self):
+        """Names of the parameters that repr shows."""
+        return tuple([name for name in type(self).arg_constraints if name in self._arrays])
+
+    def __repr__(self):
+        shown = []
+        for name in self._shown():
+            shape = self._batch_shape + self._event_shape[-1:] * type(self)._core_ndim[name]
+            shown.append(f"{name}: {getattr(self, name) if math.prod(shape) == 1 else shape}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Distribution(Base):
+    """Base of all distributions: a batch of independent distributions over events of one shape.
+
+    Attributes
+    ----------
+    batch_shape : tuple of int
+        Shape of the batch; parameters broadcast to it.
+    event_shape : tuple of int
+        Shape of one event, one draw of one distribution of the batch.
+    dtype : numpy.dtype
+        float32 or float64, of draws and densities.
+    support : Constraint
+        The set of events.
+    arg_constraints : dict of str to Constraint
+        The sets that the parameters are from.
+    has_rsample : bool
+        Whether draws are differentiable functions of the parameters.
+
+    Notes
+    -----
+    A distribution of one's own is a subclass. It says in class attributes what it is made of, and in methods what it
+    does:
+
+    arg_constraints
+        A dict of its parameters: names, in the order of the constructor, to the sets that they are from
+        (`fastdist.constraints`), which also tell how many dims an event's parameter has. The inherited constructor
+        takes these and `validate_args`; a subclass with another one calls it. Parameters are then
+        attributes, shown in the shape of the batch.
+    support, has_rsample
+        The set of events; whether draws are differentiable (False, unless it says so).
+    normals_per_event
+        How many standard normals an event takes.
+    draw(eps, out)
+        Writes draws to `out`, of shape ``(n, *batch_shape, *event_shape)``, made of `eps`, standard normals
+        of shape ``(n, *batch_shape, normals_per_event)``.
+    log_density(value)
+        Returns log densities, of the shape of `value` less the event dims, broadcast with the batch.
+    event_entropy()
+        Returns entropies, which broadcast to the batch.
+    mean, mode, variance, stddev
+        Properties, if it has them.
+
+    Sampling into `out`, sums over an Independent's dims, expand, indexing, pickles and gradients follow; these have
+    rules of their own, `register_vjp`, and divergences have `register_kl`. A subclass of a distribution that
+    changes draws or densities no longer has its entropy, moments, cdf, gradients and divergences until it gives them
+    again, perhaps as ``entropy = fd.Normal.entropy``.
+
+    Examples
+    --------
+    A Laplace distribution: a determinant of four normals is one (Devroye, "Non-Uniform Random Variate
+    Generation", 1986, IV.6).
+
+    >>> import numpy as np, fastdist as fd
+    >>> class Laplace(fd.Distribution):
+    ...     arg_constraints = {"loc": fd.constraints.real, "scale": fd.constraints.positive}
+    ...     support = fd.constraints.real
+    ...     has_rsample = True
+    ...     normals_per_event = 4
+    ...     def draw(self, eps, out):
+    ...         a, b, c, d = np.moveaxis(eps, -1, 0)
+    ...         np.add(self.loc, self.scale * (a * d - b * c), out=out)
+    ...     def log_density(self, value):
+    ...         return -abs(value - self.loc) / self.scale - np.log(2 * self.scale)
+    ...     def event_entropy(self):
+    ...         return 1 + np.log(2 * self.scale)
+    >>> @fd.register_vjp("rsample", Laplace)
+    ... def vjp_laplace(d, replay):
+    ...     return lambda g, x: {"loc": g, "scale": g * (x - d.loc) / d.scale}
+    >>> laplace = fd.Independent(Laplace(np.zeros((3, 2)), 1.0), 1)
+    >>> laplace.log_prob(laplace.sample((100,), rng=0)).shape
+    (100, 3)
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "arg_constraints" in cls.__dict__ and "_core_ndim" not in cls.__dict__:
+            cls._core_ndim = {name: set.event_dim for name, set in cls.arg_constraints.items()}
+            for name in cls.arg_constraints:
+                if not hasattr(cls, name):
+                    setattr(cls, name, _parameter(name))
+        _disable_consequences(cls)
+
+
+# What a distribution is besides its attributes in Python.
+KEPT = ("_arrays", "_shapes", "_batch_shape", "_event_shape", "_dtype", "_validate_args")
+
+PLAIN = frozenset({bool, int, float, str, type(None)})
+
+
+def of_a_batch(value):
+    """True for a distribution or an array of one dim or more, and for what has one in it."""
+    if isinstance(value, dict):
+        return any(map(of_a_batch, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(map(of_a_batch, value))
+    return isinstance(value, Base) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+# ---- what the class is made with -----------------------------------------------------------------
+
+
+class shown(property):
+    """A property that shows an array broadcast to the batch, read-only.
+
+    It is the parameter of this name, or else what the function makes of the parameters, kept under the name with an
+    underscore before it, or without if there may be a parameter of it.
+    """
+
+    def __set_name__(self, cls, name):
+        key = name if name in cls._core_ndim else f"_{name}"
+        property.__init__(self, Shown(key, self.fget), None, None, self.fget.__doc__)
+
+
+@cython.final
+cdef class Shown:
+    cdef str key
+    cdef object make
+
+    def __init__(self, str key, make):
+        self.key = key
+        self.make = make
+
+    def __call__(self, Base d not None):
+        array = d._arrays.get(self.key)
+        if array is None:
+            array = self.make(d)
+            if not d._lent:
+                d._keep(self.key, array)
+        return view(array, d._batch_shape, type(d)._core_ndim[self.key])
+
+
+def _parameter(str name):
+    """The property of a parameter of a class that has none of this name."""
+    return property(Shown(name, None), None, None, f"Parameter `{name}`, in the shape of the batch, read-only.")
+
+
+def _bound(cls, args, kwargs):
+    """Arguments of the inherited constructor by name."""
+    names = list(cls.arg_constraints)
+    if len(args) > len(names):
+        raise TypeError(f"{cls.__name__}() takes {len(names)} parameters ({', '.join(names)}), got {len(args)}")
+    given = dict(zip(names, args))
+    for name, value in kwargs.items():
+        if name not in names:
+            raise _foreign.unexpected(cls.__name__, name)
+        if name in given:
+            raise TypeError(f"{cls.__name__}() got multiple values for argument {name!r}")
+        given[name] = value
+    missing = [name for name in names if name not in given]
+    if missing or not names:
+        raise TypeError(f"{cls.__name__}() lacks {', '.join(missing) or 'arg_constraints, its parameters'}")
+    return given
+
+
+def _disable_consequences(cls):
+    """Let a subclass that changes the law of its parent no longer have what followed from that."""
+    parents = [base for base in cls.__mro__[1:] if issubclass(base, Base) and not keeps(base, Base, LAW)]
+    if not parents or keeps(cls, parents[0], LAW):
+        return
+    parent = parents[0]
+    before = cls.__mro__[: cls.__mro__.index(parent)]
+    changed = next(name for name in LAW if getattr(cls, name, None) is not getattr(parent, name, None))
+    for name in CONSEQUENCES:
+        if hasattr(parent, name) and not any([name in base.__dict__ for base in before]):
+            setattr(cls, name, Disabled(cls.__name__, parent.__name__, name, changed))
+
+
+class Disabled:
+    """In the place of what a subclass has not any more."""
+
+    def __init__(self, *names):
+        self.names = names
+
+    def __get__(self, d, cls=None):
+        name, parent, attribute, changed = self.names
+        if d is None:
+            return self
+        raise NotImplementedError(
+            f"{name} has {changed} of its own, so that {parent}.{attribute} no longer holds: define it, or take it "
+            f"over by {attribute} = {parent}.{attribute}"
+        )
+
+
+def _missing(d, what, how):
+    return NotImplementedError(f"{type(d).__name__} has no {what}: define {how}")
+
+
+def _shapes_of(cls, dict arrays, dict shapes):
+    """Batch shape and event shape of parameters: the last dim of those that have any of their own."""
+    cdef int own = 0
+    cdef dict batch_shapes = {}
+    cdef tuple event_shape = (), shape
+    for name, array in arrays.items():
+        own = cls._core_ndim[name]
+        shape = shapes.get(name) or np.shape(array)
+        if own:
+            if len(shape) < own or own == 2 and shape[-1] != shape[-2]:
+                must = "have at least one dim" if own == 1 else "have shape (..., d, d)"
+                raise ValueError(f"{name} must {must}, got {'shape ' if own == 1 else ''}{shape}")
+            if event_shape and shape[-1:] != event_shape:
+                first = next(iter(arrays))
+                raise ValueError(
+                    f"{first} {shapes.get(first) or arrays[first].shape} and {name} {shape} differ in event size")
+            event_shape = shape[-1:]
+            shape = shape[:len(shape) - own]
+        batch_shapes[name] = shape
+    if len(batch_shapes) == 2 and not own:  # as it mostly is
+        first, second = batch_shapes.values()
+        if first == second:
+            return first, event_shape
+    return (_shapes.broadcast_shapes(**batch_shapes) if batch_shapes else ()), event_shape
+
+
+def _check(cls, dict arrays, dict shapes, unchecked):
+    """Raise for values that a parameter must not have."""
+    for name, array in arrays.items():
+        constraint = cls.arg_constraints.get(name)
+        if constraint is constraints.real or constraint is constraints.real_vector:
+            _params.check_finite(name, array, shapes.get(name))
+        elif constraint is constraints.positive:
+            _params.check_positive(name, array, shapes.get(name))
+        elif constraint is not None and name not in unchecked:
+            good = constraint.check(array)
+            if not good.all():
+                index = tuple(map(int, np.unravel_index(int(np.argmin(good)), good.shape)))
+                raise ValueError(
+                    f"{name} must be {constraint}: shape {shapes.get(name) or array.shape}, batch index {index}")
+
+
+def _exp(array):
+    array = np.asarray(array)
+    with np.errstate(all="ignore"):
+        return np.exp(array, out=array)
+
+
+cdef int _draw_by_hook(Base d, Noise noise, np.ndarray out, int n_lead, int workers) except -1:
+    """By `draw`, some samples at a time, of normals that the stream is done with before the first is made."""
+    cdef Noise reader = noise
+    cdef core.fd_place place
+    n = d.normals_per_event
+    if n is None:
+        raise _missing(d, "draws", "normals_per_event")
+    batch_shape, n_sample = d._batch_shape, math.prod(np.shape(out)[:n_lead])
+    per_sample = math.prod(batch_shape) * n
+    rows = np.reshape(out, (n_sample, *batch_shape, *d._event_shape))
+    if noise.stream is not None:
+        noise.take(n_sample * per_sample, &place)
+        reader = stream_at(&place)
+    some = max(TILE // max(per_sample, 1), 1)
+    for begin in range(0, n_sample, some):
+        part = rows[begin:begin + some]
+        eps = standard_normal((len(part), *batch_shape, n), dtype=d._dtype, rng=reader, workers=workers)
+        d.draw(eps, part)
+    return 0
+
+
+def stack(distributions, axis=0):
+    """Distributions of one type as one batch, along a new dim.
+
+    Parameters
+    ----------
+    distributions : sequence of Distribution
+        Of one type, batch shape and event shape.
+    axis : int, optional
+        Where in the batch shape the new dim is.
+
+    Returns
+    -------
+    Distribution
+        Of batch shape ``batch_shape[:axis] + (len(distributions),) + batch_shape[axis:]``; float64 unless all
+        are float32. What repeats in all parameters goes on repeating.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or their shapes, or the matrices that they were given by, differ.
+    TypeError
+        If their types do.
+    numpy.exceptions.AxisError
+        For an axis that the result has not.
+
+    Examples
+    --------
+    >>> import fastdist as fd
+    >>> fd.stack([fd.Normal(0.0, 1.0), fd.Normal(1.0, 2.0)]).batch_shape
+    (2,)
+    """
+    parts = list(distributions)
+    if not parts:
+        raise ValueError("there must be at least one distribution to stack")
+    first = parts[0]
+    for i, d in enumerate(parts):
+        if not isinstance(d, Base) or type(d) is not type(first):
+            raise TypeError(
+                f"distributions must be of one type, got {type(d).__name__} for distributions[{i}] "
+                f"and {type(first).__name__} for distributions[0]"
+            )
+        for name in ("batch_shape", "event_shape"):
+            shapes = getattr(first, name), getattr(d, name)
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"{name} differs: {shapes[0]} of distributions[0], {shapes[1]} of distributions[{i}]"
+                )
+        if d._shown() != first._shown():
+            raise ValueError(
+                f"distributions were given by {first._shown()} and, distributions[{i}], {d._shown()}"
+            )
+    ndim = len(first._batch_shape)
+    where = np.lib.array_utils.normalize_axis_index(_shapes.parse_int("axis", axis), ndim + 1)
+    return first._stacked(parts, where)

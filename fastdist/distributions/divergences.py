@@ -1,0 +1,199 @@
+"""Divergences of pairs of distributions, each value beside its pullback.
+
+With K = L_q^-1 L_p and z = L_q^-1 (loc_p - loc_q), scalars and diagonals included, every one of Gaussians is
+
+    KL(p || q) = (|K|^2 - d + |z|^2) / 2 - log det K
+
+as a sum of terms that are not negative, without the cancellation of |K|^2 - d and the logarithm: the
+kernels normal_kl and mvn_kl.
+
+In the pullbacks of vectors M is the lower triangle of L' times the gradient by L: how the value changes with L (1 + Y),
+Y lower triangular. Gradients by covariance and precision matrices come down to M, symmetrised to S (Murray,
+"Differentiation of the Cholesky decomposition", 2016):
+
+    by covariance L L'      L^-T S L^-1
+    by precision W'W        -W^-1 S W^-T, with W = L^-1
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdist import _params, _shapes
+from fastdist._kernels import pullbacks
+from fastdist._kernels.program import KERNELS, apply, elementwise
+from fastdist._shapes import Shape
+from fastdist._typing import Real, RealDType
+from fastdist.distributions._gaussian import sum_events
+from fastdist.distributions.covariance import Diagonal, Lower, transform
+from fastdist.distributions.distribution import LAW, Distribution, keeps
+from fastdist.distributions.independent import Independent
+from fastdist.distributions.multivariate_normal import MultivariateNormal
+from fastdist.distributions.normal import Normal
+from fastdist.distributions.rules import (
+    Gradients,
+    Pull,
+    cast,
+    divergence_of,
+    expanded,
+    new,
+    own_vjp,
+    register_kl,
+    rule_of_kl,
+)
+
+NORMAL_KL, MVN_KL = KERNELS["normal_kl"], KERNELS["mvn_kl"]
+
+
+def check_events(p: Distribution, q: Distribution) -> None:
+    """Raise unless events of p and q have one shape."""
+    if p._event_shape != q._event_shape:
+        raise ValueError(f"event shapes differ: p {p.event_shape}, q {q.event_shape}")
+
+
+def common_dtype(p: Distribution, q: Distribution) -> RealDType:
+    """That of a divergence."""
+    return p._dtype if p._dtype is q._dtype else _params.FLOAT64
+
+
+# ---- scalars -------------------------------------------------------------------------------------
+
+
+@register_kl(Normal, Normal)
+def kl_normal_normal(p: Normal, q: Normal) -> Real:
+    """Unbroadcast."""
+    dtype = common_dtype(p, q)
+    return elementwise(NORMAL_KL, *p._in(dtype, "loc", "scale"), *q._in(dtype, "loc", "scale"))
+
+
+def kl_of_normals(p: Normal, q: Normal, tail: Shape) -> Real:
+    """The same, summed over the last dims, `tail`."""
+    dtype = common_dtype(p, q)
+    arrays = *p._in(dtype, "loc", "scale"), *q._in(dtype, "loc", "scale")
+    shape = np.broadcast(*arrays).shape
+    n = len(shape) - len(tail)
+    if not tail or shape[max(n, 0) :] != tail:
+        return sum_events(elementwise(NORMAL_KL, *arrays), tail)
+    result = np.zeros(shape[:n], dtype)  # summed as they are made
+    pullbacks.sum_kl_diag(result, tail, *arrays)
+    return result
+
+
+@own_vjp("kl_divergence", Normal, Normal)
+def _vjp_normal_normal(p: Normal, q: Normal) -> Pull:
+    dtype = common_dtype(p, q)
+    arrays = *p._in(dtype, "loc", "scale"), *q._in(dtype, "loc", "scale")
+    shapes = [d._parameter_shape(name) for d in (p, q) for name in ("loc", "scale")]
+
+    def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:
+        found = [new(g, shape) for shape in shapes]
+        pullbacks.kl_diag(*found, g, *arrays)
+        by_p, by_q = ({"loc": loc, "scale": scale} for loc, scale in (found[:2], found[2:]))
+        return cast(by_p, p._dtype), cast(by_q, q._dtype)
+
+    return pull
+
+
+# ---- reinterpreted dims --------------------------------------------------------------------------
+
+
+@register_kl(Independent, Independent)
+def _kl_independent_independent(p: Independent, q: Independent) -> Real:
+    if p._ndims != q._ndims:
+        raise NotImplementedError(
+            "reinterpreted_batch_ndims differ: "
+            f"p {p.reinterpreted_batch_ndims}, q {q.reinterpreted_batch_ndims}"
+        )
+    check_events(p, q)  # a base checks its own, not the reinterpreted dims
+    base_p, base_q, tail = p._base, q._base, p._tail("_base")
+    divergence = divergence_of(base_p, base_q)
+    if divergence is kl_normal_normal:
+        assert isinstance(base_p, Normal)
+        assert isinstance(base_q, Normal)
+        return kl_of_normals(base_p, base_q, tail)
+    return sum_events(np.asarray(divergence(base_p, base_q)), tail)
+
+
+@own_vjp("kl_divergence", Independent, Independent)
+def _vjp_independent_independent(p: Independent, q: Independent) -> Pull:
+    rule, sees_value = rule_of_kl(p._base, q._base)
+    of_base: Any = divergence_of(p._base, q._base)(p._base, q._base) if sees_value else None
+    pull, tail = rule(p._base, q._base), p._tail("_base")
+    return lambda g, _: pull(expanded(g, tail), of_base)
+
+
+# ---- vectors -------------------------------------------------------------------------------------
+
+
+class Side:
+    """p or q of a divergence of vectors: its loc and its factor, or scales, packed."""
+
+    def __init__(self, d: Distribution, dtype: RealDType) -> None:
+        if isinstance(d, MultivariateNormal):
+            self.d: MultivariateNormal | Normal = d
+            self.structure: type[Lower | Diagonal] = d._structure
+            self.name = d._given
+            self.loc, self.factor = d._in(dtype, "loc", "_factor")
+            return
+        base = d
+        while isinstance(base, Independent) and keeps(type(base), Independent, LAW):
+            base = base.base_dist
+        if not (isinstance(base, Normal) and keeps(type(base), Normal, LAW)):
+            raise NotImplementedError(f"no KL divergence is registered for {d!r} and a MultivariateNormal")
+        self.d, self.structure, self.name = base, Diagonal, "scale"
+        # They may repeat along the event, and then are as long as that.
+        self.loc, self.factor = (
+            _params.pack(np.broadcast_to(array, array.shape[:-1] + d._event_shape), dtype, 1)
+            for array in (base._arrays["loc"], base._arrays["scale"])
+        )
+
+    def new(self, g: Real) -> Gradients:
+        """Arrays for the gradients."""
+        return {name: new(g, self.d._parameter_shape(name)) for name in ("loc", self.name)}
+
+    def row(self, gradients: Gradients) -> Real:
+        """What the kernel adds up: by a scale as it is, by a matrix as one row."""
+        array: Real = gradients[self.name]
+        return array if self.name == "scale" else array.reshape(*array.shape[:-2], array.shape[-1] ** 2)
+
+    @_params.quiet
+    def finish(self, gradients: Gradients) -> Gradients:
+        """From M to the gradient by the matrix."""
+        if issubclass(self.structure, Lower):
+            transform(self.structure.from_m[self.name], gradients[self.name], self.factor)
+        return cast(gradients, self.d._dtype)
+
+
+@register_kl(MultivariateNormal, MultivariateNormal)
+@register_kl(Independent, MultivariateNormal)
+@register_kl(MultivariateNormal, Independent)
+def _kl_vectors(p: Distribution, q: Distribution) -> Real:
+    check_events(p, q)
+    shape = _shapes.broadcast_shapes(p=p._batch_shape, q=q._batch_shape)
+    dtype = common_dtype(p, q)
+    of_p, of_q = Side(p, dtype), Side(q, dtype)
+    kinds = np.array([of_p.structure.kind, of_q.structure.kind, 1], np.intp)
+    result = np.empty(shape, dtype)
+    apply(MVN_KL, shape, result, of_p.loc, of_q.loc, of_p.factor, of_q.factor, kinds)
+    return result
+
+
+@own_vjp("kl_divergence", MultivariateNormal, MultivariateNormal)
+@own_vjp("kl_divergence", Independent, MultivariateNormal)
+@own_vjp("kl_divergence", MultivariateNormal, Independent)
+def vjp_kl_vectors(p: Distribution, q: Distribution, *, of_p_alone: bool = False) -> Pull:
+    """The rule, which may leave away all that is due to q."""
+    dtype = common_dtype(p, q)
+    of_p, of_q = Side(p, dtype), Side(q, dtype)
+
+    def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:
+        by_p, by_q = of_p.new(g), {} if of_p_alone else of_q.new(g)
+        pullbacks.kl_mvn(
+            by_p["loc"], by_q.get("loc"), of_p.row(by_p), of_q.row(by_q) if by_q else None, g,
+            of_p.loc, of_q.loc, of_p.factor, of_q.factor, of_p.structure.kind, of_q.structure.kind,
+        )  # fmt: skip
+        return of_p.finish(by_p), of_q.finish(by_q) if by_q else by_q
+
+    return pull
