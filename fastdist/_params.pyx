@@ -32,6 +32,9 @@ cdef extern from "numpy/arrayobject.h":
     void PyArray_CLEARFLAGS(np.ndarray array, int flags)
     int NPY_MAXDIMS
 
+cdef extern from * nogil:
+    bint __builtin_mul_overflow(intptr_t a, intptr_t b, intptr_t *product)
+
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
 
@@ -117,10 +120,9 @@ cdef np.ndarray new_array(int typenum, int ndim, const np.npy_intp *dims):
     cdef intptr_t size = 8
     cdef int d
     for d in range(ndim):
-        if dims[d] and size > INTPTR_MAX // dims[d]:
+        if dims[d] and __builtin_mul_overflow(size, dims[d], &size):
             check_total(shape_of(ndim, dims), 4 if typenum == np.NPY_FLOAT32 else 8)
             break
-        size *= dims[d] if dims[d] else 1
     return np.PyArray_SimpleNew(ndim, <np.npy_intp *>dims, typenum)
 
 
@@ -144,7 +146,7 @@ cpdef bint is_lent(np.ndarray array):
     return True
 
 
-def parameters(core_ndim, passing, given):
+cdef tuple parameters(dict core_ndim, passing, dict given):
     """Parameters by name as packed arrays of their common dtype, and the shapes of those that came in another.
 
     float32 if every array among them is float32 or float16, otherwise float64. Each one's last
@@ -165,11 +167,11 @@ def parameters(core_ndim, passing, given):
     for name, value in arrays.items():
         array = value
         own = core_ndim[name]
-        owned = name not in passing
+        owned = not passing or name not in passing
         packed = pack(array, dtype, min(own, np.PyArray_NDIM(array)), owned and not is_lent(array))
         if owned:
             PyArray_CLEARFLAGS(packed, np.NPY_ARRAY_WRITEABLE)
-        if np.PyArray_NDIM(packed) and not same_shape(packed, array):
+        if packed is not array and not same_shape(packed, array):
             shapes[name] = np.shape(array)
         arrays[name] = packed
     return arrays, shapes

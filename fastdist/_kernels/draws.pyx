@@ -3,7 +3,7 @@
 """Draws: noise, coloured where it lies.
 
     draw_noise   the bare noise
-    draw         noise, coloured by a kernel that changes its operand 0 in place
+    draw         noise, coloured by a plan
 
 A large draw from a stream of our own takes its range of it and lets others go on behind that: other threads, and
 what signals call. So does whoever catches an exception that these raise. NumPy's generators are locked throughout.
@@ -11,15 +11,17 @@ what signals call. So does whoever catches an exception that these raise. NumPy'
 
 cimport numpy as np
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.tuple cimport PyTuple_GET_ITEM
+from cpython.ref cimport PyObject
 from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
 from fastdist._kernels.isa cimport functions
-from fastdist._kernels.program cimport KEEP_GIL, PIECE, Kernel, Memory, dtype_of, lay_out, size_of
+from fastdist._kernels.program cimport KEEP_GIL, MAX_NDIM, MAX_OPERAND, PIECE, Kernel, Memory, Plan, lay_out
 from fastdist._kernels.sources cimport Noise
 
 import numpy as np
+
+from fastdist._kernels._workers import parse_workers
 
 np.import_array()
 
@@ -44,41 +46,59 @@ cdef int draw_noise(Noise noise, void *out, intptr_t n, core.fd_dtype dtype, int
 
 
 cdef int draw(
-    Noise noise, Kernel kernel, int ndim, const intptr_t *shape, int n_lead, tuple arrays, int workers
+    Noise noise, Plan plan, np.ndarray out, tuple batch_shape, tuple event_shape, int workers
 ) except -1:
-    """The noise's next normals in all of ``arrays[0]``, coloured by `kernel` with the others.
-
-    `shape` is that without the kernel's own dims; of samples are the first `n_lead`.
-    """
+    """The noise's next normals in all of a packed array, coloured by a plan."""
     cdef core.fd_drawing drawing
-    cdef core.fd_draw *fill = api.draw_elements
-    cdef intptr_t n_row = size_of(ndim, shape)
-    cdef core.fd_dtype dtype = dtype_of(<np.ndarray>PyTuple_GET_ITEM(arrays, 0))
-    if kernel.layout == core.FD_EVENTS:
-        # One sample stands for all in the loop; fd_draw_events knows where the others lie.
-        fill = api.draw_events
-        lay_out(&drawing.job, kernel, ndim - n_lead, shape + n_lead, 0, n_lead, arrays)
-        drawing.n_batch = size_of(ndim - n_lead, shape + n_lead)
-    else:
-        lay_out(&drawing.job, kernel, ndim, shape, 0, 0, arrays)
-    if n_row == 0 or drawing.job.dim == 0:
+    cdef Kernel kernel = plan.kernel
+    cdef bint vectors = kernel.layout == core.FD_EVENTS
+    cdef intptr_t dims[MAX_NDIM]
+    cdef PyObject *operands[MAX_OPERAND]
+    cdef intptr_t n_row
+    cdef int d, n_lead, ndim = np.PyArray_NDIM(out) - (1 if vectors else 0)
+    if not plan.bound:  # of a wrapper, too, whose events are a batch to the kernel
+        shape = batch_shape + event_shape
+        n_own = 1 if vectors else 0
+        plan.bind(shape[:len(shape) - n_own], shape[len(shape) - n_own:])
+    n_row = np.PyArray_SIZE(out) // plan.dim if plan.dim else 0
+    if n_row == 0:
         return 0
-    api.coalesce(&drawing.job, kernel.n_array)
-    drawing.dtype = dtype
-    drawing.colorize = kernel.function(dtype)
-    draw_rows(noise, &drawing, fill, n_row, kernel.cost(drawing.job.dim), workers,
-              kernel.scratch(dtype, drawing.job.dim))
-    return 0
+    if plan.ndim >= 0:
+        plan.put_loop(&drawing.job, 1 if vectors else n_row // plan.n_batch)
+    else:
+        # Of vectors one sample stands for all in the loop; fd_draw_events knows where the others lie.
+        n_lead = ndim - plan.n_batch_dim if vectors else 0
+        for d in range(ndim):
+            dims[d] = np.PyArray_DIM(out, d)
+        for d in range(1, kernel.n_array):
+            operands[d] = plan.operands[d]
+        operands[0] = <PyObject *>out
+        lay_out(&drawing.job, kernel, ndim - n_lead, dims + n_lead, 0, n_lead, operands, 0, -1)
+        api.coalesce(&drawing.job, kernel.n_array)
+    drawing.job.operand[0] = np.PyArray_DATA(out)
+    drawing.dtype = plan.dtype
+    drawing.n_batch = plan.n_batch
+    drawing.colorize = kernel.function(plan.dtype)
+    return draw_rows(noise, &drawing, api.draw_events if vectors else api.draw_elements, n_row,
+                     kernel.cost(plan.dim), workers, kernel.scratch(plan.dtype, plan.dim))
 
 
 cdef int draw_rows(
     Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, intptr_t n_row, intptr_t cost, int workers,
     size_t n_scratch,
 ) except -1:
-    """All rows of a draw, each costing about `cost` ns, by workers with so many bytes of scratch memory each."""
+    """All rows of a draw, each costing about `cost` ns, by workers with so many bytes of scratch memory each.
+
+    0 workers are as many as `set_workers` says, which small draws do not ask.
+    """
     cdef bint own = noise.stream is not None and n_row * cost >= KEEP_GIL
     cdef Memory scratch = None
-    workers = <int>max(min(workers, n_row * cost // SHARE, core.FD_MAX_WORKER), 1) if own else 1
+    if own:
+        if workers == 0:
+            workers = parse_workers(None)
+        workers = <int>max(min(workers, n_row * cost // SHARE, core.FD_MAX_WORKER), 1)
+    else:
+        workers = 1
     if n_scratch:
         scratch = Memory(workers * n_scratch)
     if own:
@@ -95,10 +115,11 @@ cdef int draw_rows(
 cdef int draw_locked(
     Noise noise, core.fd_drawing *drawing, core.fd_draw *fill, void *scratch, intptr_t n_row, intptr_t cost
 ) except -1:
-    cdef intptr_t begin = 0, end, piece = max(PIECE // cost, 1) * drawing.job.dim
+    cdef intptr_t begin = 0, end, piece
     if n_row * cost < KEEP_GIL:
         api.draw_rows(fill, drawing, &noise.source, scratch, 0, n_row)
         return 0
+    piece = max(PIECE // cost, 1) * drawing.job.dim
     piece = api.draw_piece(fill, drawing, piece, 4 * piece)
     while begin < n_row:
         end = min(begin + piece, n_row)

@@ -1,6 +1,7 @@
 # What compiled callers take from program.pyx.
 
 cimport numpy as np
+from cpython.ref cimport PyObject
 from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
@@ -11,21 +12,35 @@ cdef enum:
     KEEP_GIL = 4000
     PIECE = 10_000_000
 
-# Of an array, or of a loop.
+# Of an array, or of a loop; FD_MAX_OPERAND, which Cython cannot look up.
 cdef enum:
     MAX_NDIM = 64
+    MAX_OPERAND = 8
+    PLAN_NDIM = 8   # of a batch's loop that is kept, coalesced
+
+
+# What callers bring for an operand: an array of items, or of one number an item, one for all items, or nothing.
+cdef enum:
+    ITEMS
+    NUMBER
+    SINGLE
+    NO_ARRAY
 
 
 cdef class Kernel:
     cdef readonly str name
+    cdef readonly int n_array       # how many arrays callers have to bring
     cdef core.fd_op op
     cdef core.fd_layout layout
     cdef const char *letters        # what its operands are: kernels.def
-    cdef readonly int n_array       # how many arrays callers have to bring
     cdef int n_operand
-    cdef int tells_dim              # which of the arrays ends in the kernel's own dim, or -1
-    cdef int first_factor           # the first operand that may be a factor or scales
-    cdef bint has_factor            # one that many items may share
+    cdef char role[8]
+    cdef int own[8]                 # dims of each one's array that are the kernel's
+    cdef int tells_dim              # the operand that ends in the kernel's own dim, or -1
+    cdef int first_factor, n_factor     # those that may be a factor or scales
+    cdef bint has_panels            # one that many items may share
+    cdef bint needs_scratch
+    cdef int own_ndim(self, char letter) noexcept
     cdef core.fd_kernel *function(self, core.fd_dtype dtype) noexcept
     cdef intptr_t scratch(self, core.fd_dtype dtype, intptr_t dim) noexcept
     cdef intptr_t cost(self, intptr_t dim) noexcept
@@ -37,23 +52,43 @@ cdef struct Found:
     bint symmetry               # whether to look for the second
 
 
+cdef class Plan:
+    cdef Kernel kernel
+    cdef tuple arrays
+    cdef PyObject *operands[8]      # those arrays, behind the ones that a call brings
+    cdef core.fd_dtype dtype
+    cdef int n_brought, n_summed
+    # The loop over the batch, coalesced, and over what is summed; -1 dims are too many.
+    cdef bint bound
+    cdef bint repeats               # no array has more than one item: samples and batch are one dim
+    cdef int n_batch_dim, ndim
+    cdef intptr_t n_batch, n_event, n_item, dim
+    cdef intptr_t shape[8]
+    cdef intptr_t stride[8][8]
+    cdef intptr_t sample_stride[2]
+    cdef int bind(self, tuple batch_shape, tuple event_shape) except -1
+    cdef bint holds_samples(self, np.ndarray out, tuple batch_shape, int n_own) noexcept
+    cdef void put_loop(self, core.fd_job *job, intptr_t n_sample) noexcept
+
+
 cdef class Memory:
     cdef void *base
     cdef void *aligned
 
 
-cdef int letter_ndim(Kernel kernel, char letter) noexcept
 cdef core.fd_dtype dtype_of(np.ndarray array) except? core.FD_F32
 cdef int lay_out(
     core.fd_job *job, Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, int n_lead,
-    tuple arrays,
+    PyObject **arrays, int first, intptr_t dim,
 ) except -1
 cdef int place_item(
     core.fd_job *job, int k, Kernel kernel, np.ndarray array, int core_ndim, int skipped, int n_lead
 ) except -1
 cdef intptr_t size_of(int ndim, const intptr_t *shape) except -1
 cdef int run(
-    Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, tuple arrays, Found *found
+    Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, PyObject **arrays, Found *found
 ) except -1
 cpdef intptr_t first_bad(Kernel kernel, np.ndarray array) except -2
 cpdef intptr_t panels_size(intptr_t dim, intptr_t itemsize)
+cdef int point_to(Kernel kernel, tuple arrays, PyObject **operands) except -1
+cdef int run_plan(Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape, tuple event_shape) except -1

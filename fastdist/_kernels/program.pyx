@@ -14,8 +14,10 @@ fastdist._params leaves it. Sizes are checked here, values are not.
 cimport numpy as np
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport INTPTR_MAX, intptr_t, uintptr_t
+from libc.stdint cimport intptr_t, uintptr_t
+from libc.string cimport strlen
 
 from fastdist._kernels cimport core
 from fastdist._kernels.isa cimport functions
@@ -24,18 +26,18 @@ import numpy as np
 
 np.import_array()
 
+cdef extern from * nogil:
+    bint __builtin_mul_overflow(intptr_t a, intptr_t b, intptr_t *product)
+
 cdef const core.fd_api *api = functions()
 
 # Elements that are worked on at a time, half an L2 cache of them.
 cdef enum:
     EVENTS = 65536
 
-# Of the letters: scratch memory; what callers bring no array for; what they bring one of, for all items;
-# what has a number an item, and none for the parts of an event.
+# Of the letters: scratch memory, and all that callers bring no array for.
 cdef const char *SCRATCH = b"SBDQO"
 cdef const char *WITHOUT_ARRAY = b"naNRSBDQO"
-cdef const char *SINGLE = b"wK"
-cdef const char *NUMBER = b"kr+"
 
 
 cdef bint is_in(char letter, const char *letters) noexcept:
@@ -50,32 +52,45 @@ cdef class Kernel:
     """An operation of kernels.def."""
 
     def __cinit__(self, int op):
-        cdef const char *letter
+        cdef int k
+        cdef char letter
         self.op = <core.fd_op>op
         self.name = api.op_name(self.op).decode()
         self.layout = api.op_layout(self.op)
-        letter = self.letters = api.op_operands(self.op)
-        while letter[0]:
+        self.letters = api.op_operands(self.op)
+        self.tells_dim = -1
+        for k in range(<int>strlen(self.letters)):
+            letter = self.letters[k]
             self.n_operand += 1
-            self.n_array += not is_in(letter[0], WITHOUT_ARRAY)
-            self.has_factor |= letter[0] == c"L" and self.layout == core.FD_EVENTS
-            letter += 1
-        while self.letters[self.first_factor] and self.letters[self.first_factor] != c"f":
-            self.first_factor += 1
-        if self.layout == core.FD_EVENTS or self.layout == core.FD_MATRICES or self.layout == core.FD_CHECK_MATRICES:
-            while is_in(self.letters[self.tells_dim], b"kr+tLP"):
-                self.tells_dim += 1
-        else:
-            self.tells_dim = -1
+            self.own[k] = self.own_ndim(letter)
+            if is_in(letter, WITHOUT_ARRAY):
+                self.role[k] = NO_ARRAY
+                self.needs_scratch |= is_in(letter, SCRATCH)
+                continue
+            self.n_array += 1
+            self.role[k] = SINGLE if is_in(letter, b"wK") else NUMBER if is_in(letter, b"kr+") else ITEMS
+            if letter == c"f" and self.n_factor == 0:
+                self.first_factor = k
+            self.n_factor += letter == c"f"
+            self.has_panels |= letter == c"L" and self.layout == core.FD_EVENTS
+            if self.tells_dim < 0 and self.own[k] and not is_in(letter, b"LPt="):
+                self.tells_dim = k
 
-    cdef core.fd_kernel *function(self, core.fd_dtype dtype) noexcept:
-        return api.lookup(self.op, dtype)
+    cdef int own_ndim(self, char letter) noexcept:
+        """How many dims of an array with this letter are the kernel's own."""
+        if is_in(letter, b"LP"):
+            return 1
+        if is_in(letter, b"kr+") or self.layout < core.FD_EVENTS or self.layout == core.FD_CHECK_ELEMENTS:
+            return 0
+        return 2 if is_in(letter, b"YMTXCF=") else 1
 
     cdef intptr_t scratch(self, core.fd_dtype dtype, intptr_t dim) noexcept:
         """Bytes of scratch memory."""
         cdef intptr_t itemsize = 4 if dtype == core.FD_F32 else 8
         cdef const char *letter = self.letters
-        while letter[0] and not is_in(letter[0], SCRATCH):
+        if not self.needs_scratch:
+            return 0
+        while not is_in(letter[0], SCRATCH):
             letter += 1
         if letter[0] == c"S":
             return core.FD_SCRATCH_BYTES * dim
@@ -86,6 +101,9 @@ cdef class Kernel:
         if letter[0] == c"Q":
             return itemsize * core.FD_KL_NUMBERS(dim) if dim > core.FD_SMALL_EVENT else 0
         return itemsize * core.FD_OUTER_ROOM if letter[0] == c"O" else 0
+
+    cdef core.fd_kernel *function(self, core.fd_dtype dtype) noexcept:
+        return api.lookup(self.op, dtype)
 
     cdef intptr_t cost(self, intptr_t dim) noexcept:
         return api.op_cost(self.op, dim)
@@ -118,15 +136,13 @@ cdef intptr_t size_of(int ndim, const intptr_t *shape) except -1:
     cdef intptr_t size = 1
     cdef int d
     for d in range(ndim):
-        if shape[d] == 0:
-            return 0
-    for d in range(ndim):
-        if size > INTPTR_MAX // shape[d]:
+        if __builtin_mul_overflow(size, shape[d], &size):
+            if 0 in [shape[i] for i in range(ndim)]:
+                return 0
             raise ValueError(
                 f"shape {tuple([shape[d] for d in range(ndim)])} is too big: "
                 "it has more elements than an index can count"
             )
-        size *= shape[d]
     return size
 
 
@@ -138,17 +154,6 @@ cdef core.fd_dtype dtype_of(np.ndarray array) except? core.FD_F32:
     if typenum == np.NPY_FLOAT32:
         return core.FD_F32
     raise TypeError(f"kernels take float32 and float64, not {array.dtype}")
-
-
-cdef int letter_ndim(Kernel kernel, char letter) noexcept:
-    """How many dims of an array with this letter are the kernel's own."""
-    if is_in(letter, b"LP"):
-        return 1
-    if is_in(letter, NUMBER) or kernel.layout < core.FD_EVENTS or kernel.layout == core.FD_CHECK_ELEMENTS:
-        return 0
-    if is_in(letter, b"YMTXCF="):
-        return 2
-    return 1
 
 
 cdef int place(core.fd_job *job, int k, np.ndarray array, int core_ndim, int skipped, int n_lead) except -1:
@@ -196,54 +201,48 @@ cdef int place_item(
 
 cdef int lay_out(
     core.fd_job *job, Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, int n_lead,
-    tuple arrays,
+    PyObject **arrays, int first, intptr_t dim,
 ) except -1:
     """The loop of a kernel over `arrays`, its operands but for scratch and the like, which stay NULL.
 
-    The kernel's own `dim` is that of its vectors or matrices, or the size of the loop's last `event_ndim` dims,
-    which results and constants of sums over events lack. The first array may have `n_lead` dims before those of
-    the loop.
+    The kernel's own `dim`, unless it is given, is that of its vectors or matrices, or the size of the loop's last
+    `event_ndim` dims, which results and constants of sums over events lack. The first array may have `n_lead` dims
+    before those of the loop. Of arrays before `first` nothing is looked at.
     """
-    cdef int k, d, own, at = 0, n_factor = 0, typenum
-    cdef char letter
+    cdef int k, d, own, at = first, typenum = np.PyArray_TYPE(<np.ndarray>arrays[first])
     cdef np.ndarray array
-    if PyTuple_GET_SIZE(arrays) != kernel.n_array:
-        raise TypeError(f"{kernel.name} takes {kernel.n_array} arrays, got {len(arrays)}")
     if ndim > MAX_NDIM:
         raise ValueError(f"there are at most {MAX_NDIM} dims, got {ndim}")
     job.ndim = ndim
     for d in range(ndim):
         job.shape[d] = shape[d]
-    if kernel.tells_dim >= 0:
-        array = <np.ndarray>PyTuple_GET_ITEM(arrays, kernel.tells_dim)
+    job.dim = dim
+    if dim < 0 and kernel.tells_dim >= 0:
+        array = <np.ndarray>arrays[kernel.tells_dim]
         job.dim = np.PyArray_DIM(array, np.PyArray_NDIM(array) - 1)
-    else:
-        job.dim = size_of(event_ndim, shape + ndim - event_ndim)
-    array = <np.ndarray>PyTuple_GET_ITEM(arrays, 0)
-    typenum = np.PyArray_TYPE(array)
-    for k in range(kernel.n_operand):
-        letter = kernel.letters[k]
-        if is_in(letter, WITHOUT_ARRAY):
+    elif dim < 0:
+        job.dim = size_of(event_ndim, shape + ndim - event_ndim) if event_ndim else 1
+    for k in range(first, kernel.n_operand):
+        if kernel.role[k] == NO_ARRAY:
             repeat(job, k, NULL)
             continue
-        array = <np.ndarray>PyTuple_GET_ITEM(arrays, at)
+        array = <np.ndarray>arrays[at]
         at += 1
-        if is_in(letter, SINGLE):
+        if kernel.role[k] == SINGLE:
             repeat(job, k, np.PyArray_DATA(array))
             continue
         if np.PyArray_TYPE(array) != typenum:
             raise TypeError(f"operand {k} of {kernel.name} is of {array.dtype}, operand 0 is not")
-        own = letter_ndim(kernel, letter)
-        if letter == c"f":  # as the numbers at the end say
-            own = 1 if kinds_of(arrays)[n_factor] == core.FD_DIAGONAL else 2
-            n_factor += 1
-        place_item(job, k, kernel, array, own, event_ndim if is_in(letter, NUMBER) else 0, 0 if k else n_lead)
+        own = kernel.own[k]
+        if kernel.n_factor and kernel.letters[k] == c"f":  # as the numbers at the end say
+            own = own_of_factor(<np.ndarray>arrays[kernel.n_array - 1], k - kernel.first_factor)
+        place_item(job, k, kernel, array, own, event_ndim if kernel.role[k] == NUMBER else 0, 0 if k else n_lead)
     return 0
 
 
-cdef const intptr_t *kinds_of(tuple arrays) noexcept:
-    """The numbers that tell what the factors among some arrays are: the last one."""
-    return <const intptr_t *>np.PyArray_DATA(<np.ndarray>PyTuple_GET_ITEM(arrays, PyTuple_GET_SIZE(arrays) - 1))
+cdef int own_of_factor(np.ndarray kinds, int i) noexcept:
+    """How many dims of its own factor i of a divergence has."""
+    return 1 if (<const intptr_t *>np.PyArray_DATA(kinds))[i] == core.FD_DIAGONAL else 2
 
 
 cdef void repeat(core.fd_job *job, int k, void *operand) noexcept:
@@ -258,42 +257,50 @@ cdef void repeat(core.fd_job *job, int k, void *operand) noexcept:
 
 
 cdef int run(
-    Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, tuple arrays, Found *found
+    Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, PyObject **arrays, Found *found
 ) except -1:
     """Do all items of a loop, of `shape`, over arrays."""
     cdef core.fd_job job
-    cdef core.fd_dtype dtype
-    cdef core.fd_kernel *function
-    cdef intptr_t n_item = size_of(ndim, shape), cost, n_byte, unit
+    cdef intptr_t n_item = size_of(ndim, shape)
+    lay_out(&job, kernel, ndim, shape, event_ndim, 0, arrays, 0, -1)
+    if n_item == 0:
+        return 0
+    api.coalesce(&job, kernel.n_operand)
+    # Sums are not to be cut, and no vectors of matrices.
+    unit = 16 if kernel.layout == core.FD_MATRICES else size_of(event_ndim, shape + ndim - event_ndim)
+    return run_loop(kernel, &job, dtype_of(<np.ndarray>arrays[0]), n_item, unit, event_ndim, found)
+
+
+cdef int run_loop(
+    Kernel kernel, core.fd_job *job, core.fd_dtype dtype, intptr_t n_item, intptr_t unit, int event_ndim,
+    Found *found,
+) except -1:
+    """Do all items of a loop that is laid out and coalesced, cut at multiples of `unit`."""
+    cdef core.fd_kernel *function = kernel.function(dtype)
+    cdef intptr_t cost = kernel.cost(job.dim), n_byte
     cdef Memory memory = None
     cdef int k
     cdef char letter
-    lay_out(&job, kernel, ndim, shape, event_ndim, 0, arrays)
-    if n_item == 0:
-        return 0
-    dtype = dtype_of(<np.ndarray>PyTuple_GET_ITEM(arrays, 0))
-    function = kernel.function(dtype)
-    cost = kernel.cost(job.dim)
-    n_byte = kernel.scratch(dtype, job.dim)
-    if n_byte:
-        memory = Memory(n_byte)
-    api.coalesce(&job, kernel.n_operand)
-    for k in range(kernel.n_operand):
-        letter = kernel.letters[k]
-        if is_in(letter, SCRATCH):
-            job.operand[k] = memory.aligned if n_byte else NULL
-        elif letter == c"n":
-            job.operand[k] = &found.first
-        elif letter == c"a":
-            job.operand[k] = &found.asymmetric if found.symmetry else NULL
+    if kernel.n_array < kernel.n_operand:
+        n_byte = kernel.scratch(dtype, job.dim)
+        if n_byte:
+            memory = Memory(n_byte)
+        for k in range(kernel.n_operand):
+            letter = kernel.letters[k]
+            if kernel.role[k] != NO_ARRAY:
+                continue
+            if letter == c"n":
+                job.operand[k] = &found.first
+            elif letter == c"a":
+                job.operand[k] = &found.asymmetric if found.symmetry else NULL
+            elif n_byte:
+                job.operand[k] = memory.aligned
     if n_item * cost < KEEP_GIL:
-        api.run(function, &job, 0, n_item)
-    elif kernel.has_factor and event_ndim == 0:
-        run_events(kernel, function, &job, dtype, n_item, cost)
+        api.run(function, job, 0, n_item)
+    elif kernel.has_panels and event_ndim == 0:
+        run_events(kernel, function, job, dtype, n_item, cost)
     else:
-        # Sums are not to be cut, and no vectors of matrices.
-        unit = 16 if kernel.layout == core.FD_MATRICES else size_of(event_ndim, shape + ndim - event_ndim)
-        run_pieces(function, &job, n_item, cost, unit)
+        run_pieces(function, job, n_item, cost, unit)
     return 0
 
 
@@ -408,6 +415,146 @@ cpdef intptr_t first_bad(Kernel kernel, np.ndarray array) except -2:
     return found
 
 
+# ---- plans ---------------------------------------------------------------------------------------
+
+
+cdef class Plan:
+    """A kernel bound to the arrays of a distribution, its last operands; calls bring the others.
+
+    These are a result or a draw and, with densities, a value. Mostly they hold whole samples of the batch, and then all
+    that is left to do is to put the dim of the samples before the loop over the batch, which is laid out and
+    coalesced once.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        What it does.
+    *arrays : numpy.ndarray
+        The distribution's.
+    n_summed : int, optional
+        How many of the dims behind those of a result, in values and arrays, are summed over.
+    """
+
+    def __init__(self, Kernel kernel not None, *arrays, int n_summed=0):
+        cdef int k
+        for array in arrays:
+            if not isinstance(array, np.ndarray):
+                raise TypeError(f"a plan for {kernel.name} takes arrays, got {array!r}")
+        self.kernel = kernel
+        self.arrays = arrays
+        self.n_summed = n_summed
+        self.n_brought = kernel.n_array - <int>PyTuple_GET_SIZE(arrays)
+        if not 1 <= self.n_brought <= 2:
+            raise TypeError(f"{kernel.name} takes {kernel.n_array} arrays, got {len(arrays)} of a distribution")
+        for k in range(self.n_brought, kernel.n_array):
+            self.operands[k] = <PyObject *>PyTuple_GET_ITEM(arrays, k - self.n_brought)
+        self.dtype = dtype_of(<np.ndarray>self.operands[self.n_brought])
+
+    cdef int bind(self, tuple batch_shape, tuple event_shape) except -1:
+        """Lay out the loop over a batch of a shape, and over events that are summed."""
+        cdef intptr_t dims[2 * MAX_NDIM]
+        cdef core.fd_job job
+        cdef int d, k, ndim = read_dims(batch_shape, dims)
+        cdef int n_event = read_dims(event_shape, dims + ndim)
+        cdef intptr_t extent
+        self.n_batch_dim = ndim
+        self.n_batch = size_of(ndim, dims)
+        self.n_event = size_of(n_event, dims + ndim)
+        lay_out(&job, self.kernel, ndim + self.n_summed, dims, self.n_summed, 0, self.operands, self.n_brought,
+                dims[ndim + n_event - 1] if self.kernel.layout == core.FD_EVENTS else self.n_event)
+        for k in range(self.n_brought):
+            extent = job.dim if self.kernel.own[k] else 1
+            for d in range(job.ndim - 1, -1, -1):
+                job.stride[k][d] = 0 if self.kernel.role[k] == NUMBER and d >= ndim else extent
+                extent *= job.shape[d] if job.stride[k][d] else 1
+            self.sample_stride[k] = extent
+        self.n_item = size_of(job.ndim, job.shape)
+        api.coalesce(&job, self.kernel.n_operand)
+        self.dim = job.dim
+        self.ndim = job.ndim if job.ndim <= PLAN_NDIM else -1
+        self.repeats = self.ndim == 1 and self.n_summed == 0
+        for d in range(self.ndim):
+            self.shape[d] = job.shape[d]
+            for k in range(self.kernel.n_operand):
+                self.stride[k][d] = job.stride[k][d]
+                self.repeats &= k < self.n_brought or job.stride[k][d] == 0
+        self.bound = True
+        return 0
+
+    cdef bint holds_samples(self, np.ndarray out, tuple batch_shape, int n_own) noexcept:
+        """True if a packed array, without its last `n_own` dims, is of whole samples of the batch."""
+        cdef int lead = np.PyArray_NDIM(out) - n_own - self.n_batch_dim, d
+        if lead < 0 or self.ndim < 0:
+            return False
+        for d in range(self.n_batch_dim):
+            if np.PyArray_DIM(out, lead + d) != <intptr_t><object>PyTuple_GET_ITEM(batch_shape, d):
+                return False
+        return True
+
+    cdef void put_loop(self, core.fd_job *job, intptr_t n_sample) noexcept:
+        """The loop over samples of the batch, but for the operands that the call brings."""
+        cdef int d, k, lead = 0
+        cdef Kernel kernel = self.kernel
+        job.dim = self.dim
+        if self.n_item == 1 or self.repeats:  # one dim for all
+            job.ndim = 1
+            job.shape[0] = n_sample * self.n_item
+            for k in range(core.FD_MAX_OPERAND):
+                job.stride[k][0] = 0
+            for k in range(self.n_brought):
+                job.stride[k][0] = self.sample_stride[k] if self.n_item == 1 else self.stride[k][0]
+        else:
+            lead = n_sample != 1
+            job.ndim = self.ndim + lead
+            job.shape[0] = n_sample
+            for d in range(self.ndim):
+                job.shape[lead + d] = self.shape[d]
+            for k in range(core.FD_MAX_OPERAND):
+                if lead:
+                    job.stride[k][0] = self.sample_stride[k] if k < self.n_brought else 0
+                for d in range(self.ndim):
+                    job.stride[k][lead + d] = self.stride[k][d]
+        for k in range(self.n_brought, kernel.n_operand):
+            job.operand[k] = NULL
+        d = self.n_brought
+        for k in range(self.n_brought, kernel.n_operand):
+            if kernel.role[k] != NO_ARRAY:
+                job.operand[k] = np.PyArray_DATA(<np.ndarray>self.operands[d])
+                d += 1
+
+
+cdef int run_plan(Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape, tuple event_shape) except -1:
+    """What a plan makes of a packed value, to a packed array."""
+    cdef core.fd_job job
+    cdef intptr_t dims[MAX_NDIM]
+    cdef PyObject *operands[MAX_OPERAND]
+    cdef intptr_t n_out = np.PyArray_SIZE(out), n_item
+    cdef int d, ndim = np.PyArray_NDIM(out)
+    if not plan.bound:
+        plan.bind(batch_shape, event_shape)
+    if n_out == 0:
+        return 0
+    if plan.holds_samples(out, batch_shape, 0) and np.PyArray_SIZE(value) == n_out * plan.n_event:
+        n_item = n_out // plan.n_batch
+        plan.put_loop(&job, n_item)
+        n_item *= plan.n_item
+        job.operand[0] = np.PyArray_DATA(out)
+        job.operand[1] = np.PyArray_DATA(value)
+    else:
+        for d in range(2, plan.kernel.n_array):
+            operands[d] = plan.operands[d]
+        operands[0] = <PyObject *>out
+        operands[1] = <PyObject *>value
+        for d in range(ndim):
+            dims[d] = np.PyArray_DIM(out, d)
+        for d in range(plan.n_summed):
+            dims[ndim + d] = np.PyArray_DIM(value, np.PyArray_NDIM(value) - plan.n_summed + d)
+        lay_out(&job, plan.kernel, ndim + plan.n_summed, dims, plan.n_summed, 0, operands, 0, -1)
+        n_item = size_of(job.ndim, job.shape)
+        api.coalesce(&job, plan.kernel.n_operand)
+    return run_loop(plan.kernel, &job, plan.dtype, n_item, job.dim if plan.n_summed else 1, plan.n_summed, NULL)
+
+
 # ---- for callers in Python ---------------------------------------------------------------------
 
 
@@ -418,11 +565,25 @@ def apply(Kernel kernel not None, tuple shape, *arrays, int event_ndim=0):
     or -1.
     """
     cdef intptr_t dims[MAX_NDIM]
+    cdef PyObject *operands[MAX_OPERAND]
     cdef Found found
     found.first = -1
     found.symmetry = False
-    run(kernel, read_dims(shape, dims), dims, event_ndim, arrays, &found)
+    point_to(kernel, arrays, operands)
+    run(kernel, read_dims(shape, dims), dims, event_ndim, operands, &found)
     return found.first
+
+
+cdef int point_to(Kernel kernel, tuple arrays, PyObject **operands) except -1:
+    """Pointers to arrays, as many as a kernel takes."""
+    cdef int k
+    if PyTuple_GET_SIZE(arrays) != kernel.n_array:
+        raise TypeError(f"{kernel.name} takes {kernel.n_array} arrays, got {len(arrays)}")
+    for k in range(kernel.n_array):
+        if not isinstance(arrays[k], np.ndarray):
+            raise TypeError(f"operand {k} of {kernel.name} is no array: {arrays[k]!r}")
+        operands[k] = <PyObject *>PyTuple_GET_ITEM(arrays, k)
+    return 0
 
 
 cdef int read_dims(tuple shape, intptr_t *dims) except -1:
@@ -440,29 +601,39 @@ def factorize(Kernel kernel not None, np.ndarray factor not None, np.ndarray mat
     Returns the numbers of the first matrix without one and, with `symmetry`, of the first that is not symmetric,
     or -1.
     """
+    cdef PyObject *operands[MAX_OPERAND]
     cdef Found found
     found.first = found.asymmetric = -1
     found.symmetry = symmetry
-    run(kernel, np.PyArray_NDIM(factor) - 2, <const intptr_t *>np.PyArray_DIMS(factor), 0, (factor, matrix), &found)
+    point_to(kernel, (factor, matrix), operands)
+    run(kernel, np.PyArray_NDIM(factor) - 2, <const intptr_t *>np.PyArray_DIMS(factor), 0, operands, &found)
     return found.first, found.asymmetric
 
 
 def elementwise(Kernel kernel not None, *arrays):
     """A new array of what a kernel makes of each element of arrays that broadcast."""
     cdef intptr_t dims[MAX_NDIM]
-    cdef np.ndarray first = arrays[0], result
-    cdef int ndim = 0, d, lead
-    for array in arrays:
-        ndim = max(ndim, np.PyArray_NDIM(<np.ndarray>array))
-    for d in range(ndim):
-        dims[d] = 1
-    for array in arrays:
-        lead = ndim - np.PyArray_NDIM(<np.ndarray>array)
-        for d in range(lead, ndim):
-            if dims[d] == 1:
-                dims[d] = np.PyArray_DIM(<np.ndarray>array, d - lead)
-    result = np.PyArray_SimpleNew(ndim, <np.npy_intp *>dims, np.PyArray_TYPE(first))
-    run(kernel, ndim, dims, 0, (result, *arrays), NULL)
+    cdef PyObject *operands[MAX_OPERAND]
+    cdef int ndim = 0, d, k, lead, n = <int>PyTuple_GET_SIZE(arrays)
+    cdef np.ndarray array, result
+    if n + 1 != kernel.n_array:
+        raise TypeError(f"{kernel.name} takes {kernel.n_array - 1} arrays and a result, got {n}")
+    for k in range(n):
+        array = arrays[k]
+        operands[k + 1] = <PyObject *>array
+        lead = np.PyArray_NDIM(array) - ndim
+        if lead > 0:
+            for d in range(ndim - 1, -1, -1):
+                dims[d + lead] = dims[d]
+            for d in range(lead):
+                dims[d] = 1
+            ndim += lead
+        for d in range(np.PyArray_NDIM(array)):
+            if dims[d - min(lead, 0)] == 1:
+                dims[d - min(lead, 0)] = np.PyArray_DIM(array, d)
+    result = np.PyArray_SimpleNew(ndim, <np.npy_intp *>dims, np.PyArray_TYPE(<np.ndarray>operands[1]))
+    operands[0] = <PyObject *>result
+    run(kernel, ndim, dims, 0, operands, NULL)
     return result
 
 

@@ -15,6 +15,7 @@ cimport numpy as np
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_Check
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport PyObject
 from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
@@ -27,7 +28,6 @@ from fastdist._kernels.program cimport (
     Memory,
     dtype_of,
     lay_out,
-    letter_ndim,
     place_item,
     size_of,
 )
@@ -167,7 +167,7 @@ cdef class Pull:
         return step
 
     cdef int operand(self, core.fd_job *job, int k, Kernel kernel, np.ndarray array) except -1:
-        cdef int own = letter_ndim(kernel, kernel.letters[k])
+        cdef int own = kernel.own[k]
         if kernel.letters[k] == c"f":
             own = 1 if self.kinds[k - kernel.first_factor] == core.FD_DIAGONAL else 2
         if dtype_of(array) != self.c.dtype:
@@ -327,8 +327,11 @@ def sum_to(np.ndarray out not None, np.ndarray x not None):
     cdef core.fd_dtype dtype = dtype_of(x)
     cdef core.fd_kernel *function = SUM_PRODUCTS.function(dtype)
     cdef intptr_t n_item = np.PyArray_SIZE(x), begin = 0, end
+    cdef PyObject *operands[3]
     cdef Memory totals
-    lay_out(&job, SUM_PRODUCTS, np.PyArray_NDIM(x), <const intptr_t *>np.PyArray_DIMS(x), 0, 0, (out, x, x))
+    operands[0] = <PyObject *>out
+    operands[1] = operands[2] = <PyObject *>x
+    lay_out(&job, SUM_PRODUCTS, np.PyArray_NDIM(x), <const intptr_t *>np.PyArray_DIMS(x), 0, 0, operands, 0, -1)
     if n_item == 0:
         return
     set_sign(&job, dtype, False)

@@ -2,13 +2,13 @@
 
 cimport numpy as np
 
-from fastdist._kernels.program cimport Kernel
 
-
-cdef class Plan:
-    cdef Kernel kernel
-    cdef tuple arrays
-    cdef int n_summed
+cdef class Ways:
+    cdef object cls
+    cdef dict core_ndim         # how many dims of an array are its own, by name
+    cdef dict checks            # the kernel that checks a parameter, by name; of others there is None
+    cdef bint draw_by_plan, density_by_plan
+    cdef bint public_draw, public_density, public_entropy   # a public hook is the more derived one
 
 
 cdef class Base:
@@ -19,6 +19,7 @@ cdef class Base:
     cdef public bint _validate_args
     cdef public bint _lent                  # arrays are others' memory and may change: keep nothing made from them
     cdef int typenum
+    cdef Ways way                           # those of its class
     cdef object draw_plan, density_plan     # None where there is none, False until it has been asked for
     cdef dict made                          # what is kept of this batch
     cdef int reparameterised                # has_rsample, which a wrapper has to ask for; -1 until it is known

@@ -21,16 +21,15 @@ trailing dims are its own; expand, indexing and the shapes of gradients follow f
 
 cimport cython
 cimport numpy as np
-from cpython.dict cimport PyDict_GetItemWithError
 from cpython.ref cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
 from fastdist._kernels.draws cimport draw
-from fastdist._kernels.program cimport MAX_NDIM, Kernel, run
+from fastdist._kernels.program cimport MAX_NDIM, MAX_OPERAND, Kernel, Plan, first_bad, point_to, run, run_plan
 from fastdist._kernels.sources cimport Noise, stream_at
-from fastdist._params cimport broadcast, deliver, destination, read_shape, read_value, shape_of, view
+from fastdist._params cimport broadcast, deliver, destination, parameters, read_shape, read_value, shape_of, view
 from fastdist.random._block_sfc64 cimport own_noise
 
 import copyreg
@@ -41,6 +40,7 @@ from typing import SupportsIndex
 import numpy as np
 
 from fastdist import _params, _shapes
+from fastdist._kernels.program import KERNELS
 from fastdist._shapes import ShapeLike
 from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import _foreign, _indexing, constraints
@@ -68,18 +68,6 @@ CONSEQUENCES = (
 )
 
 
-cdef class Plan:
-    """A kernel and the arrays of a distribution that it reads, in the order of its operands.
-
-    Of a density the kernel adds up the last `n_summed` dims of its loop.
-    """
-
-    def __init__(self, Kernel kernel not None, *arrays, int n_summed=0):
-        self.kernel = kernel
-        self.arrays = arrays
-        self.n_summed = n_summed
-
-
 # ---- which class has what ------------------------------------------------------------------------
 
 
@@ -101,6 +89,12 @@ cdef int depth(object cls, str name) except -1:
 # What a holder goes past on its way to the hooks.
 cdef tuple PASSED = ("sample", "rsample", "log_prob", "entropy")
 
+cdef dict CHECKS = {
+    constraints.real: KERNELS["check_finite"],
+    constraints.real_vector: KERNELS["check_finite"],
+    constraints.positive: KERNELS["check_positive"],
+}
+
 cdef dict passing_classes = {}
 
 
@@ -112,13 +106,13 @@ cdef bint passes(object cls) except -1:
     return known
 
 
-@cython.final
 cdef class Ways:
-    """How calls of a class go: by a plan, if no more derived class has a hook."""
-    cdef bint draw_by_plan, density_by_plan
-    cdef bint public_draw, public_density, public_entropy   # a public hook is the more derived one
+    """How calls of a class go: by a plan, if no more derived class has a hook; and what its parameters are."""
 
     def __init__(self, cls):
+        self.cls = cls
+        self.core_ndim = dict(cls._core_ndim)
+        self.checks = {name: CHECKS.get(constraint) for name, constraint in cls.arg_constraints.items()}
         self.public_draw = depth(cls, "draw") < min(depth(cls, "_draw_plan"), depth(cls, "_draw"))
         self.draw_by_plan = not self.public_draw and depth(cls, "_draw_plan") <= depth(cls, "_draw")
         self.public_density = (
@@ -130,11 +124,10 @@ cdef class Ways:
 cdef dict ways_of_class = {}
 
 
-cdef Ways ways(object d):
-    cdef PyObject *found = PyDict_GetItemWithError(ways_of_class, type(d))
-    if found is not NULL:
-        return <Ways>found
-    return ways_of_class.setdefault(type(d), Ways(type(d)))
+cdef Ways ways(Base d):
+    if d.way is None or d.way.cls is not type(d):  # it may be given another class
+        d.way = ways_of_class.get(type(d)) or ways_of_class.setdefault(type(d), Ways(type(d)))
+    return d.way
 
 
 # ---- from the user to the kernels ----------------------------------------------------------------
@@ -168,21 +161,10 @@ cdef int fill(
 ) except -1:
     """The noise's next draw of an array's shape, `n_lead` of whose dims are of samples; by `_draw` or a plan."""
     cdef Plan plan = plan_of_draw(d) if ways(d).draw_by_plan else None
-    if workers == 0:
-        workers = parse_workers(None)
     if plan is None:
-        if rsample:
-            d._rdraw(noise, array, workers)
-        else:
-            d._draw(noise, array, workers)
+        (d._rdraw if rsample else d._draw)(noise, array, workers or parse_workers(None))
         return 0
-    return fill_by_plan(plan, noise, array, n_lead, workers)
-
-
-cdef int fill_by_plan(Plan plan, Noise noise, np.ndarray array, int n_lead, int workers) except -1:
-    cdef int n_own = 1 if plan.kernel.layout == core.FD_EVENTS else 0
-    return draw(noise, plan.kernel, np.PyArray_NDIM(array) - n_own, <const intptr_t *>np.PyArray_DIMS(array), n_lead,
-                (array, *plan.arrays), workers)
+    return draw(noise, plan, array, d._batch_shape, d._event_shape, workers)
 
 
 cdef Plan plan_of_draw(Base d):
@@ -210,21 +192,14 @@ cdef int score(Base d, np.ndarray value, int event_ndim, np.ndarray out) except 
     if plan is None:
         d._log_prob(value, event_ndim, out)
         return 0
-    return score_by_plan(plan, value, out)
+    return score_by_plan(d, plan, value, out)
 
 
-cdef int score_by_plan(Plan plan, np.ndarray value, np.ndarray out) except -1:
-    cdef np.npy_intp dims[MAX_NDIM]
-    cdef int ndim = np.PyArray_NDIM(out), k
-    for k in range(ndim):
-        dims[k] = np.PyArray_DIM(out, k)
-    for k in range(plan.n_summed):
-        dims[ndim + k] = np.PyArray_DIM(value, np.PyArray_NDIM(value) - plan.n_summed + k)
+cdef int score_by_plan(Base d, Plan plan, np.ndarray value, np.ndarray out) except -1:
     if np.PyArray_SIZE(value) == 0:  # of events without elements, the constant alone
         np.negative(plan.arrays[len(plan.arrays) - 1], out=out)
         return 0
-    run(plan.kernel, ndim + plan.n_summed, <const intptr_t *>dims, plan.n_summed, (out, value, *plan.arrays), NULL)
-    return 0
+    return run_plan(plan, out, value, d._batch_shape, d._event_shape)
 
 
 cdef Plan plan_of_density(Base d, int event_ndim, int typenum):
@@ -271,13 +246,19 @@ cdef class Base:
 
         A class copies what it names in `passing`, and checks what it names in `unchecked`.
         """
-        cls = type(self)
+        cdef Ways way = ways(self)
         self._validate_args = validate_args is None or bool(validate_args)
-        self._arrays, self._shapes = _params.parameters(cls._core_ndim, passing, given)
-        self.dtype_is(next(iter(self._arrays.values())).dtype if given else float64)
-        self._batch_shape, self._event_shape = _shapes_of(cls, self._arrays, self._shapes)
+        self._arrays, self._shapes = parameters(way.core_ndim, passing, given)
+        for array in self._arrays.values():
+            self.typenum = np.PyArray_TYPE(<np.ndarray>array)
+            break
+        self._dtype = float32 if self.typenum == np.NPY_FLOAT32 else float64
+        if self._shapes or not take_shapes(self, way):
+            self._batch_shape, self._event_shape = _shapes_of(way.core_ndim, self._arrays, self._shapes)
         if self._validate_args:
-            _check(cls, self._arrays, self._shapes, unchecked)
+            for name, array in self._arrays.items():
+                if name not in unchecked:
+                    _check(way, type(self), name, array, self._shapes)
 
     cdef int dtype_is(self, object dtype) except -1:
         self._dtype = float32 if dtype == float32 else float64
@@ -453,7 +434,7 @@ cdef class Base:
         if plan is None:
             _draw_by_hook(self, noise, out, n_lead, workers)
         else:
-            fill_by_plan(plan, noise, out, n_lead, workers)
+            draw(noise, plan, out, self._batch_shape, self._event_shape, workers)
 
     # ---- densities -------------------------------------------------------------------------
 
@@ -502,6 +483,7 @@ cdef class Base:
     def _of_value(self, Kernel kernel not None, value, out, tuple names, bint probability):
         """What a kernel makes of each element of a value and of arrays; a `probability` is checked."""
         cdef np.npy_intp dims[MAX_NDIM]
+        cdef PyObject *operands[MAX_OPERAND]
         cdef int ndim
         cdef np.ndarray array = read_value(value, self.typenum, self._event_shape, &ndim, dims), result
         if probability:
@@ -509,7 +491,9 @@ cdef class Base:
         broadcast(&ndim, dims, self._batch_shape)
         result = destination(out, np.PyArray_TYPE(array), ndim, dims, array)
         dtype = float32 if np.PyArray_TYPE(array) == np.NPY_FLOAT32 else float64
-        run(kernel, ndim, <const intptr_t *>dims, 0, (result, array, *self._in(dtype, *names)), NULL)
+        arrays = (result, array, *self._in(dtype, *names))
+        point_to(kernel, arrays, operands)
+        run(kernel, ndim, <const intptr_t *>dims, 0, operands, NULL)
         return deliver(result, out)
 
     def _density_plan(self, int event_ndim, dtype):
@@ -522,7 +506,7 @@ cdef class Base:
         if not ways(self).public_density:
             plan = plan_of_density(self, event_ndim, np.PyArray_TYPE(value))
         if plan is not None:
-            score_by_plan(plan, value, out)
+            score_by_plan(self, plan, value, out)
             return
         density = np.asarray(self.log_density(value), out.dtype, order="C")
         n_more = event_ndim - len(self._event_shape)  # dims of the batch that are summed
@@ -964,13 +948,47 @@ def _missing(d, what, how):
     return NotImplementedError(f"{type(d).__name__} has no {what}: define {how}")
 
 
-def _shapes_of(cls, dict arrays, dict shapes):
+cdef bint take_shapes(Base d, Ways way) except -1:
+    """Batch and event shape of parameters that came in their arrays' shapes; False if they do not fit."""
+    cdef np.npy_intp dims[MAX_NDIM]
+    cdef int ndim = 0, own, n, i, lead
+    cdef np.npy_intp size, event = -1
+    cdef np.ndarray array
+    for name, value in d._arrays.items():
+        array = value
+        own = way.core_ndim[name]
+        n = np.PyArray_NDIM(array) - own
+        if n < 0:
+            return False
+        for i in range(n, n + own):
+            if event >= 0 and np.PyArray_DIM(array, i) != event:
+                return False
+            event = np.PyArray_DIM(array, i)
+        if n > ndim:
+            for i in range(ndim - 1, -1, -1):
+                dims[i + n - ndim] = dims[i]
+            for i in range(n - ndim):
+                dims[i] = 1
+            ndim = n
+        lead = ndim - n
+        for i in range(n):
+            size = np.PyArray_DIM(array, i)
+            if dims[lead + i] == 1:
+                dims[lead + i] = size
+            elif size != 1 and size != dims[lead + i]:
+                return False
+    d._batch_shape = shape_of(ndim, dims)
+    d._event_shape = () if event < 0 else (event,)
+    return True
+
+
+def _shapes_of(dict core_ndim, dict arrays, dict shapes):
     """Batch shape and event shape of parameters: the last dim of those that have any of their own."""
     cdef int own = 0
     cdef dict batch_shapes = {}
     cdef tuple event_shape = (), shape
     for name, array in arrays.items():
-        own = cls._core_ndim[name]
+        own = core_ndim[name]
         shape = shapes.get(name) or np.shape(array)
         if own:
             if len(shape) < own or own == 2 and shape[-1] != shape[-2]:
@@ -983,27 +1001,25 @@ def _shapes_of(cls, dict arrays, dict shapes):
             event_shape = shape[-1:]
             shape = shape[:len(shape) - own]
         batch_shapes[name] = shape
-    if len(batch_shapes) == 2 and not own:  # as it mostly is
-        first, second = batch_shapes.values()
-        if first == second:
-            return first, event_shape
     return (_shapes.broadcast_shapes(**batch_shapes) if batch_shapes else ()), event_shape
 
 
-def _check(cls, dict arrays, dict shapes, unchecked):
+cdef int _check(Ways way, cls, name, np.ndarray array, dict shapes) except -1:
     """Raise for values that a parameter must not have."""
-    for name, array in arrays.items():
-        constraint = cls.arg_constraints.get(name)
-        if constraint is constraints.real or constraint is constraints.real_vector:
-            _params.check_finite(name, array, shapes.get(name))
-        elif constraint is constraints.positive:
-            _params.check_positive(name, array, shapes.get(name))
-        elif constraint is not None and name not in unchecked:
-            good = constraint.check(array)
-            if not good.all():
-                index = tuple(map(int, np.unravel_index(int(np.argmin(good)), good.shape)))
-                raise ValueError(
-                    f"{name} must be {constraint}: shape {shapes.get(name) or array.shape}, batch index {index}")
+    cdef Kernel kernel = way.checks.get(name)
+    if kernel is not None and first_bad(kernel, array) < 0:
+        return 0
+    constraint = cls.arg_constraints.get(name)
+    if kernel is not None:
+        (_params.check_positive if constraint is constraints.positive else _params.check_finite)(
+            name, array, shapes.get(name))
+    elif constraint is not None:
+        good = constraint.check(array)
+        if not good.all():
+            index = tuple(map(int, np.unravel_index(int(np.argmin(good)), good.shape)))
+            raise ValueError(
+                f"{name} must be {constraint}: shape {shapes.get(name) or np.shape(array)}, batch index {index}")
+    return 0
 
 
 def _exp(array):

@@ -8,13 +8,14 @@ from typing import Any, ClassVar, SupportsIndex
 import numpy as np
 
 from fastdist import _shapes
+from fastdist._kernels.program import Plan
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import sum_events
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import Distribution, Plan, keeps
+from fastdist.distributions.distribution import Distribution, keeps
 from fastdist.distributions.rules import Pull, expanded, own_vjp, rule_of
 from fastdist.distributions.wrapper import Wrapper
 

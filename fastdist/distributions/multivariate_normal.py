@@ -20,7 +20,7 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import apply
+from fastdist._kernels.program import Plan, apply
 from fastdist._kernels.sources import Noise
 from fastdist._params import FLOAT64, quiet
 from fastdist._shapes import Shape
@@ -29,7 +29,7 @@ from fastdist.distributions import _factors, constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, sum_events
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import InverseLower, Lower
-from fastdist.distributions.distribution import Distribution, Plan, shown
+from fastdist.distributions.distribution import Distribution, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed, with_events
 
 MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS
+from fastdist._kernels.program import KERNELS, Plan
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
@@ -18,7 +18,7 @@ from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log, sum_events
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import Diagonal
-from fastdist.distributions.distribution import Distribution, Plan, shown
+from fastdist.distributions.distribution import Distribution, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed
 
 LOG_PROB, LOG_PROB_EVENTS = KERNELS["normal_log_prob"], KERNELS["normal_log_prob_events"]
