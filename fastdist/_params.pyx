@@ -146,6 +146,9 @@ cpdef bint is_lent(np.ndarray array):
     return True
 
 
+cdef dict NO_SHAPES = {}
+
+
 cdef tuple parameters(dict core_ndim, passing, dict given):
     """Parameters by name as packed arrays of their common dtype, and the shapes of those that came in another.
 
@@ -153,7 +156,7 @@ cdef tuple parameters(dict core_ndim, passing, dict given):
     `core_ndim` dims are its own. They are taken over: copied, unless they are lent; but for those
     named in `passing`, which the constructor reads and no more.
     """
-    cdef dict arrays = {}, shapes = {}
+    cdef dict arrays = {}, shapes = NO_SHAPES
     cdef bint strong = False, single = True, owned
     cdef np.ndarray array, packed
     cdef int own
@@ -172,7 +175,7 @@ cdef tuple parameters(dict core_ndim, passing, dict given):
         if owned:
             PyArray_CLEARFLAGS(packed, np.NPY_ARRAY_WRITEABLE)
         if packed is not array and not same_shape(packed, array):
-            shapes[name] = np.shape(array)
+            shapes = {**shapes, name: np.shape(array)}
         arrays[name] = packed
     return arrays, shapes
 

@@ -64,7 +64,8 @@ cdef class Plan:
     cdef int n_batch_dim, ndim
     cdef intptr_t n_batch, n_event, n_item, dim
     cdef intptr_t shape[8]
-    cdef intptr_t stride[8][8]
+    cdef intptr_t stride[8][8]      # of dims, then operands
+    cdef void *data[8]
     cdef intptr_t sample_stride[2]
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1
     cdef bint holds_samples(self, np.ndarray out, tuple batch_shape, int n_own) noexcept

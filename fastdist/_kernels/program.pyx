@@ -436,7 +436,7 @@ cdef class Plan:
     """
 
     def __init__(self, Kernel kernel not None, *arrays, int n_summed=0):
-        cdef int k
+        cdef int k, n
         for array in arrays:
             if not isinstance(array, np.ndarray):
                 raise TypeError(f"a plan for {kernel.name} takes arrays, got {array!r}")
@@ -449,6 +449,11 @@ cdef class Plan:
         for k in range(self.n_brought, kernel.n_array):
             self.operands[k] = <PyObject *>PyTuple_GET_ITEM(arrays, k - self.n_brought)
         self.dtype = dtype_of(<np.ndarray>self.operands[self.n_brought])
+        n = self.n_brought
+        for k in range(n, kernel.n_operand):
+            if kernel.role[k] != NO_ARRAY:
+                self.data[k] = np.PyArray_DATA(<np.ndarray>self.operands[n])
+                n += 1
 
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1:
         """Lay out the loop over a batch of a shape, and over events that are summed."""
@@ -476,7 +481,7 @@ cdef class Plan:
         for d in range(self.ndim):
             self.shape[d] = job.shape[d]
             for k in range(self.kernel.n_operand):
-                self.stride[k][d] = job.stride[k][d]
+                self.stride[d][k] = job.stride[k][d]
                 self.repeats &= k < self.n_brought or job.stride[k][d] == 0
         self.bound = True
         return 0
@@ -494,33 +499,29 @@ cdef class Plan:
     cdef void put_loop(self, core.fd_job *job, intptr_t n_sample) noexcept:
         """The loop over samples of the batch, but for the operands that the call brings."""
         cdef int d, k, lead = 0
-        cdef Kernel kernel = self.kernel
         job.dim = self.dim
+        for k in range(MAX_OPERAND):
+            job.operand[k] = self.data[k]
         if self.n_item == 1 or self.repeats:  # one dim for all
             job.ndim = 1
             job.shape[0] = n_sample * self.n_item
-            for k in range(core.FD_MAX_OPERAND):
+            for k in range(MAX_OPERAND):
                 job.stride[k][0] = 0
             for k in range(self.n_brought):
-                job.stride[k][0] = self.sample_stride[k] if self.n_item == 1 else self.stride[k][0]
-        else:
-            lead = n_sample != 1
-            job.ndim = self.ndim + lead
+                job.stride[k][0] = self.sample_stride[k] if self.n_item == 1 else self.stride[0][k]
+            return
+        if n_sample != 1:
+            lead = 1
             job.shape[0] = n_sample
-            for d in range(self.ndim):
-                job.shape[lead + d] = self.shape[d]
-            for k in range(core.FD_MAX_OPERAND):
-                if lead:
-                    job.stride[k][0] = self.sample_stride[k] if k < self.n_brought else 0
-                for d in range(self.ndim):
-                    job.stride[k][lead + d] = self.stride[k][d]
-        for k in range(self.n_brought, kernel.n_operand):
-            job.operand[k] = NULL
-        d = self.n_brought
-        for k in range(self.n_brought, kernel.n_operand):
-            if kernel.role[k] != NO_ARRAY:
-                job.operand[k] = np.PyArray_DATA(<np.ndarray>self.operands[d])
-                d += 1
+            for k in range(MAX_OPERAND):
+                job.stride[k][0] = 0
+            for k in range(self.n_brought):
+                job.stride[k][0] = self.sample_stride[k]
+        job.ndim = self.ndim + lead
+        for d in range(self.ndim):
+            job.shape[lead + d] = self.shape[d]
+            for k in range(MAX_OPERAND):
+                job.stride[k][lead + d] = self.stride[d][k]
 
 
 cdef int run_plan(Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape, tuple event_shape) except -1:

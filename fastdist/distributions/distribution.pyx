@@ -146,7 +146,9 @@ cdef int append(np.npy_intp *dims, int ndim, tuple shape) except -1:
 cdef object sampled(Base d, object sample_shape, object rng, object out, object workers, bint rsample):
     cdef np.npy_intp dims[MAX_NDIM]
     cdef int n_lead = read_shape("sample_shape", sample_shape, dims)
-    cdef int ndim = append(dims, append(dims, n_lead, d._batch_shape), d._event_shape)
+    cdef int ndim = append(dims, n_lead, d._batch_shape)
+    if PyTuple_GET_SIZE(d._event_shape):
+        ndim = append(dims, ndim, d._event_shape)
     cdef Noise noise = own_noise(rng)
     if noise is None:
         noise = as_noise(rng)
@@ -228,7 +230,6 @@ cdef class Base:
 
     def __cinit__(self, *args, **kwargs):
         self.reparameterised = -1
-        self.made = {}
         self.draw_plan = self.density_plan = False
         if kwargs:
             foreign = [name for name in kwargs if name in _foreign.KEYWORDS]
@@ -236,13 +237,12 @@ cdef class Base:
                 _foreign.check_keywords(type(self), foreign)
 
     def __init__(self, *args, validate_args=None, **kwargs):
-        given = _bound(type(self), args, kwargs)
-        self._take(validate_args, **given)
+        self._take(validate_args, _bound(type(self), args, kwargs))
 
     # ---- set-up --------------------------------------------------------------------------
 
-    def _take(self, validate_args, *, passing=(), unchecked=(), **given):
-        """Take parameters over: packed, of one dtype, broadcast; their values are checked.
+    def _take(self, validate_args, dict given not None, passing=(), unchecked=()):
+        """Take parameters over, given by name: packed, of one dtype, broadcast; their values are checked.
 
         A class copies what it names in `passing`, and checks what it names in `unchecked`.
         """
@@ -320,11 +320,11 @@ cdef class Base:
 
     def _kept_here(self, key, make):
         """The same of what depends on the shape of the batch, too, and does not go along into another one."""
-        array = self.made.get(key)
+        array = None if self.made is None else self.made.get(key)
         if array is None:
             array = make()
             if not self._lent:
-                self.made[key] = array
+                self.made = {**(self.made or {}), key: array}
         return array
 
     def _keep(self, str name, array):

@@ -131,7 +131,7 @@ class MultivariateNormal(Distribution):
         self._given = name
         # Of a scale_tril it is the packed triangle that is kept.
         passing = (name,) if name == "scale_tril" else ()
-        self._take(validate_args, passing=passing, unchecked=given, loc=loc, **given)
+        self._take(validate_args, {"loc": loc, **given}, passing, given)
         matrix, shape = self._arrays[name], self._shapes.get(name) or self._arrays[name].shape
         if name == "scale_tril":
             if self._validate_args:

@@ -75,7 +75,7 @@ class Normal(Distribution):
     _core_ndim: ClassVar[dict[str, int]] = {"loc": 0, "scale": 0, "_log_scale": 0, "_variance": 0}
 
     def __init__(self, loc: ArrayLike, scale: ArrayLike, *, validate_args: bool | None = None) -> None:
-        self._take(validate_args, loc=loc, scale=scale)
+        self._take(validate_args, {"loc": loc, "scale": scale})
 
     @property
     def support(self) -> Constraint:
