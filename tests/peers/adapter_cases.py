@@ -1,5 +1,7 @@
 """What the tests of fastdist.torch share: distributions of every kind, and what they owe torch's."""
 
+from unittest import mock
+
 import numpy as np
 import torch
 from cases import MATRICES
@@ -42,3 +44,18 @@ def make(module, kind, loc, other, **kwargs):
 
 def leaves(*tensors):
     return [t.clone().requires_grad_() for t in tensors]
+
+
+def of_any_square(kind, a):
+    """The other parameter as a smooth function of any tensor, as gradcheck wants it."""
+    if kind == "Normal":
+        return a.exp()
+    if kind == "scale_tril":
+        return a.tril(-1) + torch.diag_embed(a.diagonal(dim1=-2, dim2=-1).exp())
+    return a @ a.mT + torch.eye(a.shape[-1], dtype=a.dtype)
+
+
+def with_eps(eps):
+    """torch's draws from these normals."""
+    stack = mock.patch("torch.distributions.normal._standard_normal", return_value=eps)
+    return stack, mock.patch("torch.distributions.multivariate_normal._standard_normal", return_value=eps)

@@ -1,6 +1,7 @@
-"""Divergences of vectors in fastdist.torch where kernels do not compute them: transforms, dtypes, torch's own."""
+"""Divergences of vectors in fastdist.torch: unlike pairs, torch's own, and what kernels do not compute."""
 
 import itertools
+from unittest import mock
 
 import mpmath as mp
 import numpy as np
@@ -10,6 +11,7 @@ from adapter_cases import KINDS, close, leaves, make, tensors_of
 from torch import distributions as td
 
 import fastdist.torch as fdt
+from fastdist._kernels import bridge
 from fastdist.torch import _formulas
 
 pytestmark = pytest.mark.peers
@@ -127,6 +129,68 @@ def test_pairs_without_a_divergence():
         td.kl_divergence(fdt.Independent(fdt.Normal(torch.zeros(2), 1.0), 1), mvn)
     with pytest.raises(ValueError, match=r"event shapes differ: p \(3,\), q \(2,\)"):
         td.kl_divergence(mvn, fdt.MultivariateNormal(torch.zeros(2), torch.eye(2)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"), [(a, b) for a in KINDS for b in KINDS if (a, b) != ("Normal", "Normal")]
+)
+def test_kl_from_a_prior_without_gradients(kind, other):
+    """The gradients by p are those that it has beside q's, which are not made."""
+
+    def diagonal_too(kind, *tensors):
+        d = make(fdt, kind, *tensors)
+        return fdt.Independent(d, 1) if kind == "Normal" else d
+
+    g = np.random.default_rng(0)
+    p, q = [
+        tensors_of(kind, g, (4, 3), (4, 3)) if kind == "Normal" else tensors_of(kind, g, (4,), (4,))
+        for kind in (kind, other)
+    ]
+    of_p, of_both = leaves(*p), leaves(*p, *q)
+    alone = td.kl_divergence(diagonal_too(kind, *of_p), diagonal_too(other, *q)).sum()
+    beside = td.kl_divergence(diagonal_too(kind, *of_both[:2]), diagonal_too(other, *of_both[2:])).sum()
+    with mock.patch.object(bridge, "pull_mvn_kl", wraps=bridge.pull_mvn_kl) as pull:
+        found = torch.autograd.grad(alone, of_p)
+        assert pull.call_args.args[3] is None
+    for one, two in zip(found, torch.autograd.grad(beside, of_both), strict=False):
+        assert torch.equal(one, two)
+
+
+def test_kl_of_diagonal_and_dense():
+    """torch has no such rule: the diagonal one written as a MultivariateNormal."""
+    g = np.random.default_rng(0)
+    loc, scale = leaves(*tensors_of("Normal", g, (4, 3), (3,)))
+    other_loc, matrix = leaves(*tensors_of("covariance_matrix", g, (), (4,)))
+    ind = fdt.Independent(fdt.Normal(loc, scale), 1)
+    mvn = fdt.MultivariateNormal(other_loc, matrix)
+    dense = td.MultivariateNormal(loc, scale_tril=torch.diag_embed(scale))
+    theirs = td.MultivariateNormal(other_loc, matrix)
+    every = (loc, scale, other_loc, matrix)
+    for pq, wanted in (((ind, mvn), (dense, theirs)), ((mvn, ind), (theirs, dense))):
+        value = td.kl_divergence(*pq)
+        close(value, td.kl_divergence(*wanted))
+        ours = torch.autograd.grad(value.sum(), every, create_graph=True)  # by torch's formula
+        theirs_by = torch.autograd.grad(td.kl_divergence(*wanted).sum(), every, retain_graph=True)
+        for one, two, three in zip(torch.autograd.grad(value.sum(), every), ours, theirs_by, strict=True):
+            close(one, two)
+            close(one, three)
+
+
+def test_kl_with_torchs_own():
+    g = np.random.default_rng(0)
+    for kind in KINDS:
+        p, q = tensors_of(kind, g), tensors_of(kind, g)
+        wanted = td.kl_divergence(make(td, kind, *p), make(td, kind, *q))
+        close(td.kl_divergence(make(fdt, kind, *p), make(td, kind, *q)), wanted)
+        close(td.kl_divergence(make(td, kind, *p), make(fdt, kind, *q)), wanted)
+    low_rank = td.LowRankMultivariateNormal(torch.zeros(3), torch.ones(3, 1), torch.ones(3))
+    mvn = fdt.MultivariateNormal(torch.zeros(3), torch.eye(3))
+    close(
+        td.kl_divergence(mvn, low_rank),
+        td.kl_divergence(td.MultivariateNormal(torch.zeros(3), torch.eye(3)), low_rank),
+    )
+    with pytest.raises(NotImplementedError):
+        td.kl_divergence(mvn, td.Gumbel(0.0, 1.0))
 
 
 # ---- the formulas ---------------------------------------------------------------------------------------
