@@ -51,6 +51,7 @@ lint: .venv/package.stamp .venv/lint.stamp .venv/examples.stamp ## style, types,
 	$(BIN)/mypy examples/*.py
 	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml $(STUBBED)
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_imports.py
 	$(BIN)/python bench/report.py --check
 	set -e; for cc in $(COMPILERS); do \
 	    CC=$$cc CFLAGS=-Werror $(BIN)/python setup.py --quiet build_ext --force \
