@@ -260,6 +260,14 @@ cdef class Base:
                 if name not in unchecked:
                     _check(way, type(self), name, array, self._shapes)
 
+    @classmethod
+    def _borrowing(cls, validate_args, **given):
+        """A distribution over memory that others may change: no copy, nothing is kept that is made of values."""
+        cdef Base new = cls.__new__(cls)
+        new._lent = True
+        new._take(validate_args, given, passing=given)
+        return new
+
     cdef int dtype_is(self, object dtype) except -1:
         self._dtype = float32 if dtype == float32 else float64
         self.typenum = np.NPY_FLOAT32 if self._dtype is float32 else np.NPY_FLOAT64
@@ -591,6 +599,7 @@ cdef class Base:
                 )
             new.__dict__[name] = value
         new._set_up(arrays, batch_shape, self._event_shape, self._dtype, self._validate_args)
+        (<Base>new)._lent = self._lent
         return new
 
     def _expanded(self, tuple shape):

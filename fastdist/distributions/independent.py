@@ -84,6 +84,7 @@ class Independent(Wrapper):
         self._base = base_distribution
         self._ndims = n
         self._held = {"_base": n}
+        self._lent = base_distribution._lent
         cut = len(base_shape) - n
         event_shape = base_shape[cut:] + base_distribution.event_shape
         self._set_up({}, base_shape[:cut], event_shape, base_distribution.dtype, validate_args)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -132,11 +132,29 @@ class MultivariateNormal(Distribution):
         # Of a scale_tril it is the packed triangle that is kept.
         passing = (name,) if name == "scale_tril" else ()
         self._take(validate_args, {"loc": loc, **given}, passing, given)
+        self._factorize()
+        if passing:
+            del self._arrays[name]
+
+    @classmethod
+    def _borrowing(cls, validate_args: bool | None, **given: ArrayLike) -> Self:
+        """Over memory that others may change: they see to it that what is kept of the factor is made anew."""
+        new = cls.__new__(cls)
+        _, name = given
+        new._given = name
+        new._take(validate_args, given, passing=given, unchecked=(name,))
+        new._factorize()
+        del new._arrays[name]
+        return new
+
+    def _factorize(self) -> None:
+        """Make the factor of the matrix that is given."""
+        name = self._given
         matrix, shape = self._arrays[name], self._shapes.get(name) or self._arrays[name].shape
         if name == "scale_tril":
             if self._validate_args:
                 _factors.check_tril(name, matrix, shape)
-            factor = _factors.pack_tril(self._arrays.pop(name))
+            factor = _factors.pack_tril(matrix)
         else:
             inverse = self._structure.inverse
             factor = _factors.cholesky(
@@ -215,7 +233,7 @@ class MultivariateNormal(Distribution):
     def variance(self) -> Real:
         """Diagonal of the covariance; shape ``batch_shape + event_shape``, read-only."""
         if self._given == "covariance_matrix":
-            return np.diagonal(self._arrays[self._given], axis1=-2, axis2=-1)
+            return self._given_variance()
         return np.asarray(np.square(self._row_norms()))
 
     @shown
@@ -223,8 +241,13 @@ class MultivariateNormal(Distribution):
     def stddev(self) -> Real:
         """Square root of the variance; shape ``batch_shape + event_shape``, read-only."""
         if self._given == "covariance_matrix":
-            return np.asarray(np.sqrt(np.diagonal(self._arrays[self._given], axis1=-2, axis2=-1)))
+            return np.asarray(np.sqrt(self._given_variance()))
         return self._row_norms()
+
+    def _given_variance(self) -> Real:
+        """Diagonal of a covariance matrix, which is made of the factor where it was only borrowed."""
+        matrix = self._kept("covariance_matrix", lambda: self._converted("covariance_matrix"))
+        return np.diagonal(matrix, axis1=-2, axis2=-1)
 
     def _row_norms(self) -> Real:
         """Lengths of the rows of scale_tril, without squares that under- or overflow."""

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastdist._kernels import bridge
-from fastdist._kernels.bridge import Noise, Recorded
-from fastdist.random import RNGLike, as_noise, noise_of_key, parse_workers, standard_normal
+from fastdist._kernels.sources import Noise, RecordingNoise
+from fastdist.random import RNGLike, as_noise, noise_of_key, standard_normal
 from fastdist.torch._tensors import as_array
 
 Replay = Callable[[], Noise]
@@ -39,7 +38,7 @@ def noise(generator: torch.Generator | None, rng: RNGLike) -> tuple[Noise, Repla
     """The noise of a draw, and what gives the same normals again."""
     if rng is not None:
         _check_one(generator)
-        recorded = Recorded(as_noise(rng))
+        recorded = RecordingNoise(as_noise(rng))
         return recorded, recorded.replay
     _key.tensor.random_(-(2**63), None, generator=generator)
     replay = partial(noise_of_key, *_key.words.tolist())
@@ -53,7 +52,8 @@ def normals(noise: Noise, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 def fill(out: Tensor, noise: Noise) -> Tensor:
     """Write the noise's next normals to a new tensor."""
-    bridge.standard_normal(noise, as_array(out), parse_workers(None))
+    array = as_array(out)
+    standard_normal(dtype=array.dtype.type, rng=noise, out=array)
     return out
 
 

@@ -26,10 +26,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 import fastdist.distributions as fd
-from fastdist._kernels import bridge
-from fastdist._kernels.bridge import Noise
-from fastdist._params import Real
-from fastdist.distributions import gradients
+from fastdist._kernels.program import KERNELS, first_bad
+from fastdist._kernels.sources import Noise
+from fastdist._typing import Real
+from fastdist.distributions.rules import rule_of
 from fastdist.random import RNGLike, parse_workers
 from fastdist.torch import _draws
 from fastdist.torch._draws import Replay
@@ -40,6 +40,7 @@ SampleShape = Iterable[int]
 Index = int | slice | EllipsisType | None | tuple[int | slice | EllipsisType | None, ...]
 
 _ONE_DRAW = torch.Size()
+_CHECK_FINITE = KERNELS["check_finite"]
 
 
 class Gaussian(Distribution):
@@ -176,7 +177,7 @@ class Gaussian(Distribution):
             result = core.log_prob(array)
         except ValueError:  # shapes that do not fit, or that only torch broadcasts
             return self._log_prob_by_torch(value)
-        if bridge.first_not_finite(result) >= 0:
+        if not all_finite(result):
             self._check_value(value)
         if not needs_gradients(value, *tensors):
             return torch.from_numpy(result)
@@ -205,10 +206,10 @@ class Gaussian(Distribution):
         value, (loc, other) = torch.from_numpy(core.entropy()), tensors
         if not needs_gradients(other):
             return value
-        pull, name = gradients._find(type(core), "entropy")(core), self._names()[1]
+        pull, name = rule_of(type(core), "entropy").rule(core), self._names()[1]
         return differentiable(
             value,
-            lambda g, _: (pull(g)[name],),
+            lambda g, _: (pull(g, None)[name],),
             lambda other: self._as_torch(loc.detach(), other).entropy(),
             (other,),
         )
@@ -224,6 +225,11 @@ def parse_index(index: Index) -> tuple[int | slice | EllipsisType | None, ...]:
                 f"got {entry!r} of type {type(entry).__name__}"
             )
     return entries if Ellipsis in entries else (*entries, ...)
+
+
+def all_finite(array: Real) -> bool:
+    """True if there is no NaN and no infinity."""
+    return first_bad(_CHECK_FINITE, array) < 0
 
 
 def draw_to(out: Tensor, core: Any, noise: Noise) -> Tensor:

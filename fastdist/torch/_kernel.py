@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fastdist import _params
-from fastdist._params import Real
+from fastdist._typing import Real
 from fastdist.torch._tensors import all_plain, as_array, transformed
 
 # From a cotangent, and arrays of the tensors unless it is linear, to gradients, one for each tensor.

@@ -4,7 +4,6 @@
     transformed     whether somebody is looking on who knows torch's operations alone
     all_plain       whether tensors are memory that kernels may read
     as_array        that memory as a NumPy array, of which the tensor knows nothing
-    lent            the same for parameters
 
 `Tensor.numpy` would leave a storage that can never be resized again, neither by `resize_` nor by
 `untyped_storage().resize_`, as sharded training frees and brings back parameters.
@@ -77,9 +76,3 @@ def as_array(tensor not None):
     np.set_array_base(array, tensor)
     return array
 
-
-def lent(tensor not None):
-    """The same, read-only: what a distribution over it need not copy."""
-    array = as_array(tensor)
-    array.flags.writeable = False
-    return array

@@ -10,7 +10,7 @@ from torch.distributions import Independent as TorchIndependent
 from torch.distributions.utils import _sum_rightmost
 
 import fastdist.distributions as fd
-from fastdist.distributions.gradients import _expanded
+from fastdist.distributions.rules import expanded
 from fastdist.random import RNGLike
 from fastdist.torch._gaussian import Gaussian, Index, SampleShape, parse_index
 from fastdist.torch._kernel import Pull
@@ -99,5 +99,5 @@ class Independent(Gaussian, TorchIndependent[Any]):
         return _sum_rightmost(log_prob, self.reinterpreted_batch_ndims)
 
     def _pull_log_prob(self, core: fd.Independent) -> Pull:
-        pull, tail = self.base_dist._pull_log_prob(core.base_dist), core._tail()
-        return lambda g, *arrays: pull(_expanded(g, tail), *arrays)
+        pull, tail = self.base_dist._pull_log_prob(core.base_dist), core._tail("_base")
+        return lambda g, *arrays: pull(expanded(g, tail), *arrays)

@@ -20,9 +20,10 @@ from torch.distributions.utils import _sum_rightmost
 
 import fastdist.distributions as fd
 from fastdist import _params, _shapes
-from fastdist._kernels import bridge
-from fastdist._params import Real
-from fastdist.distributions import gradients, kl
+from fastdist._kernels import pullbacks
+from fastdist._typing import Real
+from fastdist.distributions.divergences import common_dtype, kl_of_normals, vjp_kl_vectors
+from fastdist.distributions.rules import expanded, new, rule_of_kl
 from fastdist.torch._formulas import normal_kl, vector_kl
 from fastdist.torch._gaussian import Gaussian, by_name
 from fastdist.torch._kernel import Formula, Pull, differentiable, needs_gradients, usable
@@ -45,7 +46,7 @@ def _kl_vectors(p: Distribution, q: Distribution) -> Tensor:
     if kernels is not None:
         of_p, core_p, of_q, core_q = kernels
         try:
-            value = torch.from_numpy(kl.kl_divergence(core_p, core_q))
+            value = torch.from_numpy(fd.kl_divergence(core_p, core_q))
         except (ValueError, NotImplementedError):  # what does not fit
             pass
         else:
@@ -81,13 +82,13 @@ def _of_its_own(core: Any) -> Any:
 
 def _pull_vectors(p: Any, q: Any, core_p: Any, core_q: Any, q_needs: bool) -> Pull:
     core_p, core_q = _of_its_own(core_p), _of_its_own(core_q)
-    rule, names_p, names_q = gradients.rule_of_kl(core_p, core_q), p._names(), q._names()
+    rule, names_p, names_q = rule_of_kl(core_p, core_q).rule, p._names(), q._names()
     # A prior mostly has no gradients.
-    alone = not q_needs and rule is gradients.vjp_kl_vectors
+    alone = not q_needs and rule is vjp_kl_vectors
     pull = rule(core_p, core_q, of_p_alone=True) if alone else rule(core_p, core_q)
 
     def pull_both(g: Real, *_: Real) -> Any:
-        by_p, by_q = pull(g)
+        by_p, by_q = pull(g, None)
         return *by_name(by_p, names_p), *((None,) * len(names_q) if alone else by_name(by_q, names_q))
 
     return pull_both
@@ -151,15 +152,15 @@ def _kl_by_kernels(p: Any, q: Any, shape: tuple[int, ...], n: int, tensors: tupl
     cut = len(shape) - n
     tail = shape[cut:]
     value = torch.from_numpy(
-        _params.delivered(kl._kl_of_normals(p, q, tail), shape[:cut], kl._common_dtype(p, q), None)
+        _params.delivered(kl_of_normals(p, q, tail), shape[:cut], common_dtype(p, q), None)
     )
     if not needs_gradients(*tensors):
         return value
 
     def pull(g: Real, *arrays: Real) -> list[Real]:
-        found = [gradients._new(g, array.shape) for array in arrays]
+        found = [new(g, array.shape) for array in arrays]
         packed = [_params.pack(array, g.dtype) for array in arrays]
-        bridge.pull_normal_kl(*[*found, gradients._expanded(g, tail), *packed])
+        pullbacks.kl_diag(*[*found, expanded(g, tail), *packed])
         return found
 
     return differentiable(value, pull, lambda *tensors: _sum_rightmost(normal_kl(*tensors), n), tensors)

@@ -13,14 +13,14 @@ from torch.distributions.multivariate_normal import _batch_mv
 
 import fastdist.distributions as fd
 from fastdist import _params
-from fastdist._kernels.bridge import Noise
-from fastdist._params import Real
-from fastdist.distributions import gradients
-from fastdist.distributions.multivariate_normal import MATRICES
+from fastdist._kernels.sources import Noise
+from fastdist._typing import Real
+from fastdist.distributions.multivariate_normal import MATRICES, pull_log_prob
+from fastdist.distributions.rules import rule_of
 from fastdist.torch._draws import Replay, normals
 from fastdist.torch._gaussian import Gaussian, Index, by_name, draw_to, parse_index
 from fastdist.torch._kernel import Pull, differentiable, usable
-from fastdist.torch._tensors import as_array, lent
+from fastdist.torch._tensors import as_array
 
 
 class MultivariateNormal(Gaussian, TorchMultivariateNormal):
@@ -169,7 +169,7 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
 
         def pull(g: Real) -> tuple[Real]:
             by_matrix = np.tril(g)
-            gradients.from_tril(name, by_matrix, core._arrays["_factor"])
+            core._structure.gradient_by(name, by_matrix, core._arrays["_factor"])
             return (by_matrix,)
 
         def formula(matrix: Tensor) -> Tensor:  # without self, which keeps the result: no cycle
@@ -196,7 +196,7 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
                 core = _new_core(loc, name, matrix, False)
                 self._seen = None if self._seen is None else matrix.detach().clone()
             else:
-                packed = _params.pack(lent(loc), core.dtype, 1)
+                packed = _params.pack(as_array(loc), core.dtype, 1)
                 core = core._with_arrays({**core._arrays, "loc": packed}, core._batch_shape)
             self._keep(core)
         return self._distribution
@@ -225,7 +225,7 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
     ) -> Tensor:
         names, shape, dtype = self._names(), out.shape, out.dtype
         value = draw_to(out, core, noise)
-        rule = gradients._find(type(core), "rsample")(core, replay)
+        rule = rule_of(type(core), "rsample").rule(core, replay)
 
         def formula(loc: Tensor, matrix: Tensor) -> Tensor:
             tril = self._as_torch(loc, matrix)._unbroadcasted_scale_tril
@@ -233,15 +233,15 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
             return loc + product
 
         # Linear: the factor is the one of construction.
-        return differentiable(value, lambda g: by_name(rule(g), names), formula, tensors, linear=True)
+        return differentiable(value, lambda g: by_name(rule(g, None), names), formula, tensors, linear=True)
 
     def _pull_log_prob(self, core: fd.MultivariateNormal) -> Pull:
         names = ("value", *self._names())
 
         def pull(g: Real, value: Real, loc: Real, _: Real) -> Any:
             packed = (_params.pack(array, g.dtype, 1) for array in (value, loc))
-            rule = gradients.pull_mvn_log_prob(core, next(packed), value.shape, next(packed))
-            return by_name(rule(g), names)
+            rule = pull_log_prob(core, next(packed), value.shape, next(packed))
+            return by_name(rule(g, None), names)
 
         return pull
 
@@ -251,8 +251,8 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
 
 
 def _new_core(loc: Tensor, name: str, matrix: Tensor, validate_args: bool) -> fd.MultivariateNormal:
-    matrices: dict[str, Any] = {name: as_array(matrix)}
-    return fd.MultivariateNormal(lent(loc), **matrices, validate_args=validate_args)
+    given = {"loc": as_array(loc), name: as_array(matrix)}
+    return fd.MultivariateNormal._borrowing(validate_args, **given)
 
 
 def _versions(loc: Tensor, name: str, matrix: Tensor) -> tuple[int, ...] | None:

@@ -11,16 +11,16 @@ from torch.distributions import Normal as TorchNormal
 
 import fastdist.distributions as fd
 from fastdist import _params
-from fastdist._kernels import bridge
-from fastdist._kernels.bridge import Noise
-from fastdist._params import Real
+from fastdist._kernels import pullbacks
+from fastdist._kernels.sources import Noise
+from fastdist._typing import Real
 from fastdist.distributions._gaussian import HALF_LOG_2PI_E
-from fastdist.distributions.gradients import _new
+from fastdist.distributions.rules import new
 from fastdist.torch._draws import Replay, fill, normals
 from fastdist.torch._formulas import CDFS, normal_log_prob
-from fastdist.torch._gaussian import Gaussian, Index, draw_to, parse_index
+from fastdist.torch._gaussian import Gaussian, Index, all_finite, draw_to, parse_index
 from fastdist.torch._kernel import DTYPES, Pull, differentiable, needs_gradients, usable
-from fastdist.torch._tensors import as_array, lent
+from fastdist.torch._tensors import as_array
 
 # Up to so many elements two operations of torch's and their gradients are quicker than one Function.
 SMALL = 4096
@@ -67,7 +67,7 @@ class Normal(Gaussian, TorchNormal):
             return False
         check = self._validate_args if validate_args is None else validate_args
         try:
-            core = fd.Normal(lent(loc), lent(scale), validate_args=check)
+            core = fd.Normal._borrowing(check, loc=as_array(loc), scale=as_array(scale))
         except ValueError:
             return False
         shape = torch.Size(core._batch_shape)
@@ -126,7 +126,7 @@ class Normal(Gaussian, TorchNormal):
     def _core(self) -> fd.Normal:
         core = self._kept_core()
         if core is None:
-            core = fd.Normal(lent(self.loc), lent(self.scale), validate_args=False)
+            core = fd.Normal._borrowing(False, loc=as_array(self.loc), scale=as_array(self.scale))
             if core._batch_shape != self._batch_shape:
                 core = core.expand(self._batch_shape)
             self._keep(core)
@@ -155,8 +155,8 @@ class Normal(Gaussian, TorchNormal):
         loc_shape, scale_shape = loc.shape, scale.shape
 
         def pull(g: Real) -> tuple[Real, Real]:
-            by_loc, by_scale = _new(g, loc_shape), _new(g, scale_shape)
-            bridge.pull_draw_diag(replay(), by_loc, by_scale, g)
+            by_loc, by_scale = new(g, loc_shape), new(g, scale_shape)
+            pullbacks.draw_diag(replay(), by_loc, by_scale, g)
             return by_loc, by_scale
 
         def formula(loc: Tensor, scale: Tensor) -> Tensor:
@@ -176,9 +176,9 @@ class Normal(Gaussian, TorchNormal):
 
     def _pull_log_prob(self, core: fd.Normal) -> Pull:
         def pull(g: Real, value: Real, loc: Real, scale: Real) -> tuple[Real, Real, Real]:
-            gradients = _new(g, value.shape), _new(g, loc.shape), _new(g, scale.shape)
+            gradients = new(g, value.shape), new(g, loc.shape), new(g, scale.shape)
             packed = (_params.pack(x, g.dtype) for x in (value, loc, scale))
-            bridge.pull_log_prob_diag(*gradients, g, *packed)
+            pullbacks.log_prob_diag(*gradients, g, *packed)
             return gradients
 
         return pull
@@ -218,7 +218,7 @@ class Normal(Gaussian, TorchNormal):
         if core is not None:
             with contextlib.suppress(ValueError):  # shapes that do not fit, a probability that is none
                 result = getattr(core, method)(as_array(value))
-        if method != "icdf" and (result is None or bridge.first_not_finite(result) >= 0):
+        if method != "icdf" and (result is None or not all_finite(result)):
             self._check_value(value)  # that of icdf is not checked in torch
         if result is None:
             return formula(value, self.loc, self.scale)

@@ -12,7 +12,7 @@ from cases import MATRICES
 
 import fastdist as fd
 from fastdist import autograd as fda
-from fastdist.distributions import gradients
+from fastdist.distributions import rules as implementation
 
 pytestmark = pytest.mark.peers
 
@@ -150,12 +150,13 @@ def test_boxes_that_are_not_followed():
 @pytest.fixture
 def registry():
     """Rules that a test registers are gone after it."""
-    kept = gradients._rules.copy(), gradients._kl_rules.copy()
+    registries = implementation._rules, implementation._rules_of_kl
+    kept = [rules.copy() for rules in registries]
     yield
-    for rules, before in zip((gradients._rules, gradients._kl_rules), kept, strict=True):
+    for rules, before in zip(registries, kept, strict=True):
         rules.clear()
         rules.update(before)
-    gradients._found.clear()
+    implementation._found.clear()
 
 
 def test_a_rule_may_name_gradients_in_any_order(registry):
@@ -164,10 +165,8 @@ def test_a_rule_may_name_gradients_in_any_order(registry):
         return anp.sum(d.log_prob(p[::-1])) + anp.sum(fda.kl_divergence(d, fda.Normal(0.5 * p, 2.0 + p**2)))
 
     wanted = grad(both)(LOC)
-    own, of_kl = (
-        gradients._rules["log_prob", fd.Normal],
-        gradients._rules["kl_divergence", fd.Normal, fd.Normal],
-    )
+    own = implementation._rules["log_prob", fd.Normal].rule
+    of_kl = implementation._rules_of_kl[fd.Normal, fd.Normal][1].rule
 
     def reversed_(found):
         return dict(reversed(found.items()))
@@ -175,12 +174,12 @@ def test_a_rule_may_name_gradients_in_any_order(registry):
     @fd.register_vjp("log_prob", fd.Normal)
     def rule(d, value):
         pull = own(d, value)
-        return lambda g: reversed_(pull(g))
+        return lambda g, y: reversed_(pull(g, y))
 
     @fd.register_vjp("kl_divergence", fd.Normal, fd.Normal)
     def rule_of_kl(p, q):
         pull = of_kl(p, q)
-        return lambda g: tuple(map(reversed_, pull(g)))
+        return lambda g, y: tuple(map(reversed_, pull(g, y)))
 
     np.testing.assert_array_equal(grad(both)(LOC), wanted)
 
@@ -188,7 +187,7 @@ def test_a_rule_may_name_gradients_in_any_order(registry):
 def test_a_rule_without_a_gradient_is_named(registry):
     @fd.register_vjp("entropy", fd.Normal)
     def rule(d):
-        return lambda g: {"scale": g / d.scale}
+        return lambda g, _: {"scale": g / d.scale}
 
     with pytest.raises(ValueError, match="the rule for entropy has no gradient by loc"):
         grad(lambda scale: anp.sum(fda.Normal(LOC, scale).entropy()))(SCALE)
