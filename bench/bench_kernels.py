@@ -1,19 +1,24 @@
 """Times of the kernels on memory that is ready, for every ISA and both dtypes, by pytest-benchmark.
 
-The bridge is called as fastdist's classes call it, below all shapes and checks. What a draw costs
+Kernels are run as fastdist's classes run them, below all shapes and checks. What a draw costs
 beyond its noise is the difference of `draw_*` and `standard_normal`.
 """
+
+from functools import partial
 
 import numpy as np
 import pytest
 from cases import DTYPES, Problem
 
 import fastdist as fd
-from fastdist._kernels import bridge
+from fastdist._kernels.program import KERNELS, apply, factorize, first_bad
+from fastdist.distributions.covariance import InverseLower, Lower
+from fastdist.distributions.normal import CDF
 
 N = 2**16  # elements, or about as many: 512 kB in float64, and no cache but the first is too small
 DIMS = (2, 4, 8, 16, 32, 128, 512)
 NOISES = {"BlockSFC64": fd.BlockSFC64, "PCG64": np.random.PCG64}
+MATRICES = {Lower: "scale_tril", InverseLower: "precision_matrix"}
 PATTERNS = {"scalar": (), "row": (256,), "column": (256, 1), "full": (256, 256)}
 
 
@@ -54,22 +59,21 @@ def gaussian(dim, dtype, batch=1):
 
 @pytest.mark.parametrize("source", NOISES)
 def bench_standard_normal(time, dtype, source):
-    generator = NOISES[source](0)
-    noise = generator._noise if source == "BlockSFC64" else bridge.Noise(generator)
-    time(bridge.standard_normal, noise, np.zeros(N, dtype), 1)
+    time(fd.standard_normal, dtype=dtype, rng=NOISES[source](0), out=np.zeros(N, dtype))
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def bench_draw_diag(time, noise, dtype, pattern):
     p = Problem((256, 256), None, (), dtype, PATTERNS[pattern])
-    time(bridge.draw_diag, noise, np.zeros(p.shape, dtype), p.loc, p.scale)
+    time(fd.Normal(p.loc, p.scale)._draw, noise, np.zeros(p.shape, dtype), 1)
 
 
-@pytest.mark.parametrize("inverse", [False, True], ids=["multiply", "solve"])
+@pytest.mark.parametrize("structure", MATRICES, ids=["multiply", "solve"])
 @pytest.mark.parametrize("dim", DIMS)
-def bench_draw_tril(time, noise, dtype, dim, inverse):
-    out, loc, _, panels = gaussian(dim, dtype)
-    time(bridge.draw_tril, noise, out, (1,), loc, panels, inverse)
+def bench_draw_tril(time, noise, dtype, dim, structure):
+    out, loc, covariance, _ = gaussian(dim, dtype)
+    matrix = np.linalg.cholesky(covariance) if structure is Lower else covariance
+    time(fd.MultivariateNormal(loc, **{MATRICES[structure]: matrix})._draw, noise, out, 1)
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -77,7 +81,8 @@ def bench_solve_tril(time, dtype, dim):
     value, *_ = gaussian(dim, dtype)
     # In place, again and again: by the identity, or the numbers would grow beyond all bounds.
     identity = fd.MultivariateNormal(np.zeros(dim, dtype), scale_tril=np.eye(dim, dtype=dtype))
-    time(bridge.solve_tril, value, np.zeros(dim, dtype), identity._panels(np.dtype(dtype)))
+    panels = identity._panels(np.dtype(dtype))
+    time(apply, KERNELS["solve_tril"], value.shape[:-1], value, np.zeros(dim, dtype), panels)
 
 
 # ---- densities -----------------------------------------------------------------------------
@@ -86,42 +91,44 @@ def bench_solve_tril(time, dtype, dim):
 @pytest.mark.parametrize("pattern", PATTERNS)
 def bench_normal_log_prob(time, dtype, pattern):
     p = Problem((256, 256), None, (), dtype, PATTERNS[pattern])
-    time(bridge.normal_log_prob, np.zeros(p.shape, dtype), p.value, p.loc, p.scale, np.log(p.scale))
+    arrays = np.zeros(p.shape, dtype), p.value, p.loc, p.scale, np.asarray(np.log(p.scale))
+    time(apply, KERNELS["normal_log_prob"], p.shape, *arrays)
 
 
 def bench_normal_log_prob_events(time, dtype):
     p = Problem((256, 256), None, (), dtype, PATTERNS["row"])
-    constant = np.zeros((), dtype)
-    time(bridge.normal_log_prob_events, np.zeros(256, dtype), (256,), p.value, p.loc, p.scale, constant)
+    arrays = np.zeros(256, dtype), p.value, p.loc, p.scale, np.zeros((), dtype)
+    time(partial(apply, KERNELS["normal_log_prob_events"], p.shape, *arrays, event_ndim=1))
 
 
-@pytest.mark.parametrize("inverse", [False, True], ids=["solve", "multiply"])
+@pytest.mark.parametrize("structure", MATRICES, ids=["solve", "multiply"])
 @pytest.mark.parametrize("dim", DIMS)
-def bench_mahalanobis_tril(time, dtype, dim, inverse):
+def bench_mahalanobis(time, dtype, dim, structure):
     value, loc, _, panels = gaussian(dim, dtype)
-    time(bridge.mahalanobis_tril, np.zeros(value.shape[:-1], dtype), value, loc, panels, inverse)
+    out, weight = np.zeros(value.shape[:-1], dtype), np.full((), -0.5, dtype)
+    time(apply, structure.mahalanobis, out.shape, out, value, loc, panels, weight)
 
 
-@pytest.mark.parametrize("inverse", [False, True], ids=["solve", "multiply"])
+@pytest.mark.parametrize("structure", MATRICES, ids=["solve", "multiply"])
 @pytest.mark.parametrize("dim", DIMS)
-def bench_mvn_log_prob(time, dtype, dim, inverse):
+def bench_mvn_log_prob(time, dtype, dim, structure):
     value, loc, _, panels = gaussian(dim, dtype)
     out = np.zeros(value.shape[:-1], dtype)
-    time(bridge.mvn_log_prob, out, value, loc, panels, np.zeros((), dtype), inverse)
+    time(apply, structure.log_prob, out.shape, out, value, loc, panels, np.zeros((), dtype))
 
 
 def bench_log(time, dtype):
     value = np.abs(Problem((N,), None, (), dtype).value)
-    time(bridge.log, np.empty_like(value), value)
+    time(apply, KERNELS["log"], value.shape, np.empty_like(value), value)
 
 
-@pytest.mark.parametrize("verb", ["cdf", "log_cdf", "survival_function", "log_survival_function", "icdf"])
+@pytest.mark.parametrize("verb", CDF)
 def bench_normal_cdf(time, dtype, verb):
     value = Problem((N,), None, (), dtype).value
     if verb == "icdf":
         value = np.abs(np.modf(value)[0])
     zero, one = np.zeros((), dtype), np.ones((), dtype)
-    time(bridge.normal_cdf, verb, np.empty_like(value), value, zero, one)
+    time(apply, CDF[verb], value.shape, np.empty_like(value), value, zero, one)
 
 
 # ---- construction --------------------------------------------------------------------------
@@ -132,15 +139,17 @@ def bench_normal_cdf(time, dtype, verb):
 @pytest.mark.parametrize("dim", DIMS)
 def bench_cholesky(time, dtype, dim, reverse, check_symmetry):
     _, _, covariance, _ = gaussian(dim, dtype, batch=max(N // dim**2, 1))
-    time(bridge.cholesky, np.empty_like(covariance), covariance, reverse, check_symmetry)
+    kernel = KERNELS["reverse_cholesky" if reverse else "cholesky"]
+    time(factorize, kernel, np.empty_like(covariance), covariance, check_symmetry)
 
 
 @pytest.mark.parametrize("dim", DIMS)
 def bench_pack_panels(time, dtype, dim):
     _, _, covariance, panels = gaussian(dim, dtype, batch=max(N // dim**2, 1))
-    time(bridge.pack_panels, np.empty_like(panels), covariance)  # a small factor's are the factor, read-only
+    out = np.empty_like(panels)  # a small factor's are the factor, read-only
+    time(apply, KERNELS["pack_panels"], covariance.shape[:-2], out, covariance)
 
 
 @pytest.mark.parametrize("check", ["finite", "positive", "probability"])
-def bench_first_not(time, dtype, check):
-    time(getattr(bridge, f"first_not_{check}"), np.full(N, 0.5, dtype))
+def bench_check(time, dtype, check):
+    time(first_bad, KERNELS[f"check_{check}"], np.full(N, 0.5, dtype))

@@ -30,13 +30,17 @@ OUT, FRESH, COLOUR = KINDS = ("out=", "fresh", "colour alone")
 
 @dataclass(frozen=True)
 class Problem:
-    """Scalars, or vectors of `dim`. `given` is the shape of loc and scale where it is not the batch's."""
+    """Scalars, or vectors of `dim`.
+
+    `given` is the shape of loc and scale where it is not the batch's, `scale_given` that of scale alone.
+    """
 
     batch: Shape
     dim: int | None = None
     samples: Shape = ()
     dtype: str = "float64"
     given: Shape | None = None
+    scale_given: Shape | None = None
 
     @property
     def shape(self) -> Shape:
@@ -54,7 +58,8 @@ class Problem:
     def scale(self) -> np.ndarray:
         """Standard deviations, or covariance matrices."""
         if self.dim is None:
-            return (0.5 + abs(self._normal(1, *self._params))).astype(self.dtype)
+            shape = self._params if self.scale_given is None else self.scale_given
+            return np.asarray(0.5 + abs(self._normal(1, *shape)), self.dtype)
         a = self._normal(1, *self._params, self.dim, 2 * self.dim)
         covariance = a @ a.swapaxes(-1, -2)
         covariance *= 2 / self.dim
@@ -85,7 +90,8 @@ class Case:
     """One verb (a method of the classes in peers.py) on one problem.
 
     `targets` are by peer, and hold for each of the `judged` kinds; `main` is the kind that the README
-    shows, if any.
+    shows, if any. Two peers are no contenders: "fresh" is fastdist without `out=`, "limit" takes nothing. An
+    `allowance`, in seconds, is added to what peers take.
     """
 
     group: str
@@ -98,6 +104,7 @@ class Case:
     main: str | None = None
     isa: str | None = None  # None: the best one
     cpus: int = 1
+    allowance: float = 0.0
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -132,6 +139,13 @@ def noise() -> list[Case]:
     return [
         *cases,
         Case(group, "shape (3, 2)", verb, Problem((3, 2)), {"numpy": (4, 6)}, (FRESH,), main=FRESH),
+        Case(group, "shape (3, 2)", verb, Problem((3, 2), dtype="float32"), {"numpy": (3, 4)}, (FRESH,)),
+        Case(group, "shape (2000,)", verb, Problem((2000,)), {"numpy": (6, 10)}, (FRESH,)),
+        Case(
+            group, "shape (3, 2), from a seed", "noise_seeded", Problem((3, 2)), {"numpy": (3, 10)}, (FRESH,)
+        ),
+        Case(group, "100000 uniforms", "uniform", Problem((100_000,)), {"numpy": (0.95, 1.1)}, (OUT, FRESH)),
+        Case(group, "a uniform", "uniform", Problem(()), {"numpy": (0.95, 1.1)}, (FRESH,)),
         Case(
             group,
             "1M normals, 2 workers",
@@ -221,13 +235,18 @@ def mvn_log_prob() -> list[Case]:
 
 def cholesky() -> list[Case]:
     musts = {2: 15, 4: 15, 8: 5, 16: 3.5, 32: 3.5}
+    constructor: dict[int, Target] = {4: (8, 12), 8: (3.5, 5), 16: (1.4, 1.8), 32: (1.5, 2)}
+    wanted: dict[tuple[str, int, str], Target] = {
+        **{("cholesky", d, dtype): (must, None) for d, must in musts.items() for dtype in DTYPES},
+        **{("mvn_construct", d, "float64"): target for d, target in constructor.items()},
+    }
     return [
         Case(
             "Cholesky factors of 10000 matrices",
             what.format(d),
             verb,
             Problem((10_000,), d, (), dtype),
-            {"numpy": (must, None)} if verb == "cholesky" else {},
+            {"numpy": wanted[verb, d, dtype]} if (verb, d, dtype) in wanted else {},
             kinds=(kind,),
             main=kind if dtype == "float64" and d in (4, 32) else None,
         )
@@ -236,7 +255,7 @@ def cholesky() -> list[Case]:
             ("factors, d = {}", "cholesky", OUT),
             ("validated constructor, d = {}", "mvn_construct", FRESH),
         )
-        for d, must in musts.items()
+        for d in musts
     ]
 
 
@@ -246,10 +265,17 @@ def small_calls() -> list[Case]:
         ("Normal.sample", "normal_sample", scalars, {"torch": (80, 200), "numpy's bare noise": (3, 6)}),
         ("Normal.log_prob", "normal_log_prob", scalars, {}),
         ("Normal()", "normal_construct", scalars, {}),
-        ("Normal.expand", "normal_expand", scalars, {}),
+        ("Normal.expand", "normal_expand", scalars, {"torch": (4, 8)}),
+        ("Normal.entropy", "normal_entropy", scalars, {"torch": (10, 12)}),
+        ("Normal.cdf", "normal_cdf", scalars, {"torch": (10, 20)}),
+        ("kl_divergence of Normals", "normal_kl", scalars, {"torch": (15, 30)}),
+        ("log_prob and its pullback", "normal_gradient", scalars, {"torch": (20, 30)}),
         ("MultivariateNormal.sample", "mvn_sample", vectors, {"torch": (60, None)}),
         ("MultivariateNormal.log_prob", "mvn_log_prob", vectors, {"torch": (40, None)}),
         ("MultivariateNormal()", "mvn_construct", vectors, {"torch": (40, None)}),
+        ("MultivariateNormal.expand", "mvn_expand", vectors, {"torch": (4, 8)}),
+        ("MultivariateNormal.entropy", "mvn_entropy", vectors, {"torch": (10, 12)}),
+        ("kl_divergence of MultivariateNormals", "mvn_kl", vectors, {"torch": (20, 40)}),
     ]
     return [
         Case("Small calls: parameters of shape (3, 2)", what, verb, problem, targets, (FRESH,), main=FRESH)
@@ -257,10 +283,82 @@ def small_calls() -> list[Case]:
     ]
 
 
-# Gradients come here, with verbs of their own, methods of the same name in peers.py, as in
-#     Case("Gradients", "rsample, backward, (B, d, S) = (64, 32, 100)", "mvn_rsample_backward",
-#          Problem((64,), 32, (100,)), {"torch": (50, 90)}, (FRESH,))
-CASES = [*noise(), *mvn_sample(), *independent_sample(), *mvn_log_prob(), *cholesky(), *small_calls()]
+def limits() -> list[Case]:
+    """What peers have not: `out=` may cost 1.5 fresh calls, a moment 0.3 µs, an index NumPy's of all arrays,
+    twice, and 1.5 µs."""
+    group = "Small calls: what they may cost"
+    cases = []
+    for name, kind in (("Normal", "normal"), ("Independent", "independent"), ("MultivariateNormal", "mvn")):
+        problem = Problem((3,), 2) if kind == "mvn" else Problem((3, 2))
+        moments = ["mean", "stddev", "variance"] + ["scale_tril"] * (kind == "mvn")
+        cases += [
+            *(
+                Case(
+                    group, f"{name}.{verb}, out=", f"{kind}_{verb}", problem, {"fresh": (0.667, None)}, (OUT,)
+                )
+                for verb in ("sample", "log_prob")
+            ),
+            Case(
+                group,
+                f"{name}.{', '.join(moments)}",
+                f"{kind}_moments",
+                problem,
+                {"limit": (1, None)},
+                (FRESH,),
+                allowance=0.3e-6 * len(moments),
+            ),
+            Case(
+                group,
+                f"{name}, d[0] and d[1:]",
+                f"{kind}_index",
+                problem,
+                {"numpy": (1, None)},
+                (FRESH,),
+                allowance=2 * 1.5e-6,
+            ),
+        ]
+    return cases
+
+
+def policies() -> list[Case]:
+    """A distribution over actions of 6 numbers is made, drawn from, and its draw's density taken."""
+    group = "Policies: a batch of environments, 6 actions"
+    targets: dict[int, dict[str, Target]] = {64: {"torch": (15, 25)}, 1024: {"torch": (5, 8)}}
+    return [
+        Case(
+            group,
+            "Normal(), (64, 6), scale (6,)",
+            "normal_construct",
+            Problem((64, 6), scale_given=(6,)),
+            {"torch": (20, 25)},
+            (FRESH,),
+        ),
+        *(
+            Case(
+                group,
+                f"build, act, score, ({n}, 6), scale {(n, 6) if given is None else '(6,)'}",
+                "independent_step",
+                Problem((n, 6), scale_given=given),
+                wanted,
+                (FRESH,),
+                main=FRESH if given else None,
+            )
+            for n, wanted in targets.items()
+            for given in ((6,), None)
+        ),
+    ]
+
+
+CASES = [
+    *noise(),
+    *mvn_sample(),
+    *independent_sample(),
+    *mvn_log_prob(),
+    *cholesky(),
+    *small_calls(),
+    *limits(),
+    *policies(),
+]
 
 
 def match(only: str, title: str) -> bool:

@@ -3,10 +3,11 @@
 A method prepares all that a user would prepare once and returns statements to time, by kind (see
 cases.py); verbs, kinds and dtypes may be missing. Verbs:
 
-    noise_sample        noise_workers
-    normal_construct    normal_expand       normal_sample   normal_log_prob
-    independent_sample  independent_log_prob
-    mvn_construct       mvn_sample          mvn_log_prob    cholesky
+    noise_         sample  seeded  workers
+    normal_        construct  expand  sample  log_prob  entropy  cdf  kl  gradient  moments  index
+    independent_                      sample  log_prob  step                        moments  index
+    mvn_           construct  expand  sample  log_prob  entropy       kl            moments  index
+    uniform  cholesky
 
 Everybody gets the same parameters and values, and the fastest way there is in their own terms:
 factors made beforehand, the layout that suits them, no argument checks where they can be switched
@@ -26,7 +27,7 @@ from cases import COLOUR, DTYPES, FRESH, OUT, Problem
 from harness import Statement
 
 import fastdist as fd
-from fastdist._kernels import bridge
+from fastdist._kernels.program import KERNELS, factorize
 
 Statements = dict[str, Statement]
 
@@ -34,10 +35,120 @@ NOISE = "noise alone"  # fastdist's, to tell its colour by the difference
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
-class Fastdist:
+class Classes:
+    """The verbs of distributions that are objects: fastdist's, and torch's, which have fastdist's names.
+
+    Hooks: `normal` and `mvn` make them, their locs moved on by `more`; `array` takes an array as they do.
+    """
+
+    module: Any
+    unchecked: dict[str, bool]
+
+    def array(self, array: np.ndarray) -> Any:
+        raise NotImplementedError
+
+    def normal(self, p: Problem, more: float = 0.0) -> Any:
+        return self.module.Normal(self.array(p.loc + more), self.array(p.scale), **self.unchecked)
+
+    def mvn(self, p: Problem, more: float = 0.0) -> Any:
+        return self.module.MultivariateNormal(self.array(p.loc + more), self.array(p.scale), **self.unchecked)
+
+    def independent(self, p: Problem) -> Any:
+        return self.module.Independent(self.normal(p).expand(p.batch), 1, **self.unchecked)
+
+    def sample(self, d: Any, p: Problem) -> Statements:
+        return _fresh(_draw(p), d=d, samples=p.samples)
+
+    def log_prob(self, d: Any, p: Problem) -> Statements:
+        return _fresh("d.log_prob(value)", d=d, value=self.array(p.value))
+
+    def construct(self, name: str, p: Problem) -> Statements:
+        second = "scale" if p.dim is None else "covariance"
+        names = {name: getattr(self.module, name), "loc": self.array(p.loc), second: self.array(p.scale)}
+        return _fresh(f"{name}(loc, {second})", **names)
+
+    def normal_construct(self, p: Problem) -> Statements:
+        return self.construct("Normal", p)
+
+    def mvn_construct(self, p: Problem) -> Statements:
+        return self.construct("MultivariateNormal", p)
+
+    def normal_expand(self, p: Problem) -> Statements:
+        return _fresh("d.expand(shape)", d=self.normal(p), shape=(5, *p.batch))
+
+    def mvn_expand(self, p: Problem) -> Statements:
+        return _fresh("d.expand(shape)", d=self.mvn(p), shape=(5, *p.batch))
+
+    def normal_sample(self, p: Problem) -> Statements:
+        return self.sample(self.normal(p), p)
+
+    def independent_sample(self, p: Problem) -> Statements:
+        return self.sample(self.independent(p), p)
+
+    def mvn_sample(self, p: Problem) -> Statements:
+        return self.sample(self.mvn(p), p)
+
+    def normal_log_prob(self, p: Problem) -> Statements:
+        return self.log_prob(self.normal(p), p)
+
+    def independent_log_prob(self, p: Problem) -> Statements:
+        return self.log_prob(self.independent(p), p)
+
+    def mvn_log_prob(self, p: Problem) -> Statements:
+        return self.log_prob(self.mvn(p), p)
+
+    def independent_step(self, p: Problem) -> Statements:
+        names = {name: getattr(self.module, name) for name in ("Independent", "Normal")}
+        off = "".join(f", {name}={value}" for name, value in self.unchecked.items())
+        return _fresh(
+            f"d = Independent(Normal(loc, scale{off}), 1{off}); x = {_draw(p)}; d.log_prob(x)",
+            loc=self.array(p.loc),
+            scale=self.array(p.scale),
+            samples=p.samples,
+            **names,
+        )
+
+    def normal_entropy(self, p: Problem) -> Statements:
+        return _fresh("d.entropy()", d=self.normal(p))
+
+    def mvn_entropy(self, p: Problem) -> Statements:
+        return _fresh("d.entropy()", d=self.mvn(p))
+
+    def normal_cdf(self, p: Problem) -> Statements:
+        return _fresh("d.cdf(value)", d=self.normal(p), value=self.array(p.value))
+
+    def normal_kl(self, p: Problem) -> Statements:
+        return _fresh("kl(p, q)", kl=self.module.kl_divergence, p=self.normal(p), q=self.normal(p, 1))
+
+    def mvn_kl(self, p: Problem) -> Statements:
+        return _fresh("kl(p, q)", kl=self.module.kl_divergence, p=self.mvn(p), q=self.mvn(p, 1))
+
+
+class Fastdist(Classes):
     """With its own generator."""
 
     name = "fastdist"
+    module = fd
+    unchecked: dict[str, bool] = {}  # noqa: RUF012
+
+    def array(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def sample(self, d: fd.Distribution, p: Problem) -> Statements:
+        names = {"fd": fd, "d": d, "samples": p.samples, "g": fd.default_rng(0), "out": _empty(p)}
+        call = "d.sample(samples, rng=g" if p.samples else "d.sample(rng=g"
+        return {
+            OUT: Statement(f"{call}, out=out)", **names),
+            FRESH: Statement(f"{call})", **names),
+            NOISE: Statement(f"fd.standard_normal(dtype='{p.dtype}', rng=g, out=out)", **names),
+        }
+
+    def log_prob(self, d: fd.Distribution, p: Problem) -> Statements:
+        names = {"d": d, "value": p.value, "out": d.log_prob(p.value)}
+        return {
+            OUT: Statement("d.log_prob(value, out=out)", **names),
+            FRESH: Statement("d.log_prob(value)", **names),
+        }
 
     def noise_sample(self, p: Problem) -> Statements:
         names = {"fd": fd, "shape": p.shape, "dtype": p.dtype, "g": fd.default_rng(0), "out": _empty(p)}
@@ -51,56 +162,38 @@ class Fastdist:
     def noise_workers(self, p: Problem) -> Statements:
         return _on_workers(p, 2)
 
-    def normal_construct(self, p: Problem) -> Statements:
-        return {FRESH: Statement("fd.Normal(loc, scale)", fd=fd, loc=p.loc, scale=p.scale)}
+    def noise_seeded(self, p: Problem) -> Statements:
+        return _fresh("fd.standard_normal(shape, rng=12345)", fd=fd, shape=p.shape)
 
-    def normal_expand(self, p: Problem) -> Statements:
-        return {FRESH: Statement("d.expand(shape)", d=fd.Normal(p.loc, p.scale), shape=(5, *p.batch))}
-
-    def mvn_construct(self, p: Problem) -> Statements:
-        code = "fd.MultivariateNormal(loc, covariance)"
-        return {FRESH: Statement(code, fd=fd, loc=p.loc, covariance=p.scale)}
-
-    def normal_sample(self, p: Problem) -> Statements:
-        return self._sample(fd.Normal(p.loc, p.scale), p)
-
-    def independent_sample(self, p: Problem) -> Statements:
-        return self._sample(self._independent(p), p)
-
-    def mvn_sample(self, p: Problem) -> Statements:
-        return self._sample(fd.MultivariateNormal(p.loc, p.scale), p)
-
-    def normal_log_prob(self, p: Problem) -> Statements:
-        return self._log_prob(fd.Normal(p.loc, p.scale), p)
-
-    def independent_log_prob(self, p: Problem) -> Statements:
-        return self._log_prob(self._independent(p), p)
-
-    def mvn_log_prob(self, p: Problem) -> Statements:
-        return self._log_prob(fd.MultivariateNormal(p.loc, p.scale), p)
+    def uniform(self, p: Problem) -> Statements:
+        return _uniform(fd.default_rng(0), p)
 
     def cholesky(self, p: Problem) -> Statements:
-        names = {"bridge": bridge, "matrix": p.scale, "out": np.zeros_like(p.scale)}
-        return {OUT: Statement("bridge.cholesky(out, matrix, False, False); out", **names)}
+        names = {"factorize": factorize, "kernel": KERNELS["cholesky"], "symmetry": False}
+        arrays = {"matrix": p.scale, "out": np.zeros_like(p.scale)}
+        return {OUT: Statement("factorize(kernel, out, matrix, symmetry); out", **names, **arrays)}
 
-    def _independent(self, p: Problem) -> fd.Independent:
-        return fd.Independent(fd.Normal(p.loc, p.scale).expand(p.batch), 1)
+    def normal_gradient(self, p: Problem) -> Statements:
+        names = {"fd": fd, "d": self.normal(p), "value": p.value, "one": np.ones_like(p.value)}
+        return _fresh("_, pullback = fd.vjp(d.log_prob, value); pullback(one)['scale']", **names)
 
-    def _sample(self, d: fd.Distribution, p: Problem) -> Statements:
-        names = {"fd": fd, "d": d, "samples": p.samples, "g": fd.default_rng(0), "out": _empty(p)}
-        call = "d.sample(samples, rng=g" if p.samples else "d.sample(rng=g"
-        return {
-            OUT: Statement(f"{call}, out=out)", **names),
-            FRESH: Statement(f"{call})", **names),
-            NOISE: Statement(f"fd.standard_normal(dtype='{p.dtype}', rng=g, out=out)", **names),
-        }
+    def normal_moments(self, p: Problem) -> Statements:
+        return _fresh("d.mean; d.stddev; d.variance", d=self.normal(p))
 
-    def _log_prob(self, d: fd.Distribution, p: Problem) -> Statements:
-        names = {"d": d, "value": p.value, "out": d.log_prob(p.value)}
-        return {
-            OUT: Statement("d.log_prob(value, out=out)", **names),
-            FRESH: Statement("d.log_prob(value)", **names),
-        }
+    def independent_moments(self, p: Problem) -> Statements:
+        return _fresh("d.mean; d.stddev; d.variance", d=self.independent(p))
+
+    def mvn_moments(self, p: Problem) -> Statements:
+        return _fresh("d.mean; d.stddev; d.variance; d.scale_tril", d=self.mvn(p))
+
+    def normal_index(self, p: Problem) -> Statements:
+        return _fresh("d[0]; d[1:]", d=self.normal(p))
+
+    def independent_index(self, p: Problem) -> Statements:
+        return _fresh("d[0]; d[1:]", d=self.independent(p))
+
+    def mvn_index(self, p: Problem) -> Statements:
+        return _fresh("d[0]; d[1:]", d=self.mvn(p))
 
 
 class OneWorker:
@@ -131,6 +224,20 @@ class NumPy:
 
     def cholesky(self, p: Problem) -> Statements:
         return {FRESH: Statement("np.linalg.cholesky(matrix)", np=np, matrix=p.scale)}
+
+    def noise_seeded(self, p: Problem) -> Statements:
+        return _fresh("np.random.default_rng(12345).standard_normal(shape)", np=np, shape=p.shape)
+
+    def uniform(self, p: Problem) -> Statements:
+        return _uniform(np.random.Generator(np.random.SFC64(0)), p)
+
+    def normal_index(self, p: Problem) -> Statements:
+        return _indexed_twice(p.loc, p.scale)
+
+    independent_index = normal_index
+
+    def mvn_index(self, p: Problem) -> Statements:
+        return _indexed_twice(p.loc, p.scale, p.tril)
 
     def normal_sample(self, p: Problem) -> Statements:
         names = self._generator(p) | {"loc": p.loc, "scale": p.scale}
@@ -250,13 +357,17 @@ class SciPy:
         return [self.stats.multivariate_normal(m, from_cholesky(tril)) for m, tril in pairs]
 
 
-class Torch:
+class Torch(Classes):
     name = "torch"
+    unchecked: dict[str, bool] = {"validate_args": False}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.torch = importlib.import_module("torch")
         self.torch.set_num_threads(1)
-        self.distributions = self.torch.distributions
+        self.module = self.torch.distributions
+
+    def array(self, array: np.ndarray) -> Any:
+        return self.torch.from_numpy(np.asarray(array))
 
     def noise_sample(self, p: Problem) -> Statements:
         names = {"torch": self.torch, "shape": p.shape, "dtype": getattr(self.torch, p.dtype)}
@@ -266,57 +377,15 @@ class Torch:
         }
 
     def cholesky(self, p: Problem) -> Statements:
-        names = {"torch": self.torch, "matrix": self._tensor(p.scale)}
-        return {FRESH: Statement("torch.linalg.cholesky(matrix)", **names)}
+        return _fresh("torch.linalg.cholesky(matrix)", torch=self.torch, matrix=self.array(p.scale))
 
-    def normal_construct(self, p: Problem) -> Statements:
-        return self._construct("Normal", p)
-
-    def mvn_construct(self, p: Problem) -> Statements:
-        return self._construct("MultivariateNormal", p)
-
-    def normal_expand(self, p: Problem) -> Statements:
-        return {FRESH: Statement("d.expand(shape)", d=self._distribution("Normal", p), shape=(5, *p.batch))}
-
-    def normal_sample(self, p: Problem) -> Statements:
-        return self._sample(self._distribution("Normal", p), p)
-
-    def independent_sample(self, p: Problem) -> Statements:
-        return self._sample(self._independent(p), p)
-
-    def mvn_sample(self, p: Problem) -> Statements:
-        return self._sample(self._distribution("MultivariateNormal", p), p)
-
-    def normal_log_prob(self, p: Problem) -> Statements:
-        return self._log_prob(self._distribution("Normal", p), p)
-
-    def independent_log_prob(self, p: Problem) -> Statements:
-        return self._log_prob(self._independent(p), p)
-
-    def mvn_log_prob(self, p: Problem) -> Statements:
-        return self._log_prob(self._distribution("MultivariateNormal", p), p)
-
-    def _tensor(self, array: np.ndarray) -> Any:
-        return self.torch.from_numpy(np.asarray(array))
-
-    def _distribution(self, name: str, p: Problem) -> Any:
-        params = self._tensor(p.loc), self._tensor(p.scale)
-        return getattr(self.distributions, name)(*params, validate_args=False)
-
-    def _independent(self, p: Problem) -> Any:
-        base = self._distribution("Normal", p).expand(p.batch)
-        return self.distributions.Independent(base, 1, validate_args=False)
-
-    def _construct(self, name: str, p: Problem) -> Statements:
-        second = "scale" if p.dim is None else "covariance"
-        names = {name: getattr(self.distributions, name), "loc": self._tensor(p.loc)}
-        return {FRESH: Statement(f"{name}(loc, {second})", **{second: self._tensor(p.scale)}, **names)}
-
-    def _sample(self, d: Any, p: Problem) -> Statements:
-        return {FRESH: Statement("d.sample(samples)" if p.samples else "d.sample()", d=d, samples=p.samples)}
-
-    def _log_prob(self, d: Any, p: Problem) -> Statements:
-        return {FRESH: Statement("d.log_prob(value)", d=d, value=self._tensor(p.value))}
+    def normal_gradient(self, p: Problem) -> Statements:
+        leaves = [self.array(array).clone().requires_grad_() for array in (p.loc, p.scale)]
+        value, one = self.array(p.value), self.array(np.ones_like(p.value))
+        d, grad = self.module.Normal(*leaves, **self.unchecked), self.torch.autograd.grad
+        return _fresh(
+            "grad(d.log_prob(value), leaves, one)[1]", grad=grad, d=d, leaves=leaves, value=value, one=one
+        )
 
 
 class RandomGen:
@@ -361,6 +430,27 @@ class MKL:
         if p.dim is not None:
             names["tril"] = p.tril
         return {FRESH: Statement(code, g=self.state(0, brng="SFMT19937"), **names)}
+
+
+def _fresh(code: str, **names: object) -> Statements:
+    return {FRESH: Statement(code, **names)}
+
+
+def _draw(p: Problem) -> str:
+    return "d.sample(samples)" if p.samples else "d.sample()"
+
+
+def _uniform(g: np.random.Generator, p: Problem) -> Statements:
+    if not p.shape:
+        return _fresh("g.random()", g=g)
+    names = {"g": g, "shape": p.shape, "out": _empty(p)}
+    return {OUT: Statement("g.random(out=out)", **names), FRESH: Statement("g.random(shape)", **names)}
+
+
+def _indexed_twice(*arrays: np.ndarray) -> Statements:
+    """What indexing a distribution may cost, but for an allowance: NumPy's for its arrays, twice."""
+    names = {f"a{i}": array for i, array in enumerate(arrays)}
+    return _fresh("; ".join([f"{name}[0]; {name}[1:]" for name in names] * 2), **names)
 
 
 def _on_workers(p: Problem, n: int) -> Statements:

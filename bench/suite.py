@@ -87,7 +87,11 @@ def rows(case: Case, times: dict[tuple[str, str], np.ndarray]) -> list[dict]:
                 fresh.append(peer)
             taken = times.get((peer, FRESH if peer in fresh else kind))
             if taken is not None:
-                ratios[peer] = quartiles(taken / base)
+                ratios[peer] = quartiles((taken + case.allowance) / base)
+        if "fresh" in case.targets:
+            ratios["fresh"] = quartiles(times["fastdist", FRESH] / base)
+        if "limit" in case.targets:
+            ratios["limit"] = quartiles(case.allowance / base)
         result.append(
             {
                 **dict(zip(("group", "what", "dtype"), case.key, strict=True)),
