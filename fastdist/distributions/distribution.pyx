@@ -172,10 +172,15 @@ cdef int fill(
 cdef Plan plan_of_draw(Base d):
     if d.draw_plan is False:
         plan = d._draw_plan()
-        if d._lent:
+        if d._lent and not of_parameters(plan, d):
             return plan
         d.draw_plan = plan
     return d.draw_plan
+
+
+cdef bint of_parameters(Plan plan, Base d):
+    """True if a plan holds no array that was made of others."""
+    return plan is None or all([any([a is b for b in d._arrays.values()]) for a in plan.arrays])
 
 
 cdef object scored(Base d, object value, object out):

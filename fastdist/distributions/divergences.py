@@ -70,11 +70,13 @@ def kl_normal_normal(p: Normal, q: Normal) -> Real:
 
 def kl_of_normals(p: Normal, q: Normal, tail: Shape) -> Real:
     """The same, summed over the last dims, `tail`."""
+    if not tail:
+        return kl_normal_normal(p, q)
     dtype = common_dtype(p, q)
     arrays = *p._in(dtype, "loc", "scale"), *q._in(dtype, "loc", "scale")
     shape = np.broadcast(*arrays).shape
     n = len(shape) - len(tail)
-    if not tail or shape[max(n, 0) :] != tail:
+    if shape[max(n, 0) :] != tail:
         return sum_events(elementwise(NORMAL_KL, *arrays), tail)
     result = np.zeros(shape[:n], dtype)  # summed as they are made
     pullbacks.sum_kl_diag(result, tail, *arrays)

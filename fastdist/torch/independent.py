@@ -38,6 +38,9 @@ class Independent(Gaussian, TorchIndependent[Any]):
     torch.Size([100, 3])
     """
 
+    # fastdist's distribution, and the one of the base that it was made of.
+    _kept: tuple[fd.Independent, fd.Distribution] | None = None
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         """The same distribution broadcast to another batch shape; no memory is used."""
         shape, n = torch.Size(batch_shape), self.reinterpreted_batch_ndims
@@ -69,7 +72,14 @@ class Independent(Gaussian, TorchIndependent[Any]):
         return None if overridden else base._tensors()
 
     def _core(self) -> fd.Independent:
-        return fd.Independent(self.base_dist._core(), self.reinterpreted_batch_ndims)
+        base, n = self.base_dist._core(), self.reinterpreted_batch_ndims
+        kept = self._kept
+        if kept is None or kept[1] is not base or kept[0]._ndims != n:
+            kept = self._kept = fd.Independent(base, n), base
+        return kept[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}
 
     def _names(self) -> tuple[str, ...]:
         names: tuple[str, ...] = self.base_dist._names()

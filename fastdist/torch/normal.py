@@ -229,7 +229,7 @@ class Normal(Gaussian, TorchNormal):
 
 def _as_tensors(loc: Any, scale: Any) -> tuple[Tensor, Tensor] | None:
     """Tensors as they are, Python's numbers as torch takes them: of the other's dtype, or the default."""
-    numbers = isinstance(loc, int | float), isinstance(scale, int | float)
+    numbers = isinstance(loc, (int, float)), isinstance(scale, (int, float))
     if numbers == (False, False):
         return loc, scale
     if torch.compiler.is_compiling():
