@@ -77,7 +77,9 @@ def _of_its_own(core: Any) -> Any:
     if isinstance(core, fd.Independent):
         return fd.Independent(_of_its_own(core.base_dist), core.reinterpreted_batch_ndims)
     arrays = {name: core._arrays[name].copy() for name in ("loc", "scale") if name in core._arrays}
-    return core._with_arrays({**core._arrays, **arrays}, core._batch_shape)
+    new = core._with_arrays({**core._arrays, **arrays}, core._batch_shape)
+    new._shapes = core._shapes
+    return new
 
 
 def _pull_vectors(p: Any, q: Any, core_p: Any, core_q: Any, q_needs: bool) -> Pull:
