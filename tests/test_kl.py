@@ -271,7 +271,7 @@ def test_independent_sums():
 class Base(fd.Distribution):
     """Of no particular kind: enough for a rule to be found by type."""
 
-    _batch_shape = _event_shape = ()
+    arg_constraints = {}  # noqa: RUF012
 
 
 def test_dispatch():

@@ -91,7 +91,7 @@ def part(array: Real, entries: tuple[Entry, ...], batch_shape: Shape, core_ndim:
         dim += n
     else:
         return _params.pack(whole[tuple(replaced) + (slice(None),) * core_ndim], array.dtype, core_ndim)
-    view = _params.view(array, batch_shape + array.shape[array.ndim - core_ndim :])
+    view = np.broadcast_to(array, batch_shape + array.shape[array.ndim - core_ndim :])
     return _params.pack(view[entries + (slice(None),) * core_ndim], array.dtype, core_ndim)
 
 

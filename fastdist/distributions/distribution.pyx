@@ -307,7 +307,7 @@ cdef class Base:
     @property
     def support(self):
         """The set of events."""
-        raise _missing(self, "support", "support")
+        raise _missing(type(self), "support", "support")
 
     def _parameter_shape(self, str name):
         """Shape that parameter `name` was given in, or has by itself in a part of a batch."""
@@ -421,7 +421,7 @@ cdef class Base:
 
     def draw(self, eps, out):
         """Write draws that are made of standard normals; for subclasses (see `Distribution`, Notes)."""
-        raise _missing(self, "draws", "draw(eps, out) and normals_per_event")
+        raise _missing(type(self), "draws", "draw(eps, out) and normals_per_event")
 
     def _rdraw(self, noise, out, int workers):
         """The same for `rsample`; a wrapper has another if what it holds has."""
@@ -485,7 +485,7 @@ cdef class Base:
 
     def log_density(self, value):
         """Log densities of events; for subclasses (see `Distribution`, Notes)."""
-        raise _missing(self, "density", "log_density(value)")
+        raise _missing(type(self), "density", "log_density(value)")
 
     def _plan_of_densities(self, int event_ndim, dtype):
         """The plan that densities in a dtype, summed over so many dims, go by, unless a hook makes them."""
@@ -552,7 +552,7 @@ cdef class Base:
 
     def event_entropy(self):
         """Entropies of events; for subclasses (see `Distribution`, Notes)."""
-        raise _missing(self, "entropy", "event_entropy()")
+        raise _missing(type(self), "entropy", "event_entropy()")
 
     def _entropy(self, int event_ndim):
         """Entropy, summed over batch dims among the last `event_ndim` dims; may stay unbroadcast."""
@@ -569,23 +569,24 @@ cdef class Base:
     @property
     def mean(self):
         """Mean; shape ``batch_shape + event_shape``, read-only."""
-        raise _missing(self, "mean", "mean")
+        raise _missing(type(self), "mean", "mean")
 
     @property
     def mode(self):
         """Point of the highest density; shape ``batch_shape + event_shape``, read-only."""
-        raise _missing(self, "mode", "mode")
+        raise _missing(type(self), "mode", "mode")
 
     @property
     def variance(self):
         """Variance of each element; shape ``batch_shape + event_shape``, read-only."""
-        raise _missing(self, "variance", "variance")
+        raise _missing(type(self), "variance", "variance")
 
     @property
     def stddev(self):
         """Standard deviation of each element; shape ``batch_shape + event_shape``, read-only."""
+        variance = self.variance
         with np.errstate(all="ignore"):
-            return np.sqrt(self.variance)
+            return np.sqrt(variance)
 
     # ---- other batches of the same ---------------------------------------------------------
 
@@ -905,15 +906,30 @@ cdef class Shown:
                 d._keep(self.key, array)
         return view(array, d._batch_shape, type(d)._core_ndim[self.key])
 
+    # For typing.get_type_hints.
+    @property
+    def __wrapped__(self):
+        return self.make
+
+    @property
+    def __annotations__(self):
+        return self.make.__annotations__
+
 
 def _parameter(str name):
     """The property of a parameter of a class that has none of this name."""
-    return property(Shown(name, None), None, None, f"Parameter `{name}`, in the shape of the batch, read-only.")
+    return property(Shown(name, _lacking), None, None, f"Parameter `{name}`, in the shape of the batch, read-only.")
+
+
+def _lacking(d) -> Real:
+    raise AttributeError
 
 
 def _bound(cls, args, kwargs):
     """Arguments of the inherited constructor by name."""
     names = list(cls.arg_constraints)
+    if cls.arg_constraints is Base.arg_constraints:
+        raise _missing(cls, "parameters", "arg_constraints")
     if len(args) > len(names):
         raise TypeError(f"{cls.__name__}() takes {len(names)} parameters ({', '.join(names)}), got {len(args)}")
     given = dict(zip(names, args))
@@ -924,8 +940,8 @@ def _bound(cls, args, kwargs):
             raise TypeError(f"{cls.__name__}() got multiple values for argument {name!r}")
         given[name] = value
     missing = [name for name in names if name not in given]
-    if missing or not names:
-        raise TypeError(f"{cls.__name__}() lacks {', '.join(missing) or 'arg_constraints, its parameters'}")
+    if missing:
+        raise TypeError(f"{cls.__name__}() lacks {', '.join(missing)}")
     return given
 
 
@@ -958,8 +974,8 @@ class Disabled:
         )
 
 
-def _missing(d, what, how):
-    return NotImplementedError(f"{type(d).__name__} has no {what}: define {how}")
+def _missing(cls, what, how):
+    return NotImplementedError(f"{cls.__name__} has no {what}: define {how}")
 
 
 cdef bint take_shapes(Base d, Ways way) except -1:
@@ -1048,7 +1064,7 @@ cdef int _draw_by_hook(Base d, Noise noise, np.ndarray out, int n_lead, int work
     cdef core.fd_place place
     n = d.normals_per_event
     if n is None:
-        raise _missing(d, "draws", "normals_per_event")
+        raise _missing(type(d), "draws", "normals_per_event")
     batch_shape, n_sample = d._batch_shape, math.prod(np.shape(out)[:n_lead])
     per_sample = math.prod(batch_shape) * n
     rows = np.reshape(out, (n_sample, *batch_shape, *d._event_shape))
