@@ -13,7 +13,8 @@ import pytest
 from cases import KINDS, assert_same_bits, one_of_each, random_mvn, random_normal, state_of
 
 import fastdist as fd
-from fastdist import _params, _shapes, constraints
+from fastdist import constraints
+from fastdist.distributions.distribution import CONSEQUENCES, LAW
 
 SHIFT = 64.0
 
@@ -32,11 +33,28 @@ class Draw:
         out += SHIFT
 
 
-class SampleOf:
-    def _sample(self, *args):
-        result = super()._sample(*args)
-        result += SHIFT
-        return result
+def parent(d):
+    """The same distribution, of the class of fastdist's that a test's subclass is of."""
+    if isinstance(d, fd.Independent):
+        return fd.Independent(d.base_dist, d.reinterpreted_batch_ndims)
+    if isinstance(d, fd.Normal):
+        return fd.Normal(d.loc, d.scale)
+    return fd.MultivariateNormal(d.loc, **{d._given: getattr(d, d._given)})
+
+
+class PublicDraw:
+    @property
+    def normals_per_event(self):
+        return math.prod(self.event_shape)
+
+    def draw(self, eps, out):
+        eps, base = eps.reshape(out.shape), parent(self)
+        while isinstance(base, fd.Independent):
+            base = base.base_dist
+        if isinstance(base, fd.Normal):
+            out[...] = base.loc + base.scale * eps + SHIFT
+        else:
+            out[...] = base.loc + (base.scale_tril @ eps[..., np.newaxis])[..., 0] + SHIFT
 
 
 class Sample:
@@ -59,11 +77,9 @@ class LogProb:
         out += SHIFT * n_event(self, value.shape, event_ndim)
 
 
-class LogProbOf:
-    def _log_prob_of(self, value, out):
-        result = super()._log_prob_of(value, out)
-        result += SHIFT
-        return result
+class PublicDensity:
+    def log_density(self, value):
+        return parent(self).log_prob(value) + SHIFT
 
 
 class LogDensity:
@@ -79,6 +95,11 @@ class EntropyOf:
         return super()._entropy(event_ndim) + np.float32(SHIFT * n_event(self, shape, event_ndim))
 
 
+class PublicEntropy:
+    def event_entropy(self):
+        return parent(self).entropy() + SHIFT
+
+
 class Entropy:
     def entropy(self):
         return super().entropy() + np.float32(SHIFT)
@@ -87,13 +108,14 @@ class Entropy:
 # What changes with each.
 CHANGES = {
     Draw: {"sample", "rsample"},
-    SampleOf: {"sample", "rsample"},
+    PublicDraw: {"sample", "rsample"},
     Sample: {"sample"},
     Rsample: {"rsample"},
     LogProb: {"log_prob"},
-    LogProbOf: {"log_prob"},
+    PublicDensity: {"log_prob"},
     LogDensity: {"log_prob"},
     EntropyOf: {"entropy"},
+    PublicEntropy: {"entropy"},
     Entropy: {"entropy"},
 }
 overrides = pytest.mark.parametrize("override", CHANGES, ids=lambda cls: cls.__name__)
@@ -154,6 +176,10 @@ def test_every_call_honours_what_is_overridden(override, kind, dtype):
     mine = subclassed(plain, override)
     for use, (make, n) in USES.items():
         for name in ("sample", "rsample", "log_prob", "entropy"):
+            if name == "entropy" and override in of_the_law:
+                with pytest.raises(NotImplementedError, match=r"entropy no longer holds"):
+                    make(mine).entropy()
+                continue
             got, wanted = small_and_large(make(mine), name), small_and_large(make(plain), name)
             if name in CHANGES[override]:
                 wanted = wanted + SHIFT * (n if name in ("log_prob", "entropy") else 1)
@@ -167,7 +193,7 @@ def test_a_subclass_of_independent_over_one_of_its_base(override):
     mine = subclassed(fd.Independent(subclassed(plain.base_dist, override), 1), override)
     assert type(mine[0]) is type(mine.expand((2, 4))) is type(mine)
     for name in CHANGES[override]:
-        n = 4 if name in ("log_prob", "entropy") else 2
+        n = 4 if name in ("log_prob", "entropy") else 1 if override is PublicDraw else 2
         wanted = small_and_large(plain, name) + n * SHIFT
         np.testing.assert_allclose(small_and_large(mine, name), wanted, rtol=1e-12)
 
@@ -258,14 +284,15 @@ def test_gradients_are_those_of_what_is_called(override, kind):
         make, _ = USES[use]
         value = make(plain).sample(rng=1)
         arguments = {"rsample": {"rng": 0}, "log_prob": {"value": value}, "entropy": {}}
-        for name in arguments.keys() - changes:
+        gone = {"entropy"} if override in of_the_law else set()
+        for name in arguments.keys() - changes - gone:
             x, pullback = fd.vjp(getattr(make(mine), name), **arguments[name])
             y, wanted = fd.vjp(getattr(make(plain), name), **arguments[name])
             np.testing.assert_allclose(x, y, rtol=1e-13)
             for key, gradient in wanted(np.ones_like(y)).items():
                 assert_same_bits(pullback(np.ones_like(x))[key], gradient)
-        for name in changes:
-            with pytest.raises(NotImplementedError, match="no gradient rule is registered"):
+        for name in changes | gone:
+            with pytest.raises(NotImplementedError, match="no gradient rule is registered|no longer holds"):
                 fd.vjp(getattr(make(mine), name), **arguments[name])
 
 
@@ -305,42 +332,130 @@ def test_divergences_of_vectors_and_independent_ones_of_another_law(override):
                 fd.kl_divergence(p, q)
 
 
+# ---- what followed from a law that a subclass has changed -----------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("override", of_the_law, ids=lambda cls: cls.__name__)
+def test_what_follows_from_the_parents_law_is_gone(override, kind):
+    plain = one_of_each()[kind]
+    mine = subclassed(plain, override)
+    name_of_parent, changed = type(plain).__name__, next(n for n in LAW if n in vars(override))
+    for name in CONSEQUENCES:
+        if not hasattr(plain, name):
+            with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
+                getattr(mine, name)
+            continue
+        message = (
+            rf"^My{name_of_parent} has {changed} of its own, so that {name_of_parent}\.{name} no longer holds: "
+            rf"define it, or take it over by {name} = {name_of_parent}\.{name}$"
+        )
+        for d in (mine, mine[1:], mine.expand((2, 4, 3)), copy.deepcopy(mine)):
+            with pytest.raises(NotImplementedError, match=message):
+                getattr(d, name)
+        if name in ("mean", "mode", "variance", "stddev", "entropy"):
+            for d in (fd.Independent(mine, 1), fd.Independent(fd.Independent(mine, 0), 2)):
+                with pytest.raises(NotImplementedError, match=message):
+                    d.entropy() if name == "entropy" else getattr(d, name)
+    with pytest.raises(NotImplementedError, match="entropy no longer holds"):
+        mine.perplexity()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("override", of_the_law, ids=lambda cls: cls.__name__)
+def test_what_follows_may_be_taken_over(override, kind):
+    plain = one_of_each()[kind]
+    names = [name for name in CONSEQUENCES if hasattr(type(plain), name)]
+    mine = subclassed(plain, type("Taken", (override,), {name: getattr(type(plain), name) for name in names}))
+    for make, _ in USES.values():
+        for name in ("mean", "mode", "variance", "stddev"):
+            assert_same_bits(np.array(getattr(make(mine), name)), np.array(getattr(make(plain), name)))
+        for entropy in (make(mine).entropy(), fd.vjp(make(mine).entropy)[0]):
+            np.testing.assert_allclose(entropy, make(plain).entropy(), rtol=1e-15)
+    if kind == "Normal":
+        assert_same_bits(mine.cdf(0.5), plain.cdf(0.5))
+
+
+def test_what_follows_may_be_given_anew():
+    class Mine(fd.Normal):
+        """Twice the draws."""
+
+        def sample(self, *args, **kwargs):
+            return 2 * super().sample(*args, **kwargs)
+
+        @property
+        def variance(self):
+            return 4 * self.scale**2
+
+        stddev = fd.Distribution.stddev
+
+        def event_entropy(self):
+            return fd.Normal(0.0, 2 * self.scale).entropy()
+
+    d = Mine(np.zeros(3), [1.0, 2.0, 3.0])
+    assert_same_bits(d.stddev, np.array([2.0, 4.0, 6.0]))
+    wanted = fd.Normal(0.0, [2.0, 4.0, 6.0]).entropy()
+    assert_same_bits(d.entropy(), wanted)
+    np.testing.assert_allclose(fd.Independent(d, 1).entropy(), wanted.sum(), rtol=1e-15)
+    with pytest.raises(NotImplementedError, match=r"Mine has sample of its own, so that Normal\.mean"):
+        d.mean  # noqa: B018
+
+    class Below(Mine):
+        """Of the same law."""
+
+    assert_same_bits(Below(0.0, 1.0).entropy(), Mine(0.0, 1.0).entropy())
+
+
+class Named(fd.Normal):
+    """The same law, by another name."""
+
+    def log_cdf(self, value, *, out=None):
+        return super().log_cdf(value, out=out)
+
+
+def test_the_same_law_by_another_name():
+    """What does not change the law changes nothing that follows from it."""
+    d, plain = Named(np.zeros(3), 2.0), fd.Normal(np.zeros(3), 2.0)
+    for name in ("mean", "variance", "stddev"):
+        assert_same_bits(np.array(getattr(d, name)), np.array(getattr(plain, name)))
+    assert_same_bits(d.entropy(), plain.entropy())
+    assert_same_bits(d.log_cdf(0.5), plain.log_cdf(0.5))
+    assert_same_bits(fd.kl_divergence(d, plain), np.zeros(3))
+
+
 # ---- distributions that hold others -----------------------------------------------------------------------
 
 
-class LogNormal(fd.Distribution):
+class LogNormal(fd.Wrapper):
     """By a Normal that it holds."""
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+    support = constraints.positive
     has_rsample = True
     _held = {"normal": 0}  # noqa: RUF012
 
     def __init__(self, loc, scale):
         self.normal = fd.Normal(loc, scale)
         self.name = "LogNormal"
-        self._set_up({}, self.normal.batch_shape, (), self.normal.dtype, None)
+        super().__init__(self.normal.batch_shape, (), self.normal.dtype)
 
     def _draw(self, noise, out, workers):
         self.normal._draw(noise, out, workers)
         np.exp(out, out=out)
 
     def _log_prob(self, value, event_ndim, out):
-        y = np.log(value)
+        y = np.asarray(np.log(value))
         self.normal._log_prob(y, event_ndim, out)
         out -= y.sum(tuple(range(-event_ndim, 0)))
 
-    def __repr__(self):
-        return f"LogNormal({self.normal!r})"
 
-
-class Mixture(fd.Distribution):
+class Mixture(fd.Wrapper):
     """Equal parts of each Normal along the last dim of the one that it holds; densities alone."""
 
     _held = {"parts": 1}  # noqa: RUF012
 
     def __init__(self, parts):
+        super().__init__(parts.batch_shape[:-1], (), parts.dtype)
         self.parts = parts
-        self._set_up({}, parts.batch_shape[:-1], (), parts.dtype, None)
 
     def _log_prob(self, value, event_ndim, out):
         assert event_ndim == 0
@@ -434,7 +549,7 @@ def test_what_is_kept_and_not_named_is_an_error(kept):
         lambda: next(iter(d)),
         lambda: fd.Independent(d, 0)[0],
     ):
-        with pytest.raises(NotImplementedError, match=r"Mine\.kept holds .*_held.*_core_ndim"):
+        with pytest.raises(NotImplementedError, match=r"Mine\.kept holds .*a Wrapper.*a parameter"):
             call()
     assert d.sample(rng=0).shape == (3,)
 
@@ -462,25 +577,17 @@ def test_what_does_not_depend_on_the_batch_may_be_kept():
 
 
 class Power(fd.Normal):
-    """With an array of its own among those that expand and indexing know."""
+    """With a parameter of its own."""
 
-    _core_ndim = {**fd.Normal._core_ndim, "power": 0}  # noqa: RUF012
-
-    def __init__(self, loc, scale, power):
-        arrays, shapes = _params.parameters(self._core_ndim, loc=loc, scale=scale, power=power)
-        self._set_up(arrays, _shapes.broadcast_shapes(**shapes), (), arrays["loc"].dtype, None)
-        self._shapes = shapes
-
-    @property
-    def power(self):
-        return self._view("power")
+    arg_constraints = {**fd.Normal.arg_constraints, "power": constraints.positive}  # noqa: RUF012
+    __init__ = fd.Distribution.__init__
 
     def _draw(self, noise, out, workers):
         super()._draw(noise, out, workers)
-        out *= self._arrays["power"]
+        out *= self.power
 
 
-def test_arrays_that_are_named_go_along():
+def test_parameters_of_a_subclasss_own_go_along():
     d = Power(np.zeros(3), 1.0, [1.0, 2.0, 4.0])
     wanted = fd.Normal(np.zeros(3), 1.0).sample(rng=0) * [4.0, 2.0, 1.0]
     assert_same_bits(d[::-1].sample(rng=0), wanted)

@@ -6,12 +6,14 @@ from fastdist.distributions.independent import Independent
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
 from fastdist.distributions.rules import kl_divergence, register_kl, register_vjp, vjp
+from fastdist.distributions.wrapper import Wrapper
 
 __all__ = [
     "Distribution",
     "Independent",
     "MultivariateNormal",
     "Normal",
+    "Wrapper",
     "constraints",
     "divergences",
     "kl_divergence",

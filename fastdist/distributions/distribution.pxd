@@ -8,7 +8,6 @@ cdef class Ways:
     cdef dict core_ndim         # how many dims of an array are its own, by name
     cdef dict checks            # the kernel that checks a parameter, by name; of others there is None
     cdef bint draw_by_plan, density_by_plan
-    cdef bint public_draw, public_density, public_entropy   # a public hook is the more derived one
 
 
 cdef class Base:

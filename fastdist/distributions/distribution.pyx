@@ -12,8 +12,8 @@ do, in `_draw_plan` and `_density_plan`, and does the rest in hooks:
     _log_prob(value, event_ndim, out)      log density, summed over `event_ndim` trailing dims of value
     _entropy(event_ndim)                   entropy, likewise; unbroadcast
 
-One written outside of this package has public hooks in their place: `draw`, `log_density`, `event_entropy`. Of
-plan, hook and public hook that of the most derived class counts.
+Of the two that of the more derived class counts. One written outside of this package has public hooks in their
+place, `draw`, `log_density`, `event_entropy`, by which those of Base go: a class that has one gets these back.
 
 It keeps its arrays in `_arrays` (unbroadcast, see fastdist._params) and says in `_core_ndim` how many of each one's
 trailing dims are its own; expand, indexing and the shapes of gradients follow from that.
@@ -34,6 +34,7 @@ from fastdist.random._block_sfc64 cimport own_noise
 
 import copyreg
 import math
+from functools import cached_property
 from types import MappingProxyType
 from typing import SupportsIndex
 
@@ -113,12 +114,8 @@ cdef class Ways:
         self.cls = cls
         self.core_ndim = dict(cls._core_ndim)
         self.checks = {name: CHECKS.get(constraint) for name, constraint in cls.arg_constraints.items()}
-        self.public_draw = depth(cls, "draw") < min(depth(cls, "_draw_plan"), depth(cls, "_draw"))
-        self.draw_by_plan = not self.public_draw and depth(cls, "_draw_plan") <= depth(cls, "_draw")
-        self.public_density = (
-            depth(cls, "log_density") < min(depth(cls, "_density_plan"), depth(cls, "_log_prob")))
-        self.density_by_plan = not self.public_density and depth(cls, "_density_plan") <= depth(cls, "_log_prob")
-        self.public_entropy = depth(cls, "event_entropy") < depth(cls, "_entropy")
+        self.draw_by_plan = depth(cls, "_draw_plan") <= depth(cls, "_draw")
+        self.density_by_plan = depth(cls, "_density_plan") <= depth(cls, "_log_prob")
 
 
 cdef dict ways_of_class = {}
@@ -232,6 +229,7 @@ cdef class Base:
     # Of these parameters one is given, the others follow from it.
     _alternatives = frozenset()
     _held = MappingProxyType({})  # attributes that are distributions: wrapper.py
+    _cached = frozenset()  # attributes that are made again when they are asked for
 
     def __cinit__(self, *args, **kwargs):
         self.reparameterised = -1
@@ -441,9 +439,8 @@ cdef class Base:
 
     def _draw(self, Noise noise not None, np.ndarray out not None, int workers):
         """The noise's next draw of the shape of a packed array."""
-        cdef Ways way = ways(self)
         cdef int n_lead = np.PyArray_NDIM(out) - <int>(len(self._batch_shape) + len(self._event_shape))
-        cdef Plan plan = None if way.public_draw else plan_of_draw(self)
+        cdef Plan plan = plan_of_draw(self)
         if plan is None:
             _draw_by_hook(self, noise, out, n_lead, workers)
         else:
@@ -515,9 +512,7 @@ cdef class Base:
 
     def _log_prob(self, np.ndarray value not None, int event_ndim, np.ndarray out not None):
         """Log density, summed over `event_ndim` trailing dims of a packed value."""
-        cdef Plan plan = None
-        if not ways(self).public_density:
-            plan = plan_of_density(self, event_ndim, np.PyArray_TYPE(value))
+        cdef Plan plan = plan_of_density(self, event_ndim, np.PyArray_TYPE(value))
         if plan is not None:
             score_by_plan(self, plan, value, out)
             return
@@ -545,7 +540,7 @@ cdef class Base:
         """
         cdef np.npy_intp dims[MAX_NDIM]
         cdef int ndim = append(dims, 0, self._batch_shape)
-        entropy = self._entropy(len(self._event_shape))
+        entropy = np.asarray(self._entropy(len(self._event_shape)))
         cdef np.ndarray result = destination(out, self.typenum, ndim, dims, None)
         np.PyArray_CopyInto(result, entropy)
         return deliver(result, out)
@@ -598,6 +593,8 @@ cdef class Base:
         cls = type(self)
         new = cls.__new__(cls)
         for name, value in self.__dict__.items():
+            if name in cls._cached:
+                continue
             if type(value) not in PLAIN and name not in self._held and of_a_batch(value):
                 raise NotImplementedError(
                     f"{cls.__name__}.{name} holds a distribution or an array that expand and indexing know nothing "
@@ -701,8 +698,8 @@ cdef class Base:
             If a subclass has a constructor of its own, and no `parameters`.
         """
         cls = type(self)
-        if depth(cls, "__init__") < depth(cls, "_parameters") and depth(cls, "__init__") < depth(
-                cls, "arg_constraints"):
+        own = depth(cls, "__init__")
+        if own < depth(cls, "_parameters") and (own < depth(cls, "arg_constraints") or not self._shown()):
             raise NotImplementedError(
                 f"{cls.__name__} has an __init__ of its own, and has to define parameters"
             )
@@ -856,6 +853,9 @@ class Distribution(Base):
             for name in cls.arg_constraints:
                 if not hasattr(cls, name):
                     setattr(cls, name, _parameter(name))
+        cls._cached = frozenset([
+            name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, cached_property)])
+        _take_public_hooks(cls)
         _disable_consequences(cls)
 
 
@@ -885,6 +885,8 @@ class shown(property):
     """
 
     def __set_name__(self, cls, name):
+        if isinstance(self.fget, Shown):
+            return  # a subclass takes it over
         key = name if name in cls._core_ndim else f"_{name}"
         property.__init__(self, Shown(key, self.fget), None, None, self.fget.__doc__)
 
@@ -945,6 +947,18 @@ def _bound(cls, args, kwargs):
     return given
 
 
+# A public hook, and what is Base's again in a class that has it.
+PUBLIC = {"draw": ("_draw", "_draw_plan"), "log_density": ("_log_prob", "_density_plan"), "event_entropy": ("_entropy",)}
+
+
+def _take_public_hooks(cls):
+    """Let a class go by the public hooks that it has, if they are from a more derived one than the others."""
+    for public, hooks in PUBLIC.items():
+        if depth(cls, public) < min([depth(cls, name) for name in hooks]):
+            for name in hooks:
+                setattr(cls, name, getattr(Base, name))
+
+
 def _disable_consequences(cls):
     """Let a subclass that changes the law of its parent no longer have what followed from that."""
     parents = [base for base in cls.__mro__[1:] if issubclass(base, Base) and not keeps(base, Base, LAW)]
@@ -954,7 +968,8 @@ def _disable_consequences(cls):
     before = cls.__mro__[: cls.__mro__.index(parent)]
     changed = next(name for name in LAW if getattr(cls, name, None) is not getattr(parent, name, None))
     for name in CONSEQUENCES:
-        if hasattr(parent, name) and not any([name in base.__dict__ for base in before]):
+        given = ("entropy", "event_entropy", "_entropy") if name == "entropy" else (name,)
+        if hasattr(parent, name) and not any([one in base.__dict__ for base in before for one in given]):
             setattr(cls, name, Disabled(cls.__name__, parent.__name__, name, changed))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -56,7 +56,6 @@ class Independent(Wrapper):
     (3,)
     """
 
-    arg_constraints: ClassVar[dict[str, Constraint]] = {}
     _base: Distribution
     _ndims: int
     _held: Mapping[str, int]
@@ -180,6 +179,9 @@ class Independent(Wrapper):
             "reinterpreted_batch_ndims": self._ndims,
             "validate_args": self._validate_args,
         }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._base!r}, {self._ndims})"
 
 
 # ---- gradients: the base's, of a cotangent that repeats over the reinterpreted dims --------------

@@ -61,7 +61,9 @@ _found_pairs: dict[tuple[type, type], tuple[type, type]] = {}
 # ---- divergences -----------------------------------------------------------------------------------
 
 
-def register_kl(type_p: type[Distribution], type_q: type[Distribution]) -> Callable[[AnyDivergence], AnyDivergence]:
+def register_kl(
+    type_p: type[Distribution], type_q: type[Distribution]
+) -> Callable[[AnyDivergence], AnyDivergence]:
     """Register a rule of `kl_divergence` for a pair of types and their subclasses.
 
     A subclass that overrides draws or densities, or a hook behind them, needs a rule of its own.
@@ -245,7 +247,9 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
     return value, _pullback(pull, value, sees_value)
 
 
-def _vjp_of_kl(p: Distribution, q: Distribution, *, out: Real | None = None) -> tuple[Real, Callable[..., Any]]:
+def _vjp_of_kl(
+    p: Distribution, q: Distribution, *, out: Real | None = None
+) -> tuple[Real, Callable[..., Any]]:
     value = kl_divergence(p, q, out=out)
     rule, sees_value = rule_of_kl(p, q)
     pull = rule(p, q)

@@ -1,18 +1,18 @@
 """Wrapper: a distribution that holds others.
 
-A subclass names them in `_held`: attributes that are distributions, and how many of each one's trailing batch dims are
-its own. Expand and indexing take them along. What they override in public is honoured: a wrapper that would go past a
-held distribution's methods to its hooks asks `_passes` first.
+What these override in public is honoured: a wrapper that would go past a held distribution's methods to its hooks asks
+`_passes` first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
-from fastdist._typing import Real
+from fastdist._typing import Real, RealDType
+from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, stack
 from fastdist.random import set_workers
 
@@ -21,7 +21,62 @@ if TYPE_CHECKING:
 
 
 class Wrapper(Distribution):
-    """Base of the distributions that hold others."""
+    """Base of distributions that hold others.
+
+    Parameters
+    ----------
+    batch_shape, event_shape : tuple of int
+        Its own.
+    dtype : numpy.dtype
+        float32 or float64.
+    validate_args : bool, optional
+        As in the other constructors.
+
+    Notes
+    -----
+    A subclass is written as one of `Distribution` is, but that it has distributions in place of arrays, and these
+    with names for subclasses alone:
+
+    _held
+        A dict: names of attributes that are distributions, and how many of each one's trailing batch dims are its
+        own (of a mixture's parts one, for example). Expand, indexing and stack take them along. A held distribution's
+        batch shape, but for these dims, broadcasts to that of the wrapper.
+    _draw(noise, out, workers)
+        Fills all of `out`, if draws are not made by `draw` of normals of its own; a held distribution's `sample` takes
+        a noise as `rng`.
+    parameters
+        A property, if there is to be a `replace`: what the constructor takes.
+
+    Gradients by what is held are returned as a dict under its name among the parameters (`register_vjp`).
+
+    Examples
+    --------
+    >>> import numpy as np, fastdist as fd
+    >>> class LogNormal(fd.Wrapper):
+    ...     support = fd.constraints.positive
+    ...     has_rsample = True
+    ...     _held = {"normal": 0}
+    ...     def __init__(self, normal):
+    ...         super().__init__(normal.batch_shape, (), normal.dtype)
+    ...         self.normal = normal
+    ...     def _draw(self, noise, out, workers):
+    ...         n = out.ndim - len(self.batch_shape)
+    ...         self.normal.sample(out.shape[:n], rng=noise, out=out, workers=workers)
+    ...         np.exp(out, out=out)
+    ...     def log_density(self, value):
+    ...         y = np.log(value)
+    ...         return self.normal.log_prob(y) - y
+    >>> d = LogNormal(fd.Normal(np.zeros((3, 2)), 1.0))
+    >>> d[0], fd.Independent(d, 1).log_prob(d.sample((100,), rng=0)).shape
+    (LogNormal(normal: Normal(loc: (2,), scale: (2,))), (100, 3))
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+
+    def __init__(
+        self, batch_shape: Shape, event_shape: Shape, dtype: RealDType, *, validate_args: bool | None = None
+    ) -> None:
+        self._set_up({}, batch_shape, event_shape, dtype, validate_args)
 
     def _tail(self, name: str) -> Shape:
         """The trailing batch dims of a held distribution that are its own."""
@@ -64,6 +119,9 @@ class Wrapper(Distribution):
     def _shown(self) -> tuple[str, ...]:
         return ()
 
+    def _named(self) -> tuple[str, ...]:
+        return tuple(self._held)
+
     def __repr__(self) -> str:
-        shown = ", ".join(f"{value!r}" for name, value in self._parameters().items() if name != "validate_args")
-        return f"{type(self).__name__}({shown})"
+        held = ", ".join(f"{name}: {getattr(self, name)!r}" for name in self._held)
+        return f"{type(self).__name__}({held})"
