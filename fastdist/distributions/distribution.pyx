@@ -419,7 +419,7 @@ cdef class Base:
 
     def draw(self, eps, out):
         """Write draws that are made of standard normals; for subclasses (see `Distribution`, Notes)."""
-        raise _missing(type(self), "draws", "draw(eps, out) and normals_per_event")
+        raise _missing(type(self), "draws", "draw(eps, out)")
 
     def _rdraw(self, noise, out, int workers):
         """The same for `rsample`; a wrapper has another if what it holds has."""
@@ -1078,8 +1078,9 @@ cdef int _draw_by_hook(Base d, Noise noise, np.ndarray out, int n_lead, int work
     cdef Noise reader = noise
     cdef core.fd_place place
     n = d.normals_per_event
-    if n is None:
-        raise _missing(type(d), "draws", "normals_per_event")
+    lacking = ["draw(eps, out)"] * (type(d).draw is Base.draw) + ["normals_per_event"] * (n is None)
+    if lacking:
+        raise _missing(type(d), "draws", " and ".join(lacking))
     batch_shape, n_sample = d._batch_shape, math.prod(np.shape(out)[:n_lead])
     per_sample = math.prod(batch_shape) * n
     rows = np.reshape(out, (n_sample, *batch_shape, *d._event_shape))

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, Plan
+from fastdist._kernels.program import KERNELS, Plan, apply
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
@@ -22,6 +22,9 @@ from fastdist.distributions.distribution import Distribution, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed
 
 LOG_PROB, LOG_PROB_EVENTS = KERNELS["normal_log_prob"], KERNELS["normal_log_prob_events"]
+# More logarithms of scales than these, 8 MB, are not kept but made for each density, which then takes 1.6 times as long.
+KEPT = 2**20
+
 CDF = {
     "cdf": KERNELS["normal_cdf"],
     "log_cdf": KERNELS["normal_log_cdf"],
@@ -119,6 +122,8 @@ class Normal(Distribution):
         return Plan(Diagonal.colorize, self._arrays["loc"], self._arrays["scale"])
 
     def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
+        if event_ndim == 0 and self._arrays["scale"].size > KEPT:
+            return None
         loc, scale = self._in(dtype, "loc", "scale")
         log_scale = self._logarithms(dtype)
         if event_ndim == 0:
@@ -126,10 +131,21 @@ class Normal(Distribution):
         constant = self._per_event(log_scale, event_ndim, HALF_LOG_2PI)
         return Plan(LOG_PROB_EVENTS, loc, scale, constant, n_summed=event_ndim)
 
+    def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
+        if event_ndim or self._arrays["scale"].size <= KEPT:
+            super()._log_prob(value, event_ndim, out)
+            return
+        # So many logarithms are made in the result, where it has room for them.
+        loc, scale = self._in(out.dtype, "loc", "scale")
+        log_scale = out if scale.shape == out.shape else np.empty_like(scale)
+        apply(KERNELS["log"], scale.shape, log_scale, scale)
+        apply(LOG_PROB, out.shape, out, value, loc, scale, log_scale)
+
     def _logarithms(self, dtype: RealDType) -> Real:
         """Logarithms of the scales, made in `dtype`."""
-        if dtype is self._dtype:
-            return self._kept("_log_scale", lambda: log(self._arrays["scale"]))
+        scale = self._arrays["scale"]
+        if dtype is self._dtype and scale.size <= KEPT:
+            return self._kept("_log_scale", lambda: log(scale))
         return log(*self._in(dtype, "scale"))
 
     def _per_event(self, log_scale: Real, event_ndim: int, constant: float) -> Real:
