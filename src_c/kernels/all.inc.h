@@ -13,5 +13,7 @@
 #endif
 #include "normal_cdf.inc.h"
 #include "sums.inc.h"
-#include "grad.inc.h"
+#include "score_diag.inc.h"
+#include "score_tril.inc.h"
+#include "transform_tril.inc.h"
 #include "mvn_kl.inc.h"
