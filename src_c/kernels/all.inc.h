@@ -3,7 +3,9 @@
 #include "diag.inc.h"
 #include "normal_kl.inc.h"
 #include "tril.inc.h"
+#include "tiles.inc.h"
 #include "whiten.inc.h"
+#include "solve_tril.inc.h"
 #include "mahalanobis.inc.h"
 #include "factor.inc.h"
 #if REAL_IS_DOUBLE
