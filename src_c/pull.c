@@ -1,4 +1,4 @@
-/* pull.c - pullbacks: what the steps of one share is made, used and made again a tile at a time. */
+/* pull.c - pullbacks: all steps are done for one tile of items, then for the next, so that terms stay in cache. */
 #include "fastdist.h"
 
 #include "fpstate.h"

@@ -210,8 +210,9 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
     enum { KEPT = FD_TOGETHER / V(lanes) };
     FD_LOCAL(triangle) kept[KEPT];
     int n_kept = 0;
-    /* What to ask for: of the same sample the next events, or of a later one the same, where those would be lost
-     * from the cache before it is their turn. Where runs are along samples it is mostly asked for in vain. */
+    /* Which values to prefetch: those of the sample's next FD_TOGETHER events. But a caller does other samples
+     * first, after which events of more than 4 elements would be lost from the cache again: of these, the same
+     * events four samples on. Where runs are along samples, either is mostly in vain. */
     const int by_sample = dim > 4 && job->ndim > 1;
     const uintptr_t ahead =
         (uintptr_t)(by_sample ? 4 * job->stride[1][job->ndim - 2] : FD_TOGETHER * STEP(1)) * sizeof(REAL);
