@@ -39,7 +39,11 @@ int fd_isa_available(int row) { return rows[row].available(); }
 
 int fd_isa_current(void) { return current; }
 
-int fd_isa_has_gather(int row) { return rows[row].row->stream_gather != rows[row].row->stream; }
+int fd_isa_has_gather(int row)
+{
+    const fd_row *offered = rows[row].row;
+    return offered->stream_gather != offered->stream;
+}
 
 void fd_isa_use(int row) { fd_isa_use_gather(row, fd_cpu_has_fast_gathers()); }
 

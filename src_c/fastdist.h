@@ -119,9 +119,12 @@ const char *fd_isa_name(int row);
 int fd_isa_available(int row);
 int fd_isa_current(void);
 void fd_isa_use(int row); /* row must be available; calls under way finish on the old one */
-int fd_isa_has_gather(int row); /* whether the row has a second form of its noise, with gathers */
-void fd_isa_use_gather(int row, int gather); /* which form is otherwise chosen by what the CPU is fast at */
 int fd_isa_best(void);
+
+/* Whether a row has a second form of its noise, with gathers. Which one is used is otherwise chosen by what the
+ * CPU is fast at. */
+int fd_isa_has_gather(int row);
+void fd_isa_use_gather(int row, int gather);
 
 /* A source of standard normals: the next n of a stream, in order, with its state moved on
  * by just that much. fill[] is indexed by fd_dtype. */

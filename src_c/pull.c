@@ -1,4 +1,4 @@
-/* pull.c - pullbacks: all steps are done for one tile of items, then for the next, so that terms stay in cache. */
+/* pull.c - pullbacks: all steps are done for one tile of items, then for the next: terms stay in cache. */
 #include "fastdist.h"
 
 #include "fpstate.h"

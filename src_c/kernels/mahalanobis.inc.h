@@ -214,8 +214,8 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
      * first, after which events of more than 4 elements would be lost from the cache again: of these, the same
      * events four samples on. Where runs are along samples, either is mostly in vain. */
     const int by_sample = dim > 4 && job->ndim > 1;
-    const uintptr_t ahead =
-        (uintptr_t)(by_sample ? 4 * job->stride[1][job->ndim - 2] : FD_TOGETHER * STEP(1)) * sizeof(REAL);
+    const intptr_t later = by_sample ? 4 * job->stride[1][job->ndim - 2] : FD_TOGETHER * STEP(1);
+    const uintptr_t ahead = (uintptr_t)later * sizeof(REAL);
     for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
         int slot = -1;
         for (intptr_t r = 0; r < run.n; r += V(lanes)) {

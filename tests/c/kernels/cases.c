@@ -152,7 +152,8 @@ static void check_case(fd_op op, fd_dtype dtype, fd_job *job, int wild)
         if (letters[k] == 'O')
             job->operand[k] = outer_room;
         if (letters[k] == 'w')
-            job->operand[k] = dtype == FD_F32 ? (void *)&weight_f32[below(2)] : (void *)&weight_f64[below(2)];
+            job->operand[k] =
+                dtype == FD_F32 ? (void *)&weight_f32[below(2)] : (void *)&weight_f64[below(2)];
         if (strchr("SBDQR", letters[k])) {
             const int totals = letters[k] == 'R';
             scratch = &arena[k];
@@ -300,7 +301,8 @@ static void check_job(fd_op op, fd_dtype dtype, intptr_t dim, intptr_t n, unsign
         if (letters[k] == '+' || (layout == FD_EVENT_SUMS && strchr("rk", letters[k])))
             for (int d = 0; d < n_event_dim; d++)
                 repeat |= 1u << (last - d);
-        set_strides(&job, k, core_of(op, k, dtype, dim), repeat, one_in(2) && !strchr("FP", letters[k]) && layout < FD_CHECK_ELEMENTS);
+        const int padded = one_in(2) && !strchr("FP", letters[k]) && layout < FD_CHECK_ELEMENTS;
+        set_strides(&job, k, core_of(op, k, dtype, dim), repeat, padded);
     }
     check_case(op, dtype, &job, wild);
 }
