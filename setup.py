@@ -100,6 +100,7 @@ others = [
         "_kernels.pullbacks",
         "_kernels.sources",
         "_params",
+        "distributions._indexing",
         "distributions.distribution",
         "random._block_sfc64",
         "random._standard_normal",

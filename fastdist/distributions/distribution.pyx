@@ -30,6 +30,7 @@ from fastdist._kernels.draws cimport draw
 from fastdist._kernels.program cimport MAX_NDIM, MAX_OPERAND, Kernel, Plan, first_bad, point_to, run, run_plan
 from fastdist._kernels.sources cimport Noise, stream_at
 from fastdist._params cimport broadcast, deliver, destination, parameters, read_shape, read_value, shape_of, view
+from fastdist.distributions._indexing cimport parse_expanded, parse_index, part
 from fastdist.random._block_sfc64 cimport own_noise
 
 import copyreg
@@ -50,8 +51,20 @@ from fastdist.random import RNGLike, as_noise, parse_workers, standard_normal
 
 np.import_array()
 
+cdef extern from *:
+    """
+    /* A new object of the class of another, past the constructor; no_args is (). */
+    static PyObject *fd_new(PyObject *other, PyObject *no_args)
+    {
+        return Py_TYPE(other)->tp_new(Py_TYPE(other), no_args, NULL);
+    }
+    """
+    object fd_new(object other, tuple no_args)
+
 cdef object float32 = _params.FLOAT32
 cdef object float64 = _params.FLOAT64
+
+cdef dict NO_SHAPES = {}
 
 # Normals that a public hook gets at a time, half an L2 cache of them.
 cdef enum:
@@ -340,8 +353,8 @@ cdef class Base:
 
     def _keep(self, str name, array):
         """Add an array; others may be reading the dict that there was."""
-        with cython.critical_section(self):
-            self._arrays = {**self._arrays, name: array}
+        with cython.critical_section(self):  # or one of two who add at once would be lost
+            self._arrays = {**self._arrays, name: np.asarray(array)}
 
     def _in(self, dtype, *names):
         """Arrays in a dtype to compute in."""
@@ -591,8 +604,9 @@ cdef class Base:
         What it is besides them goes along; an array or a distribution that nobody knows of is an error.
         """
         cls = type(self)
-        new = cls.__new__(cls)
-        for name, value in self.__dict__.items():
+        cdef Base new = fd_new(self, ())
+        cdef dict attributes = self.__dict__
+        for name, value in attributes.items():
             if name in cls._cached:
                 continue
             if type(value) not in PLAIN and name not in self._held and of_a_batch(value):
@@ -601,8 +615,14 @@ cdef class Base:
                     "of: a distribution has to be held by a Wrapper, an array to be a parameter"
                 )
             new.__dict__[name] = value
-        new._set_up(arrays, batch_shape, self._event_shape, self._dtype, self._validate_args)
-        (<Base>new)._lent = self._lent
+        new._arrays = arrays
+        new._shapes = NO_SHAPES
+        new._batch_shape = batch_shape
+        new._event_shape = self._event_shape
+        new._dtype = self._dtype
+        new.typenum = self.typenum
+        new._validate_args = self._validate_args
+        new._lent = self._lent
         return new
 
     def _expanded(self, tuple shape):
@@ -623,9 +643,7 @@ cdef class Base:
         ValueError
             If it does not, or an entry is negative.
         """
-        shape = _shapes.parse_shape("batch_shape", batch_shape)
-        _shapes.check_broadcast_to("batch_shape", self._batch_shape, shape)
-        return self._expanded(shape)
+        return self._expanded(parse_expanded(batch_shape, self._batch_shape))
 
     def _stacked(self, list parts, int axis):
         """Distributions of this one's class and shapes, itself the first, side by side."""
@@ -644,11 +662,10 @@ cdef class Base:
 
     def _part(self, entries, tuple batch_shape):
         """Part of the batch, by a parsed index; `batch_shape` is its own."""
-        names = type(self)._core_ndim
-        arrays = {
-            name: _indexing.part(array, entries, self._batch_shape, names[name])
-            for name, array in self._arrays.items() if self._goes_along(name)
-        }
+        cdef dict arrays = {}, core_ndim = ways(self).core_ndim
+        for name, array in self._arrays.items():
+            if self._goes_along(name):
+                arrays[name] = part(array, entries, self._batch_shape, core_ndim[name])
         return self._with_arrays(arrays, batch_shape)
 
     def _goes_along(self, str name):
@@ -665,7 +682,7 @@ cdef class Base:
         IndexError
             For an index out of range, too many of them, or one of another type.
         """
-        entries, batch_shape = _indexing.parse_index(index, self._batch_shape)
+        entries, batch_shape = parse_index(index, self._batch_shape)
         return self._part(entries, batch_shape)
 
     def __len__(self):

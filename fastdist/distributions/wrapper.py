@@ -99,8 +99,7 @@ class Wrapper(Distribution):
             whole = self._batch_shape + self._tail(name)
             if held._batch_shape != whole:
                 held = held.expand(whole)
-            own = self._held[name]
-            return held[entries + (slice(None),) * own]
+            return held[entries]  # type: ignore[index]  # its own dims stay whole
 
         return self._with_held(super()._part(entries, batch_shape), part)
 
