@@ -353,8 +353,9 @@ cdef class Base:
 
     def _keep(self, str name, array):
         """Add an array; others may be reading the dict that there was."""
-        with cython.critical_section(self):  # or one of two who add at once would be lost
-            self._arrays = {**self._arrays, name: np.asarray(array)}
+        array = np.asarray(array)
+        with cython.critical_section(self):  # or one of two that are added at once would be lost
+            self._arrays = {**self._arrays, name: array}
 
     def _in(self, dtype, *names):
         """Arrays in a dtype to compute in."""
