@@ -30,23 +30,28 @@ static inline void fd_run_locate(const fd_job *job, fd_run *run)
     run->n = fd_min(job->shape[last] - run->index[last], run->left);
 }
 
+static inline void fd_run_start(const fd_job *job, fd_run *run, intptr_t begin, intptr_t end)
+{
+    run->left = end - begin; /* none left: n is 0, too */
+    if (begin == 0) { /* small calls begin here, and have no time for divisions */
+        for (int d = 0; d < job->ndim; d++)
+            run->index[d] = 0;
+        for (int k = 0; k < FD_MAX_OPERAND; k++)
+            run->offset[k] = 0;
+        run->n = fd_min(job->shape[job->ndim - 1], run->left);
+        return;
+    }
+    for (int d = job->ndim - 1; d >= 0; d--) {
+        run->index[d] = begin % job->shape[d];
+        begin /= job->shape[d];
+    }
+    fd_run_locate(job, run);
+}
+
 static inline fd_run fd_run_at(const fd_job *job, intptr_t begin, intptr_t end)
 {
     fd_run run;
-    run.left = end - begin; /* none left: n is 0, too */
-    if (begin == 0) { /* small calls begin here, and have no time for divisions */
-        for (int d = 0; d < job->ndim; d++)
-            run.index[d] = 0;
-        for (int k = 0; k < FD_MAX_OPERAND; k++)
-            run.offset[k] = 0;
-        run.n = fd_min(job->shape[job->ndim - 1], run.left);
-        return run;
-    }
-    for (int d = job->ndim - 1; d >= 0; d--) {
-        run.index[d] = begin % job->shape[d];
-        begin /= job->shape[d];
-    }
-    fd_run_locate(job, &run);
+    fd_run_start(job, &run, begin, end);
     return run;
 }
 

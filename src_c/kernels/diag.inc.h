@@ -2,6 +2,85 @@
  * but for the division; the four patterns of broadcast (loc and scale each a row or one
  * number) are one body each, specialised by the constant steps. */
 
+/* ---- strips ---------------------------------------------------------------------------
+ * Neighbouring items that all operands go along by steps of 0 or 1: a run of the job, or a block of short runs,
+ * where a run alone takes longer to begin than to do. An operand that does not lie there in one piece, as a row that
+ * all runs of the block repeat, is first put together in `room`. */
+enum { FD_LOCAL(short_run) = 64, FD_LOCAL(few) = 6, FD_LOCAL(strip_room) = 1024 / sizeof(REAL) };
+
+typedef REAL FD_LOCAL(room)[FD_LOCAL(strip_room) + V(lanes)];
+
+typedef struct FD_LOCAL(strip) {
+    intptr_t n_run, done; /* runs of the block that begins with the present one, and how many of them are done */
+    intptr_t n;           /* items of the strip */
+    REAL *at[5];
+    intptr_t step[5];
+} FD_LOCAL(strip);
+
+/* n_run runs of n items of an operand, ld apart. Vectors are stored whole: the next run covers what is too
+ * much. */
+FD_ALONE void FD_LOCAL(put_side_by_side)(intptr_t n_run, intptr_t n, REAL *room, const REAL *p, intptr_t ld,
+                                         intptr_t step)
+{
+    const intptr_t size = n_run * n;
+    if (ld == 0)
+        n_run = 1; /* then doubled */
+    for (intptr_t r = 0; r < n_run; r++)
+        for (intptr_t i = 0; i < n; i += V(lanes))
+            V(store)(room + r * n + i, FD_LOCAL(pick_to)(p + r * ld, step, i, n - i));
+    for (intptr_t done = n_run * n; done < size; done *= 2)
+        for (intptr_t i = 0; i < done && done + i < size; i += V(lanes))
+            V(store)(room + done + i, V(load)(room + i));
+}
+
+/* The next strip, false after the last one. The first n_written of n_operand operands (literals) stay where they
+ * are; there is room for each of the others. */
+FD_INLINE int FD_LOCAL(next_strip)(const fd_job *job, fd_run *run, int n_operand, int n_written,
+                                   FD_LOCAL(strip) *strip, FD_LOCAL(room) *room)
+{
+    const int last = job->ndim - 1;
+    if (strip->done == strip->n_run) {
+        if (strip->n_run > 0) {
+            fd_run_skip(job, run, strip->n_run);
+            fd_run_next(job, run);
+        }
+        strip->done = 0;
+        strip->n_run = 1;
+        const int is_short = last > 0 && job->shape[last] <= FD_LOCAL(short_run);
+        if (is_short && (!n_written || job->stride[0][last - 1] == run->n)) {
+            const intptr_t n_run = fd_run_rows(job, run);
+            strip->n_run = n_run > FD_LOCAL(few) ? n_run : 1;
+        }
+    }
+    const intptr_t n = strip->n = run->n;
+    if (strip->n_run == 1) {
+        strip->done = 1;
+        FD_UNROLL
+        for (int k = 0; k < n_operand; k++) {
+            strip->at[k] = (REAL *)job->operand[k] + run->offset[k];
+            strip->step[k] = STEP(k);
+        }
+        return n > 0;
+    }
+    const intptr_t n_run = fd_min(strip->n_run - strip->done, FD_LOCAL(strip_room) / n);
+    strip->n = n_run * n;
+    FD_UNROLL
+    for (int k = 0; k < n_operand; k++) {
+        const intptr_t ld = job->stride[k][last - 1], step = STEP(k);
+        strip->at[k] = (REAL *)job->operand[k] + run->offset[k] + strip->done * ld;
+        strip->step[k] = step;
+        if (k >= n_written && ld != step * n) {
+            REAL *to = room[k - n_written];
+            if (ld != 0 || strip->done == 0)
+                FD_LOCAL(put_side_by_side)(n_run, n, to, strip->at[k], ld, step);
+            strip->at[k] = to;
+            strip->step[k] = 1;
+        }
+    }
+    strip->done += n_run;
+    return 1;
+}
+
 /* Element i of an operand whose step is 0 or 1. */
 FD_INLINE VEC FD_LOCAL(pick)(const REAL *p, intptr_t step, intptr_t i)
 {
@@ -43,14 +122,20 @@ FD_INLINE void FD_LOCAL(colorize_diag_run)(intptr_t n, REAL *x, const REAL *loc,
 
 static void FD_NAME(colorize_diag)(const fd_job *job, intptr_t begin, intptr_t end)
 {
-    const intptr_t loc_step = STEP(1), scale_step = STEP(2);
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
-        FD_BY_STEPS(FD_LOCAL(colorize_diag_run), run.n, AT(0), AT(1), AT(2));
+    FD_LOCAL(room) room[2];
+    FD_LOCAL(strip) s = {0};
+    fd_run run;
+    fd_run_start(job, &run, begin, end);
+    while (FD_LOCAL(next_strip)(job, &run, 3, 1, &s, room)) {
+        const intptr_t loc_step = s.step[1], scale_step = s.step[2];
+        FD_BY_STEPS(FD_LOCAL(colorize_diag_run), s.n, s.at[0], s.at[1], s.at[2]);
+    }
 }
 
 static void FD_NAME(log)(const fd_job *job, intptr_t begin, intptr_t end)
 {
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
+    fd_run run;
+    for (fd_run_start(job, &run, begin, end); run.n > 0; fd_run_next(job, &run)) {
         FD_STREAM(FD_LOCAL(log))(STEP(1) ? run.n : 1, AT(0), AT(1));
         for (intptr_t i = 1; i < run.n && STEP(1) == 0; i++)
             AT(0)[i] = AT(0)[0];
@@ -74,45 +159,58 @@ FD_ALONE void FD_LOCAL(normal_log_prob_beyond)(intptr_t n, REAL *out, const REAL
         }
 }
 
-/* m elements from the i-th on. */
-FD_INLINE VEC FD_LOCAL(normal_log_prob_vector)(intptr_t i, intptr_t m, REAL *out, const REAL *x, intptr_t x_step,
-                                               const REAL *log_scale, const REAL *loc, const REAL *scale,
-                                               int loc_step, int scale_step)
+/* m elements from the i-th on; of an `event` (a literal) each, as sums over events are made. */
+FD_INLINE VEC FD_LOCAL(normal_log_prob_vector)(int event, intptr_t i, intptr_t m, REAL *out, const REAL *x,
+                                               intptr_t x_step, const REAL *constant, intptr_t constant_step,
+                                               const REAL *loc, const REAL *scale, int loc_step, int scale_step)
 {
     const VEC value = FD_LOCAL(pick_to)(x, x_step, i, m), location = FD_LOCAL(pick_to)(loc, loc_step, i, m);
     const VEC sd = FD_LOCAL(pick_scale)(scale + i * scale_step, scale_step, m);
-    const VEC constant = V(add)(FD_LOCAL(pick_to)(log_scale, scale_step, i, m), V(set1)((REAL)FD_HALF_LOG_2PI));
-    const VEC z = V(div)(V(sub)(value, location), sd);
-    const VEC y = V(sub)(V(mul)(V(mul)(V(set1)((REAL)-0.5), z), z), constant);
+    const VEC z = V(div)(V(sub)(value, location), sd), minus_half = V(set1)((REAL)-0.5);
+    const VEC square = event ? V(mul)(minus_half, V(mul)(z, z)) : V(mul)(V(mul)(minus_half, z), z);
+    const VEC normalizer = FD_LOCAL(pick_to)(constant, event ? constant_step : scale_step, i, m);
+    const VEC y = V(sub)(square, event ? normalizer : V(add)(normalizer, V(set1)((REAL)FD_HALF_LOG_2PI)));
     FD_LOCAL(store_to)(out + i, y, m);
     return y;
 }
 
-FD_INLINE void FD_LOCAL(normal_log_prob_run)(intptr_t n, REAL *out, const REAL *x, intptr_t x_step,
-                                             const REAL *log_scale, const REAL *loc,
-                                             const REAL *scale, int loc_step, int scale_step)
+/* Whether all of n densities are finite; the constant is log_scale, which goes with scale, unless of events. */
+FD_INLINE int FD_LOCAL(normal_log_prob_run)(int event, intptr_t n, REAL *out, const REAL *x, intptr_t x_step,
+                                            const REAL *constant, intptr_t constant_step, const REAL *loc,
+                                            const REAL *scale, int loc_step, int scale_step)
 {
     enum { LANES = V(lanes) };
     const VEC zero = V(set1)(0);
     VEC y, finite = zero; /* a sum of 0 y: NaN if any y is infinite or NaN */
     intptr_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        y = FD_LOCAL(normal_log_prob_vector)(i, LANES, out, x, x_step, log_scale, loc, scale, loc_step, scale_step);
+        y = FD_LOCAL(normal_log_prob_vector)(event, i, LANES, out, x, x_step, constant, constant_step, loc, scale,
+                                             loc_step, scale_step);
         finite = V(fma)(y, zero, finite);
     }
     if (i < n) {
-        y = FD_LOCAL(normal_log_prob_vector)(i, n - i, out, x, x_step, log_scale, loc, scale, loc_step, scale_step);
+        y = FD_LOCAL(normal_log_prob_vector)(event, i, n - i, out, x, x_step, constant, constant_step, loc, scale,
+                                             loc_step, scale_step);
         finite = V(fma)(y, zero, finite);
     }
-    if (FD_UNLIKELY(!FD_LOCAL(all_finite)(finite)))
-        FD_LOCAL(normal_log_prob_beyond)(n, out, x, x_step, loc, loc_step, scale, scale_step);
+    return FD_LOCAL(all_finite)(finite);
 }
 
 static void FD_NAME(normal_log_prob)(const fd_job *job, intptr_t begin, intptr_t end)
 {
-    const intptr_t loc_step = STEP(2), scale_step = STEP(3);
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
-        FD_BY_STEPS(FD_LOCAL(normal_log_prob_run), run.n, AT(0), AT(1), STEP(1), AT(4), AT(2), AT(3));
+    FD_LOCAL(room) room[4];
+    FD_LOCAL(strip) s = {0};
+    fd_run run;
+    fd_run_start(job, &run, begin, end);
+    while (FD_LOCAL(next_strip)(job, &run, 5, 1, &s, room)) {
+        const intptr_t loc_step = s.step[2], scale_step = s.step[3];
+        int finite;
+        FD_BY_STEPS(finite = FD_LOCAL(normal_log_prob_run), 0, s.n, s.at[0], s.at[1], s.step[1], s.at[4], s.step[4],
+                    s.at[2], s.at[3]);
+        if (FD_UNLIKELY(!finite))
+            FD_LOCAL(normal_log_prob_beyond)(s.n, s.at[0], s.at[1], s.step[1], s.at[2], loc_step, s.at[3],
+                                             scale_step);
+    }
 }
 
 /* ---- sums over events ---------------------------------------------------------------
@@ -126,6 +224,11 @@ enum { FD_LOCAL(sum_lanes) = FD_SUM_BYTES / sizeof(REAL), FD_LOCAL(sum_chunk) = 
  * halves, where that overflowed (literals). */
 enum { FD_LOCAL(plain), FD_LOCAL(squared), FD_LOCAL(halved) };
 
+FD_INLINE VEC FD_LOCAL(add_term)(int what, VEC y, VEC sum)
+{
+    return what == FD_LOCAL(plain) ? V(add)(y, sum) : V(fma)(y, y, sum);
+}
+
 FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
 {
     enum { N = FD_LOCAL(sum_lanes), N_VEC = N / V(lanes) };
@@ -138,7 +241,7 @@ FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
             if (m <= 0)
                 break;
             const VEC y = m >= V(lanes) ? V(load)(x + at) : V(load_first)(x + at, m);
-            sum[j] = what == FD_LOCAL(plain) ? V(add)(y, sum[j]) : V(fma)(y, y, sum[j]);
+            sum[j] = FD_LOCAL(add_term)(what, y, sum[j]);
         }
     REAL lane[N];
     for (int j = 0; j < N_VEC; j++)
@@ -184,7 +287,8 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, i
     intptr_t filled = 0, left = job->dim; /* elements in the chunk; of the event, still to come */
     intptr_t first = begin; /* item of the event */
     double total = 0;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
+    fd_run run;
+    for (fd_run_start(job, &run, begin, end); run.n > 0; fd_run_next(job, &run)) {
         intptr_t n;
         for (intptr_t i = 0; i < run.n; i += n) {
             n = fd_min(fd_min(run.n - i, CHUNK - filled), left);
@@ -226,13 +330,226 @@ FD_ALONE void FD_LOCAL(event_beyond)(const fd_job *job, intptr_t begin)
     FD_LOCAL(sum_runs)(FD_LOCAL(halved), job, begin, begin + job->dim);
 }
 
-static void FD_NAME(normal_log_prob_events)(const fd_job *job, intptr_t begin, intptr_t end)
+/* Functions of their own for each. */
+FD_ALONE void FD_LOCAL(sum_squares)(const fd_job *job, intptr_t begin, intptr_t end)
 {
     FD_LOCAL(sum_runs)(FD_LOCAL(squared), job, begin, end);
 }
 
-static void FD_NAME(sum_events)(const fd_job *job, intptr_t begin, intptr_t end)
+FD_ALONE void FD_LOCAL(sum_elements)(const fd_job *job, intptr_t begin, intptr_t end)
 {
     FD_LOCAL(sum_runs)(FD_LOCAL(plain), job, begin, end);
+}
+
+/* ---- short events ----------------------------------------------------------------------
+ * The same sums of many events at a time, an event a lane: alone, each would wait for its own last step. Terms are
+ * made as if there were no events, then added up. */
+enum { FD_LOCAL(short_event) = 3 * FD_LOCAL(sum_lanes), FD_LOCAL(events_room) = 4096 / sizeof(REAL) };
+
+/* The first ndim dims of a job, with n_operand of its operands. */
+static void FD_LOCAL(part_of_job)(fd_job *part, const fd_job *job, int ndim, int n_operand, const int *which)
+{
+    part->ndim = ndim;
+    for (int d = 0; d < ndim; d++)
+        part->shape[d] = job->shape[d];
+    for (int k = 0; k < n_operand; k++) {
+        part->operand[k] = job->operand[which[k]];
+        for (int d = 0; d < ndim; d++)
+            part->stride[k][d] = job->stride[which[k]][d];
+    }
+    fd_job_coalesce(part, n_operand);
+}
+
+/* The terms of items begin to end, but for squaring, to z. */
+FD_INLINE void FD_LOCAL(gather_terms)(int what, const fd_job *job, intptr_t begin, intptr_t end, REAL *z)
+{
+    FD_LOCAL(room) room[3];
+    FD_LOCAL(strip) s = {0};
+    fd_run run;
+    fd_run_start(job, &run, begin, end);
+    while (FD_LOCAL(next_strip)(job, &run, what == FD_LOCAL(plain) ? 1 : 3, 0, &s, room)) {
+        const intptr_t loc_step = s.step[1], scale_step = s.step[2];
+        if (what == FD_LOCAL(squared))
+            FD_BY_STEPS(FD_LOCAL(standardize_run), s.n, z, s.at[0], s.step[0], s.at[1], s.at[2]);
+        else
+            for (intptr_t i = 0; i < s.n; i += V(lanes))
+                FD_LOCAL(store_to)(z + i, FD_LOCAL(pick_to)(s.at[0], s.step[0], i, s.n - i), s.n - i);
+        z += s.n;
+    }
+}
+
+/* Adds the first m of n_col terms (a literal) of each of a vector of events to as many sums. */
+FD_INLINE void FD_LOCAL(add_terms_of_events)(int what, int n_col, intptr_t m, intptr_t dim, const REAL *z, VEC *sum)
+{
+    enum { LANES = V(lanes) };
+    VEC v[LANES];
+    if (2 * n_col > LANES)
+        V(load_square)(v, z, dim, LANES);
+    else
+        V(load_square)(v, z, dim, LANES / 2);
+    FD_UNROLL
+    for (int c = 0; c < n_col; c++)
+        if (c < m)
+            sum[c] = FD_LOCAL(add_term)(what, v[c], sum[c]);
+}
+
+FD_INLINE void FD_LOCAL(fold)(int half, VEC *sum)
+{
+    FD_UNROLL
+    for (int j = 0; j < half; j++)
+        sum[j] = V(add)(sum[j], sum[j + half]);
+}
+
+/* The sums of a vector of events. Each is added up as by sum_of_chunk, whose accumulators beyond an event stay
+ * 0: here are `width` of them (a literal), enough for the event, or all. */
+FD_INLINE VEC FD_LOCAL(sum_lanewise)(int what, int width, intptr_t dim, const REAL *z)
+{
+    enum { N = FD_LOCAL(sum_lanes), LANES = V(lanes) };
+    const VEC zero = V(set1)(0);
+    if (width == 2 && LANES >= 2) {
+        const VEC a = V(load)(z), b = V(load)(z + LANES), first = FD_LOCAL(add_term)(what, V(evens)(a, b), zero);
+        return V(add)(first, FD_LOCAL(add_term)(what, V(odds)(a, b), zero));
+    }
+    VEC sum[N];
+    FD_UNROLL
+    for (int j = 0; j < N; j++)
+        sum[j] = zero;
+    for (intptr_t i = 0; i < (width < N ? 1 : dim); i += N) {
+        FD_UNROLL
+        for (int j = 0; j < width; j += LANES) {
+            const intptr_t m = dim - i - j;
+            if (m > 0)
+                FD_LOCAL(add_terms_of_events)(what, width < LANES ? width : LANES, m, dim, z + i + j, sum + j);
+        }
+    }
+    if (width > 8)
+        FD_LOCAL(fold)(8, sum);
+    if (width > 4)
+        FD_LOCAL(fold)(4, sum);
+    if (width > 2)
+        FD_LOCAL(fold)(2, sum);
+    FD_LOCAL(fold)(1, sum);
+    return sum[0];
+}
+
+/* Sums of n events, in the place of their terms. Vectors are read whole. */
+FD_INLINE void FD_LOCAL(sum_side_by_side)(int what, int width, intptr_t n, intptr_t dim, REAL *z)
+{
+    for (intptr_t r = 0; r < n; r += V(lanes))
+        V(store)(z + r, FD_LOCAL(sum_lanewise)(what, width, dim, z + r * dim));
+}
+
+/* From sums to results. Whether a sum of squares is beyond the range. */
+FD_INLINE int FD_LOCAL(conclude_events)(int what, intptr_t n, REAL *out, const REAL *sum, const REAL *constant,
+                                        int constant_step)
+{
+    unsigned beyond = 0;
+    for (intptr_t i = 0; i < n; i += V(lanes)) {
+        const intptr_t m = n - i;
+        const VEC s = FD_LOCAL(load_to)(sum + i, m);
+        VEC y;
+        if (what == FD_LOCAL(plain)) {
+            y = V(add)(FD_LOCAL(load_to)(out + i, m), s);
+        } else {
+            y = V(sub)(V(mul)(V(set1)((REAL)-0.5), s), FD_LOCAL(pick_to)(constant, constant_step, i, m));
+            beyond |= V(below)(V(set1)(REAL_MAX), s);
+        }
+        FD_LOCAL(store_to)(out + i, y, m);
+    }
+    return beyond != 0;
+}
+
+FD_INLINE void FD_LOCAL(sum_short_events)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+{
+    enum { LANES = V(lanes), ROOM = FD_LOCAL(events_room) };
+    const int n_operand = what == FD_LOCAL(plain) ? 1 : 2;
+    const intptr_t dim = job->dim, at_once = ROOM / dim / LANES * LANES, n = end / dim;
+    REAL z[ROOM + LANES]; /* blocks of them are read beyond the last one */
+    FD_LOCAL(room) room[1];
+    fd_job terms, events;
+    int ndim = job->ndim;
+    FD_LOCAL(part_of_job)(&terms, job, ndim, what == FD_LOCAL(plain) ? 1 : 3, (const int[]){1, 2, 3});
+    for (intptr_t size = 1; size < dim; size *= job->shape[ndim])
+        ndim--;
+    FD_LOCAL(part_of_job)(&events, job, ndim, n_operand, (const int[]){0, 4});
+    const intptr_t out_step = events.stride[0][events.ndim - 1], constant_step = events.stride[1][events.ndim - 1];
+    if (out_step != 1 || (constant_step != 0 && constant_step != 1)) { /* as packed arrays never lie */
+        (what == FD_LOCAL(plain) ? FD_LOCAL(sum_elements) : FD_LOCAL(sum_squares))(job, begin, end);
+        return;
+    }
+    for (intptr_t e = begin / dim, m; e < n; e += m) {
+        m = fd_min(at_once, n - e);
+        FD_LOCAL(gather_terms)(what, &terms, e * dim, (e + m) * dim, z);
+        if (dim == 2)
+            FD_LOCAL(sum_side_by_side)(what, 2, m, dim, z);
+        else if (dim <= 4)
+            FD_LOCAL(sum_side_by_side)(what, 4, m, dim, z);
+        else if (dim <= 8)
+            FD_LOCAL(sum_side_by_side)(what, 8, m, dim, z);
+        else
+            FD_LOCAL(sum_side_by_side)(what, FD_LOCAL(sum_lanes), m, dim, z);
+        int beyond = 0;
+        const REAL *sum = z;
+        FD_LOCAL(strip) s = {0};
+        fd_run run;
+        fd_run_start(&events, &run, e, e + m);
+        while (FD_LOCAL(next_strip)(&events, &run, n_operand, 1, &s, room)) {
+            beyond |= s.step[1] ? FD_LOCAL(conclude_events)(what, s.n, s.at[0], sum, s.at[1], 1)
+                                : FD_LOCAL(conclude_events)(what, s.n, s.at[0], sum, s.at[1], 0);
+            sum += s.n;
+        }
+        for (intptr_t r = 0; FD_UNLIKELY(beyond) && r < m; r++)
+            if (z[r] > REAL_MAX)
+                FD_LOCAL(event_beyond)(job, (e + r) * dim);
+    }
+}
+
+/* Events of one element, as scalars. What is beyond the range is done again. */
+FD_INLINE void FD_LOCAL(sum_single_events)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+{
+    const int n_operand = what == FD_LOCAL(plain) ? 2 : 5;
+    FD_LOCAL(room) room[4];
+    FD_LOCAL(strip) s = {0};
+    fd_job all;
+    FD_LOCAL(part_of_job)(&all, job, job->ndim, n_operand, (const int[]){0, 1, 2, 3, 4});
+    fd_run run;
+    fd_run_start(&all, &run, begin, end);
+    while (FD_LOCAL(next_strip)(&all, &run, n_operand, 1, &s, room)) {
+        if (what == FD_LOCAL(plain)) {
+            for (intptr_t i = 0; i < s.n; i += V(lanes)) {
+                const VEC sum = V(add)(FD_LOCAL(pick_to)(s.at[1], s.step[1], i, s.n - i), V(set1)(0));
+                FD_LOCAL(store_to)(s.at[0] + i, V(add)(FD_LOCAL(load_to)(s.at[0] + i, s.n - i), sum), s.n - i);
+            }
+            continue;
+        }
+        const intptr_t loc_step = s.step[2], scale_step = s.step[3];
+        int finite;
+        FD_BY_STEPS(finite = FD_LOCAL(normal_log_prob_run), 1, s.n, s.at[0], s.at[1], s.step[1], s.at[4], s.step[4],
+                    s.at[2], s.at[3]);
+        for (intptr_t i = 0; FD_UNLIKELY(!finite) && i < s.n; i++)
+            if (!(s.at[0][i] >= -REAL_MAX))
+                FD_LOCAL(sum_squares)(job, begin + i, begin + i + 1);
+        begin += s.n;
+    }
+}
+
+static void FD_NAME(normal_log_prob_events)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    if (job->dim == 1 && end - begin > 1)
+        FD_LOCAL(sum_single_events)(FD_LOCAL(squared), job, begin, end);
+    else if (job->dim <= FD_LOCAL(short_event) && end - begin > FD_LOCAL(few) * job->dim)
+        FD_LOCAL(sum_short_events)(FD_LOCAL(squared), job, begin, end);
+    else
+        FD_LOCAL(sum_squares)(job, begin, end);
+}
+
+static void FD_NAME(sum_events)(const fd_job *job, intptr_t begin, intptr_t end)
+{
+    if (job->dim == 1 && end - begin > 1)
+        FD_LOCAL(sum_single_events)(FD_LOCAL(plain), job, begin, end);
+    else if (job->dim <= FD_LOCAL(short_event) && end - begin > FD_LOCAL(few) * job->dim)
+        FD_LOCAL(sum_short_events)(FD_LOCAL(plain), job, begin, end);
+    else
+        FD_LOCAL(sum_elements)(job, begin, end);
 }
 #undef FD_BY_STEPS

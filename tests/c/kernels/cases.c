@@ -274,6 +274,8 @@ static void check_job(fd_op op, fd_dtype dtype, intptr_t dim, intptr_t n, unsign
     }
     for (int d = 0; d < last; d++)
         job.shape[d] = 1 + below(3);
+    if (last > 0 && (layout == FD_ELEMENTS || layout == FD_EVENT_SUMS) && n < 70 && one_in(4)) /* short runs in a block */
+        job.shape[last - 1] = 1 + below(3000 / n);
     job.shape[last] = n;
     if (layout == FD_EVENT_SUMS) {
         n_event_dim = 1 + (int)below(job.ndim);
