@@ -11,7 +11,7 @@ import pytest
 from cases import DTYPES, Problem
 
 import fastdist as fd
-from fastdist._kernels.program import KERNELS, apply, factorize, first_bad
+from fastdist._kernels.program import DIAGONAL, INVERSE, TRIL, KERNELS, apply, factorize, first_bad
 from fastdist.distributions.covariance import InverseLower, Lower
 from fastdist.distributions.normal import CDF
 
@@ -153,3 +153,25 @@ def bench_pack_panels(time, dtype, dim):
 @pytest.mark.parametrize("check", ["finite", "positive", "probability"])
 def bench_check(time, dtype, check):
     time(first_bad, KERNELS[f"check_{check}"], np.full(N, 0.5, dtype))
+
+
+# ---- divergences ---------------------------------------------------------------------------
+
+
+KINDS = {"tril": TRIL, "inverse": INVERSE, "diagonal": DIAGONAL}
+
+
+@pytest.mark.parametrize("kind_q", KINDS)
+@pytest.mark.parametrize("kind_p", KINDS)
+@pytest.mark.parametrize("dim", DIMS)
+def bench_mvn_kl(time, dtype, dim, kind_p, kind_q):
+    if kind_p == kind_q == "diagonal":
+        pytest.skip("these are a sum of normal_kl")
+    _, loc, covariance, _ = gaussian(dim, dtype, batch=max(N // dim**2, 1))
+    # Any factor will do for an inverse one.
+    factor = fd.MultivariateNormal(loc, covariance)._triangle(inverse=False)
+    scale = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+    p, q = (scale if kind == "diagonal" else factor for kind in (kind_p, kind_q))
+    kinds = np.array([KINDS[kind_p], KINDS[kind_q], 1], np.intp)
+    out = np.empty(loc.shape[:-1], dtype)
+    time(apply, KERNELS["mvn_kl"], out.shape, out, loc, -loc, p, q, kinds)
