@@ -986,8 +986,8 @@ def _disable_consequences(cls):
     before = cls.__mro__[: cls.__mro__.index(parent)]
     changed = next(name for name in LAW if getattr(cls, name, None) is not getattr(parent, name, None))
     for name in CONSEQUENCES:
-        given = ("entropy", "event_entropy", "_entropy") if name == "entropy" else (name,)
-        if hasattr(parent, name) and not any([one in base.__dict__ for base in before for one in given]):
+        parts = ("entropy", "event_entropy", "_entropy") if name == "entropy" else (name,)
+        if not keeps(parent, Base, parts) and not any([one in base.__dict__ for base in before for one in parts]):
             setattr(cls, name, Disabled(cls.__name__, parent.__name__, name, changed))
 
 

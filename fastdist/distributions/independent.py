@@ -16,7 +16,7 @@ from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import sum_events
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, keeps
-from fastdist.distributions.rules import Pull, expanded, own_vjp, rule_of
+from fastdist.distributions.rules import Pull, expanded, own_vjp, rule_of, sees_value
 from fastdist.distributions.wrapper import Wrapper
 
 
@@ -187,7 +187,7 @@ class Independent(Wrapper):
 # ---- gradients: the base's, of a cotangent that repeats over the reinterpreted dims --------------
 
 
-@own_vjp("rsample", Independent)
+@own_vjp("rsample", Independent, sees_value=lambda d: sees_value(d._base, "rsample"))
 def _vjp_rsample(d: Independent, replay: Callable[[], Noise]) -> Pull:
     return rule_of(type(d._base), "rsample").rule(d._base, replay)
 

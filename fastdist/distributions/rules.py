@@ -33,10 +33,10 @@ AnyRule = TypeVar("AnyRule", bound=Callable[..., Pull])
 
 
 class Rule(NamedTuple):
-    """A rule of gradients; the package's own have no use for the value."""
+    """A rule of gradients; the package's own have no use for the value, but for what is held by a distribution."""
 
     rule: Callable[..., Pull]
-    sees_value: bool
+    sees_value: bool | Callable[[Any], bool]
 
 
 # What a subclass may override of a method: then it needs a rule of its own.
@@ -235,7 +235,7 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
     if not isinstance(d, Distribution):
         raise TypeError(f"method must be a distribution's method or kl_divergence, got {method!r}")
     name: str = method.__name__
-    rule, sees_value = rule_of(type(d), name)
+    rule, _ = rule_of(type(d), name)
     if name == "rsample":
         noise = RecordingNoise(as_noise(kwargs.pop("rng", None)))
         pull = rule(d, noise.replay)
@@ -244,27 +244,27 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
         out = {"out": kwargs.pop("out")} if "out" in kwargs else {}
         pull = rule(d, *args, **kwargs)
         value = method(*args, **kwargs, **out)
-    return value, _pullback(pull, value, sees_value)
+    return value, _pullback(pull, value, sees_value(d, name))
 
 
 def _vjp_of_kl(
     p: Distribution, q: Distribution, *, out: Real | None = None
 ) -> tuple[Real, Callable[..., Any]]:
     value = kl_divergence(p, q, out=out)
-    rule, sees_value = rule_of_kl(p, q)
+    rule, sees = rule_of_kl(p, q)
     pull = rule(p, q)
 
     def pull_both(g: Real, value: Real) -> Gradients:
         by_p, by_q = pull(g, value)
         return {"p": by_p, "q": by_q}
 
-    return value, _pullback(pull_both, value, sees_value)
+    return value, _pullback(pull_both, value, bool(sees))
 
 
-def _pullback(pull: Pull, value: Real, sees_value: bool) -> Callable[[ArrayLike], Any]:
+def _pullback(pull: Pull, value: Real, sees: bool) -> Callable[[ArrayLike], Any]:
     """What the user gets: `pull`, of a cotangent for `value`, which may change from now on."""
     shape, dtype = value.shape, value.dtype
-    record = value.copy() if sees_value else value
+    record = value.copy() if sees else value
 
     def pullback(cotangent: ArrayLike) -> Any:
         return pull(_cotangent(cotangent, shape, dtype), record)
@@ -349,11 +349,13 @@ def register_vjp(method: str, *types: type[Distribution]) -> Callable[[AnyRule],
     return register
 
 
-def own_vjp(method: str, *types: type[Distribution]) -> Callable[[AnyRule], AnyRule]:
-    """`register_vjp` for rules whose gradients have the right shapes already, and that need no value."""
+def own_vjp(
+    method: str, *types: type[Distribution], sees_value: bool | Callable[[Any], bool] = False
+) -> Callable[[AnyRule], AnyRule]:
+    """`register_vjp` for rules whose gradients have the right shapes already, and that mostly need no value."""
 
     def register(rule: AnyRule) -> AnyRule:
-        _register(Rule(rule, sees_value=False), method, *types)
+        _register(Rule(rule, sees_value), method, *types)
         return rule
 
     return register
@@ -420,6 +422,12 @@ def rule_of(cls: type, name: str) -> Rule:
             return _found.setdefault((cls, name), _rules[name, base])
     hint = "differentiate rsample instead" if name == "sample" else "see register_vjp"
     raise NotImplementedError(f"no gradient rule is registered for {cls.__name__}.{name}; {hint}")
+
+
+def sees_value(d: Distribution, name: str) -> bool:
+    """True if the rule for a distribution's method has a use for the value."""
+    sees = rule_of(type(d), name).sees_value
+    return sees if isinstance(sees, bool) else sees(d)
 
 
 def rule_of_kl(p: Distribution, q: Distribution) -> Rule:
