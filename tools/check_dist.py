@@ -14,14 +14,14 @@ from pathlib import Path, PurePosixPath
 
 NEEDED = {
     "LICENSE", "README.md", "Makefile", "setup.py", "pyproject.toml",
-    "fastdist/_kernels/bridge.pyx", "fastdist/_kernels/core.pxd", "fastdist/data/iris.csv",
+    "fastdist/_kernels/program.pyx", "fastdist/_kernels/core.pxd", "fastdist/data/iris.csv",
     "examples/vae_digits.py", "examples/data/digits.npz",
     "src_c/fastdist.h", "src_c/kernels.def", "src_c/isa/scalar.c", "src_c/vec/scalar.h",
 }  # fmt: skip
 INSTALLED = {
     "fastdist/py.typed",
     "fastdist/torch/normal.py",
-    "fastdist/_kernels/bridge.pyi",
+    "fastdist/_kernels/program.pyi",
     "fastdist/data/iris.csv",
 }
 
