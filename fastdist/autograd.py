@@ -44,14 +44,13 @@ class _Call:
     """A call, the names of the arrays it is a function of, and what it leaves behind for its derivative."""
 
     pullback: Callable[[Any], Any]
-    dtype: Any
 
     def __init__(self, names: Iterable[str], method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         self.names, self.method, self.args, self.kwargs = tuple(names), method, args, kwargs
 
     def gradients(self, cotangent: Any) -> tuple[Any, ...]:
         """Those by the arrays, in their order."""
-        found = self.pullback(np.asarray(cotangent, self.dtype))
+        found = self.pullback(cotangent)
         if self.method is fd.kl_divergence:
             found = _flat(found)
         missing = [name for name in self.names if name not in found]
@@ -69,7 +68,6 @@ def _flat(sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def _value(call: _Call, *arrays: Any) -> Any:
     """What the call returns, a function of `arrays`, which its distributions are made of."""
     value, call.pullback = fd.vjp(call.method, *call.args, **call.kwargs)
-    call.dtype = value.dtype
     return value
 
 

@@ -69,12 +69,11 @@ class Gaussian(Distribution):
     def _set_shapes(
         self, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None
     ) -> None:
-        """What torch's constructor does once parameters have been checked."""
-        Distribution.__init__(self, batch_shape, event_shape, validate_args=False)
-        if validate_args is None:
-            del self._validate_args  # the class's, which may be changed later on
-        else:
+        """What torch's constructor does but for checking parameters."""
+        self._batch_shape, self._event_shape = batch_shape, event_shape
+        if validate_args is not None:  # otherwise the class's, which may be changed later on
             self._validate_args = validate_args
+        super(Distribution, self).__init__()
 
     def __iter__(self) -> Iterator[Any]:
         """The distributions along the first batch dim."""
