@@ -58,7 +58,6 @@ class Independent(Wrapper):
 
     _base: Distribution
     _ndims: int
-    _held: Mapping[str, int]
 
     def __init__(
         self,
@@ -71,8 +70,10 @@ class Independent(Wrapper):
             raise TypeError(
                 f"base_distribution must be a Distribution, got {type(base_distribution).__name__}"
             )
-        n = _shapes.parse_int("reinterpreted_batch_ndims", reinterpreted_batch_ndims)
-        base_shape = base_distribution.batch_shape
+        n = reinterpreted_batch_ndims
+        if type(n) is not int:  # as it mostly is
+            n = _shapes.parse_int("reinterpreted_batch_ndims", n)
+        base_shape = base_distribution._batch_shape
         if n < 0:
             raise ValueError(f"reinterpreted_batch_ndims must not be negative, got {n}")
         if n > len(base_shape):
@@ -82,11 +83,14 @@ class Independent(Wrapper):
             )
         self._base = base_distribution
         self._ndims = n
-        self._held = {"_base": n}
         self._lent = base_distribution._lent
         cut = len(base_shape) - n
-        event_shape = base_shape[cut:] + base_distribution.event_shape
-        self._set_up({}, base_shape[:cut], event_shape, base_distribution.dtype, validate_args)
+        event_shape = base_shape[cut:] + base_distribution._event_shape
+        self._set_up({}, base_shape[:cut], event_shape, base_distribution._dtype, validate_args)
+
+    @property
+    def _held(self) -> Mapping[str, int]:  # type: ignore[override]
+        return {"_base": self._ndims}
 
     @property
     def base_dist(self) -> Distribution:
