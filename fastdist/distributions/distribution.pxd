@@ -5,6 +5,7 @@ cimport numpy as np
 
 cdef class Ways:
     cdef object cls
+    cdef tuple names            # of parameters
     cdef dict core_ndim         # how many dims of an array are its own, by name
     cdef dict checks            # the kernel that checks a parameter, by name; of others there is None
     cdef bint draw_by_plan, density_by_plan

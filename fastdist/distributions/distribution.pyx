@@ -125,6 +125,7 @@ cdef class Ways:
 
     def __init__(self, cls):
         self.cls = cls
+        self.names = tuple(cls.arg_constraints)
         self.core_ndim = dict(cls._core_ndim)
         self.checks = {name: CHECKS.get(constraint) for name, constraint in cls.arg_constraints.items()}
         self.draw_by_plan = depth(cls, "_draw_plan") <= depth(cls, "_draw")
@@ -265,6 +266,7 @@ cdef class Base:
         cdef Ways way = ways(self)
         self._validate_args = validate_args is None or bool(validate_args)
         self._arrays, self._shapes = parameters(way.core_ndim, passing, given)
+        self.typenum = np.NPY_FLOAT64
         for array in self._arrays.values():
             self.typenum = np.PyArray_TYPE(<np.ndarray>array)
             break
@@ -654,7 +656,7 @@ cdef class Base:
         arrays = {
             name: _indexing.stack([d._arrays[name] for d in parts], axis, len(self._batch_shape),
                                   cls._core_ndim[name], dtype)
-            for name in self._arrays if all([name in d._arrays for d in parts]) and self._goes_along(name)
+            for name in self._along()
         }
         new = self._with_arrays(
             arrays, (*self._batch_shape[:axis], len(parts), *self._batch_shape[axis:]))
@@ -664,14 +666,13 @@ cdef class Base:
     def _part(self, entries, tuple batch_shape):
         """Part of the batch, by a parsed index; `batch_shape` is its own."""
         cdef dict arrays = {}, core_ndim = ways(self).core_ndim
-        for name, array in self._arrays.items():
-            if self._goes_along(name):
-                arrays[name] = part(array, entries, self._batch_shape, core_ndim[name])
+        for name in self._along():
+            arrays[name] = part(self._arrays[name], entries, self._batch_shape, core_ndim[name])
         return self._with_arrays(arrays, batch_shape)
 
-    def _goes_along(self, str name):
-        """True for an array that a part of the batch has a part of; what is made of them it makes again."""
-        return name in type(self).arg_constraints
+    def _along(self):
+        """Names of the arrays that a part of the batch has parts of; what is made of them it makes again."""
+        return ways(self).names
 
     def __getitem__(self, index):
         """Part of the batch, by NumPy's rules: ints, slices, ``...``, None, arrays of ints or bools.
@@ -771,7 +772,7 @@ cdef class Base:
 
     def __getstate__(self):
         state = self.__dict__ | {name: getattr(self, name) for name in KEPT}
-        state["_arrays"] = {name: a for name, a in self._arrays.items() if self._goes_along(name)}
+        state["_arrays"] = {name: self._arrays[name] for name in self._along()}
         return state
 
     def __setstate__(self, state):
@@ -903,6 +904,8 @@ class shown(property):
     """
 
     def __set_name__(self, cls, name):
+        if isinstance(self.fget, Shown):  # the same under another name
+            return
         if isinstance(self.fget, Shown):
             return  # a subclass takes it over
         key = name if name in cls._core_ndim else f"_{name}"

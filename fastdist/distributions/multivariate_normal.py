@@ -172,7 +172,7 @@ class MultivariateNormal(Distribution):
 
     @shown
     def loc(self) -> Real:
-        """Mean; shape ``batch_shape + event_shape``, read-only."""
+        """Mean, and point of the highest density; shape ``batch_shape + event_shape``, read-only."""
         return self._arrays["loc"]
 
     @shown
@@ -218,15 +218,8 @@ class MultivariateNormal(Distribution):
 
     # ---- moments -----------------------------------------------------------------------
 
-    @property
-    def mean(self) -> Real:
-        """Mean, `loc`; shape ``batch_shape + event_shape``, read-only."""
-        return self._view("loc")
-
-    @property
-    def mode(self) -> Real:
-        """Point of the highest density, `loc`; shape ``batch_shape + event_shape``, read-only."""
-        return self._view("loc")
+    mean = loc
+    mode = loc
 
     @shown
     @quiet
@@ -306,8 +299,8 @@ class MultivariateNormal(Distribution):
     def _shown(self) -> tuple[str, ...]:
         return "loc", self._given
 
-    def _goes_along(self, name: str) -> bool:
-        return name in ("loc", "_factor", self._given)
+    def _along(self) -> tuple[str, ...]:
+        return ("loc", "_factor", self._given) if self._given in self._arrays else ("loc", "_factor")
 
 
 # ---- gradients -----------------------------------------------------------------------------------

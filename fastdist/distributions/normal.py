@@ -87,7 +87,7 @@ class Normal(Distribution):
 
     @shown
     def loc(self) -> Real:
-        """Mean; shape `batch_shape`, read-only."""
+        """Mean, and point of the highest density; shape `batch_shape`, read-only."""
         return self._arrays["loc"]
 
     @shown
@@ -95,20 +95,9 @@ class Normal(Distribution):
         """Standard deviation; shape `batch_shape`, read-only."""
         return self._arrays["scale"]
 
-    @property
-    def mean(self) -> Real:
-        """Mean, `loc`; shape `batch_shape`, read-only."""
-        return self._view("loc")
-
-    @property
-    def mode(self) -> Real:
-        """Point of the highest density, `loc`; shape `batch_shape`, read-only."""
-        return self._view("loc")
-
-    @property
-    def stddev(self) -> Real:
-        """Standard deviation, `scale`; shape `batch_shape`, read-only."""
-        return self._view("scale")
+    mean = loc
+    mode = loc
+    stddev = scale
 
     @shown
     @_params.quiet
