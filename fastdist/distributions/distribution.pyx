@@ -210,14 +210,18 @@ cdef int score(Base d, np.ndarray value, int event_ndim, np.ndarray out) except 
     if plan is None:
         d._log_prob(value, event_ndim, out)
         return 0
-    return score_by_plan(d, plan, value, out)
+    return score_by_plan(d, plan, value, event_ndim, out)
 
 
-cdef int score_by_plan(Base d, Plan plan, np.ndarray value, np.ndarray out) except -1:
+cdef int score_by_plan(Base d, Plan plan, np.ndarray value, int event_ndim, np.ndarray out) except -1:
+    cdef tuple batch_shape = d._batch_shape, event_shape = d._event_shape
+    cdef int n = <int>PyTuple_GET_SIZE(batch_shape) - (event_ndim - <int>PyTuple_GET_SIZE(event_shape))
     if np.PyArray_SIZE(value) == 0:  # of events without elements, the constant alone
         np.negative(plan.arrays[len(plan.arrays) - 1], out=out)
         return 0
-    return run_plan(plan, out, value, d._batch_shape, d._event_shape)
+    if n < PyTuple_GET_SIZE(batch_shape):
+        batch_shape, event_shape = batch_shape[:n], batch_shape[n:] + event_shape
+    return run_plan(plan, out, value, batch_shape, event_shape)
 
 
 cdef Plan plan_of_density(Base d, int event_ndim, int typenum):
@@ -247,6 +251,7 @@ cdef class Base:
 
     def __cinit__(self, *args, **kwargs):
         self.reparameterised = -1
+        self.typenum = np.NPY_FLOAT64
         self.draw_plan = self.density_plan = False
         if kwargs:
             foreign = [name for name in kwargs if name in _foreign.KEYWORDS]
@@ -530,7 +535,7 @@ cdef class Base:
         """Log density, summed over `event_ndim` trailing dims of a packed value."""
         cdef Plan plan = plan_of_density(self, event_ndim, np.PyArray_TYPE(value))
         if plan is not None:
-            score_by_plan(self, plan, value, out)
+            score_by_plan(self, plan, value, event_ndim, out)
             return
         density = np.asarray(self.log_density(value), out.dtype, order="C")
         n_more = event_ndim - len(self._event_shape)  # dims of the batch that are summed
