@@ -11,7 +11,7 @@ import pytest
 from cases import DTYPES, Problem
 
 import fastdist as fd
-from fastdist._kernels.program import DIAGONAL, INVERSE, TRIL, KERNELS, apply, factorize, first_bad
+from fastdist._kernels.program import DIAGONAL, INVERSE, KERNELS, TRIL, apply, factorize, first_bad
 from fastdist.distributions.covariance import InverseLower, Lower
 from fastdist.distributions.normal import CDF
 

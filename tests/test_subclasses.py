@@ -11,10 +11,10 @@ import pickle
 import numpy as np
 import pytest
 from cases import KINDS, assert_same_bits, one_of_each, random_mvn, random_normal, state_of
-from fastdist.distributions.distribution import CONSEQUENCES, LAW
 
 import fastdist as fd
 from fastdist import constraints
+from fastdist.distributions.distribution import CONSEQUENCES, LAW
 
 SHIFT = 64.0
 

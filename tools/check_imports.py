@@ -84,7 +84,8 @@ def complaints(importer: str, imported: str) -> Iterator[str]:
             if not importer.startswith(f"{container}."):
                 continue
             layers = [
-                [f"{container}.{part.strip()}" for part in layer.split("|")] for layer in contract["layers"]
+                [f"{container}.{part.strip(' ()')}" for part in layer.split("|")]
+                for layer in contract["layers"]
             ]
             ignored = [[f"{container}.{name}" for name in contract.get("exhaustive_ignores", ())]]
             here, there = place(importer, layers), place(imported, layers)

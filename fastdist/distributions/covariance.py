@@ -5,7 +5,8 @@
     Lower           L eps          solve L        covariance_matrix, scale_tril
     InverseLower    solve W        W x            precision_matrix, W = L^-1
 
-A factor is stored by columns, and in panels for the kernels (fastdist.h); which kernels those are is said here alone.
+A factor is stored by columns, and in panels for the kernels (fastdist.h); which kernels those are is said
+here alone.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class InverseLower(Lower):
 
 
 def transform(kernel: Kernel, matrix: Real, factor: Real, less: Real | None = None) -> None:
-    """Do what a kernel says (kernels.def) to each matrix, in place; factors and `less` (c there) broadcast."""
+    """Do what a kernel says (kernels.def) to each matrix in place; factors and `less`, its c, broadcast."""
     if kernel.n_array == 2:
         apply(kernel, matrix.shape[:-2], matrix, factor)
     else:

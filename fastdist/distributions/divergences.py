@@ -7,9 +7,9 @@ With K = L_q^-1 L_p and z = L_q^-1 (loc_p - loc_q), scalars and diagonals includ
 as a sum of terms that are not negative, without the cancellation of |K|^2 - d and the logarithm: the
 kernels normal_kl and mvn_kl.
 
-In the pullbacks of vectors M is the lower triangle of L' times the gradient by L: how the value changes with L (1 + Y),
-Y lower triangular. Gradients by covariance and precision matrices come down to M, symmetrised to S (Murray,
-"Differentiation of the Cholesky decomposition", 2016):
+In the pullbacks of vectors M is the lower triangle of L' times the gradient by L: how the value changes with
+L (1 + Y), Y lower triangular. Gradients by covariance and precision matrices come down to M, symmetrised to S
+(Murray, "Differentiation of the Cholesky decomposition", 2016):
 
     by covariance L L'      L^-T S L^-1
     by precision W'W        -W^-1 S W^-T, with W = L^-1
@@ -91,7 +91,7 @@ def _vjp_normal_normal(p: Normal, q: Normal) -> Pull:
 
     def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:
         found = [new(g, shape) for shape in shapes]
-        pullbacks.kl_diag(*found, g, *arrays)
+        pullbacks.kl_diag(*[*found, g, *arrays])
         by_p, by_q = ({"loc": loc, "scale": scale} for loc, scale in (found[:2], found[2:]))
         return cast(by_p, p._dtype), cast(by_q, q._dtype)
 

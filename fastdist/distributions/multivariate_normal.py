@@ -22,7 +22,7 @@ from fastdist import _params
 from fastdist._kernels import pullbacks
 from fastdist._kernels.program import Plan, apply
 from fastdist._kernels.sources import Noise
-from fastdist._params import FLOAT64, quiet
+from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import _factors, constraints

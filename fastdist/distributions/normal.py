@@ -22,7 +22,8 @@ from fastdist.distributions.distribution import Distribution, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed
 
 LOG_PROB, LOG_PROB_EVENTS = KERNELS["normal_log_prob"], KERNELS["normal_log_prob_events"]
-# More logarithms of scales than these, 8 MB, are not kept but made for each density, which then takes 1.6 times as long.
+# More logarithms of scales than these, 8 MB, are not kept but made for each density, which then takes
+# 1.6 times as long.
 KEPT = 2**20
 
 CDF = {

@@ -3,9 +3,9 @@
 kl_divergence, register_kl    a divergence is found by the types of p and q
 vjp, register_vjp             a rule of gradients is found by a method's name and the distribution's type
 
-A rule of gradients is called before the method is. It records what gradients need (of an argument a copy, as the user
-might change it; parameters never change) and returns `pull(g, value)`: from the cotangent g, in the value's full
-shape, and the value to the gradients, the same each time.
+A rule of gradients is called before the method is. It records what gradients need (of an argument a copy, as
+the user might change it; parameters never change) and returns `pull(g, value)`: from the cotangent g, in the
+value's full shape, and the value to the gradients, the same each time.
 
 A rule is a class's own only as long as no subclass has changed what it is about: `keeps`.
 """
@@ -33,7 +33,7 @@ AnyRule = TypeVar("AnyRule", bound=Callable[..., Pull])
 
 
 class Rule(NamedTuple):
-    """A rule of gradients; the package's own have no use for the value, but for what is held by a distribution."""
+    """A rule of gradients; the package's own have no use for the value, but of what a distribution holds."""
 
     rule: Callable[..., Pull]
     sees_value: bool | Callable[[Any], bool]
@@ -352,7 +352,7 @@ def register_vjp(method: str, *types: type[Distribution]) -> Callable[[AnyRule],
 def own_vjp(
     method: str, *types: type[Distribution], sees_value: bool | Callable[[Any], bool] = False
 ) -> Callable[[AnyRule], AnyRule]:
-    """`register_vjp` for rules whose gradients have the right shapes already, and that mostly need no value."""
+    """`register_vjp` for rules whose gradients have the right shapes already, and that mostly see no value."""
 
     def register(rule: AnyRule) -> AnyRule:
         _register(Rule(rule, sees_value), method, *types)

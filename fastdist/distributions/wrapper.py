@@ -1,7 +1,7 @@
 """Wrapper: a distribution that holds others.
 
-What these override in public is honoured: a wrapper that would go past a held distribution's methods to its hooks asks
-`_passes` first.
+What these override in public is honoured: a wrapper that would go past a held distribution's methods to its
+hooks asks `_passes` first.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Wrapper(Distribution):
 
     Notes
     -----
-    A subclass is written as one of `Distribution` is, but that it has distributions in place of arrays, and these
-    with names for subclasses alone:
+    A subclass is written as one of `Distribution` is, but that it has distributions in place of arrays, and
+    these with names for subclasses alone:
 
     _held
-        A dict: names of attributes that are distributions, and how many of each one's trailing batch dims are its
-        own (of a mixture's parts one, for example). Expand, indexing and stack take them along. A held distribution's
-        batch shape, but for these dims, broadcasts to that of the wrapper.
+        A dict: names of attributes that are distributions, and how many of each one's trailing batch dims are
+        its own (of a mixture's parts one, for example). Expand, indexing and stack take them along. A held
+        distribution's batch shape, but for these dims, broadcasts to that of the wrapper.
     _draw(noise, out, workers)
-        Fills all of `out`, if draws are not made by `draw` of normals of its own; a held distribution's `sample` takes
-        a noise as `rng`.
+        Fills all of `out`, if draws are not made by `draw` of normals of its own; a held distribution's
+        `sample` takes a noise as `rng`.
     parameters
         A property, if there is to be a `replace`: what the constructor takes.
 
@@ -99,18 +99,21 @@ class Wrapper(Distribution):
             whole = self._batch_shape + self._tail(name)
             if held._batch_shape != whole:
                 held = held.expand(whole)
-            return held[entries]  # type: ignore[index]  # its own dims stay whole
+            return held[entries]  # its own dims stay whole
 
         return self._with_held(super()._part(entries, batch_shape), part)
 
     def _stacked(self, parts: list[Self], axis: int) -> Self:
         def side_by_side(name: str, _: Distribution) -> Distribution:
-            return stack([getattr(d, name).expand(d._batch_shape + d._tail(name)) for d in parts], axis)
+            held: list[Distribution] = [
+                getattr(d, name).expand(d._batch_shape + d._tail(name)) for d in parts
+            ]
+            return stack(held, axis)
 
         return self._with_held(super()._stacked(parts, axis), side_by_side)
 
     def _asked(self, method: Callable[..., Real], noise: Noise, out: Real, workers: int) -> None:
-        """Fill `out` by a public method of a held distribution, which may have no more parameters than it needs."""
+        """Fill `out` by a public method of a held distribution, which may take no more than it needs."""
         n = out.ndim - len(self._batch_shape) - len(self._event_shape)
         with set_workers(workers):
             out[...] = method(out.shape[:n], rng=noise)

@@ -5,6 +5,7 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdist._kernels.sources import Noise
 from fastdist._shapes import ShapeLike
 from fastdist.random._rng import RNGLike
 
@@ -12,7 +13,7 @@ def standard_normal(
     size: ShapeLike | None = (),
     *,
     dtype: DTypeLike = ...,
-    rng: RNGLike = None,
+    rng: RNGLike | Noise = None,
     out: NDArray[np.float32 | np.float64] | None = None,
     workers: SupportsIndex | None = None,
 ) -> NDArray[np.float32 | np.float64]: ...

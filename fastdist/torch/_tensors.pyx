@@ -75,4 +75,3 @@ def as_array(tensor not None):
     )
     np.set_array_base(array, tensor)
     return array
-

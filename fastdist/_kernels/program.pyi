@@ -1,0 +1,36 @@
+"""Types of programs; program.pyx says what each function does.
+
+Arrays are float32 or float64, all of a call alike; an int that is returned is the number of the first item
+that a check finds, or -1.
+"""
+
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+from fastdist._typing import NDArray, Real
+
+__pyx_capi__: dict[str, object]
+
+TRIL: int
+INVERSE: int
+DIAGONAL: int
+KERNELS: dict[str, Kernel]
+
+@disjoint_base
+class Kernel:
+    name: str
+    n_array: int
+
+@disjoint_base
+class Plan:
+    def __init__(self, kernel: Kernel, *arrays: Real, n_summed: int = 0) -> None: ...
+
+@disjoint_base
+class Memory: ...
+
+def apply(kernel: Kernel, shape: tuple[int, ...], *arrays: NDArray[Any], event_ndim: int = 0) -> int: ...
+def factorize(kernel: Kernel, factor: Real, matrix: Real, symmetry: bool) -> tuple[int, int]: ...
+def elementwise(kernel: Kernel, *arrays: Real) -> Real: ...
+def first_bad(kernel: Kernel, array: Real) -> int: ...
+def panels_size(dim: int, itemsize: int) -> int: ...

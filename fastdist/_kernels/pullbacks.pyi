@@ -1,0 +1,56 @@
+"""Types of pullbacks; pullbacks.pyx says what each function does.
+
+Gradients are written to the arrays that come first; all of a call are of one dtype.
+"""
+
+from typing_extensions import disjoint_base
+
+from fastdist._kernels.sources import Noise
+from fastdist._typing import Real
+
+@disjoint_base
+class Pull: ...
+
+def sum_to(out: Real, x: Real) -> None: ...
+def draw_diag(noise: Noise, by_loc: Real, by_scale: Real, cotangent: Real) -> None: ...
+def log_prob_diag(
+    by_value: Real, by_loc: Real, by_scale: Real, cotangent: Real, value: Real, loc: Real, scale: Real
+) -> None: ...
+def kl_diag(
+    by_loc_p: Real,
+    by_scale_p: Real,
+    by_loc_q: Real,
+    by_scale_q: Real,
+    cotangent: Real,
+    loc_p: Real,
+    scale_p: Real,
+    loc_q: Real,
+    scale_q: Real,
+) -> None: ...
+def sum_kl_diag(
+    out: Real, event_shape: tuple[int, ...], loc_p: Real, scale_p: Real, loc_q: Real, scale_q: Real
+) -> None: ...
+def draw_tril(noise: Noise, by_factor: Real, cotangent: Real) -> None: ...
+def log_prob_tril(
+    given: str,
+    by_value: Real,
+    by_loc: Real,
+    by_factor: Real,
+    cotangent: Real,
+    value: Real,
+    loc: Real,
+    panels: Real,
+) -> None: ...
+def kl_mvn(
+    by_loc_p: Real,
+    by_loc_q: Real | None,
+    by_p: Real,
+    by_q: Real | None,
+    cotangent: Real,
+    loc_p: Real,
+    loc_q: Real,
+    p: Real,
+    q: Real,
+    kind_p: int,
+    kind_q: int,
+) -> None: ...
