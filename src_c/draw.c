@@ -52,6 +52,20 @@ static intptr_t samples_of_tile(intptr_t n_batch, intptr_t dim)
     return small < many ? many : small;
 }
 
+/* A copy of the dims there are: a whole job is 5 KB. */
+static void copy_job(fd_job *to, const fd_job *from)
+{
+    to->ndim = from->ndim;
+    to->dim = from->dim;
+    for (int d = 0; d < from->ndim; d++)
+        to->shape[d] = from->shape[d];
+    for (int k = 0; k < FD_MAX_OPERAND; k++) {
+        to->operand[k] = from->operand[k];
+        for (int d = 0; d < from->ndim; d++)
+            to->stride[k][d] = from->stride[k][d];
+    }
+}
+
 /* Puts the batch dims within a dim of samples, whose number is still to be said. */
 static void add_samples(fd_job *job, intptr_t sample_stride)
 {
@@ -72,7 +86,9 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
     const intptr_t tile_rows = rows_of_tile(dim), tile_samples = samples_of_tile(n_batch, dim);
 
     const int innermost = events_together(n_batch, dim);
-    fd_job part = drawing->job, tile = part;
+    fd_job part, tile;
+    copy_job(&part, &drawing->job);
+    copy_job(&tile, &part);
     add_samples(&tile, n_batch * dim);
     if (innermost)
         fd_job_turn(&tile);

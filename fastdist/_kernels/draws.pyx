@@ -16,7 +16,19 @@ from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
 from fastdist._kernels.isa cimport functions
-from fastdist._kernels.program cimport KEEP_GIL, MAX_NDIM, MAX_OPERAND, PIECE, Kernel, Memory, Plan, lay_out
+from fastdist._kernels.program cimport (
+    ALIGNMENT,
+    KEEP_GIL,
+    MAX_NDIM,
+    MAX_OPERAND,
+    PIECE,
+    SMALL_SCRATCH,
+    Kernel,
+    Memory,
+    Plan,
+    aligned,
+    lay_out,
+)
 from fastdist._kernels.sources cimport Noise
 
 import numpy as np
@@ -92,21 +104,24 @@ cdef int draw_rows(
     0 workers are as many as `set_workers` says, which small draws do not ask.
     """
     cdef bint own = noise.stream is not None and n_row * cost >= KEEP_GIL
-    cdef Memory scratch = None
+    cdef Memory memory = None
+    cdef char room[SMALL_SCRATCH + ALIGNMENT]
+    cdef void *scratch = aligned(room)
     if own:
         if workers == 0:
             workers = parse_workers(None)
         workers = <int>max(min(workers, n_row * cost // SHARE, core.FD_MAX_WORKER), 1)
     else:
         workers = 1
-    if n_scratch:
-        scratch = Memory(workers * n_scratch)
+    if workers * n_scratch > SMALL_SCRATCH:
+        memory = Memory(workers * n_scratch)
+        scratch = memory.aligned
     if own:
-        draw_range(noise, drawing, fill, scratch.aligned if n_scratch else NULL, n_row, cost, workers)
+        draw_range(noise, drawing, fill, scratch, n_row, cost, workers)
         return 0
     noise.lock()
     try:
-        draw_locked(noise, drawing, fill, scratch.aligned if n_scratch else NULL, n_row, cost)
+        draw_locked(noise, drawing, fill, scratch, n_row, cost)
     finally:
         noise.unlock()
     return 0

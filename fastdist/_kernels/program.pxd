@@ -2,7 +2,7 @@
 
 cimport numpy as np
 from cpython.ref cimport PyObject
-from libc.stdint cimport intptr_t
+from libc.stdint cimport intptr_t, uintptr_t
 
 from fastdist._kernels cimport core
 
@@ -16,6 +16,8 @@ cdef enum:
 cdef enum:
     MAX_NDIM = 64
     MAX_OPERAND = 8
+    ALIGNMENT = 64              # of scratch memory, to the widest vector
+    SMALL_SCRATCH = 4096        # bytes of it that are on the stack
     PLAN_NDIM = 8   # of a batch's loop that is kept, coalesced
 
 
@@ -93,3 +95,8 @@ cpdef intptr_t first_bad(Kernel kernel, np.ndarray array) except -2
 cpdef intptr_t panels_size(intptr_t dim, intptr_t itemsize)
 cdef int point_to(Kernel kernel, tuple arrays, PyObject **operands) except -1
 cdef int run_plan(Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape, tuple event_shape) except -1
+
+
+cdef inline void *aligned(void *memory) noexcept:
+    """The first address from here on that is aligned."""
+    return <void *>((<uintptr_t>memory + ALIGNMENT - 1) & ~<uintptr_t>(ALIGNMENT - 1))

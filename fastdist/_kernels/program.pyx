@@ -119,10 +119,10 @@ cdef class Memory:
     """Memory for the length of a call, aligned to the widest vector."""
 
     def __cinit__(self, intptr_t n_byte):
-        self.base = PyMem_Malloc(n_byte + 64)
+        self.base = PyMem_Malloc(n_byte + ALIGNMENT)
         if self.base is NULL:
             raise MemoryError
-        self.aligned = <void *>((<uintptr_t>self.base + 63) & ~<uintptr_t>63)
+        self.aligned = aligned(self.base)
 
     def __dealloc__(self):
         PyMem_Free(self.base)
@@ -279,12 +279,15 @@ cdef int run_loop(
     cdef core.fd_kernel *function = kernel.function(dtype)
     cdef intptr_t cost = kernel.cost(job.dim), n_byte
     cdef Memory memory = None
+    cdef char room[SMALL_SCRATCH + ALIGNMENT]
+    cdef void *scratch = aligned(room)
     cdef int k
     cdef char letter
     if kernel.n_array < kernel.n_operand:
         n_byte = kernel.scratch(dtype, job.dim)
-        if n_byte:
+        if n_byte > SMALL_SCRATCH:
             memory = Memory(n_byte)
+            scratch = memory.aligned
         for k in range(kernel.n_operand):
             letter = kernel.letters[k]
             if kernel.role[k] != NO_ARRAY:
@@ -294,7 +297,7 @@ cdef int run_loop(
             elif letter == c"a":
                 job.operand[k] = &found.asymmetric if found.symmetry else NULL
             elif n_byte:
-                job.operand[k] = memory.aligned
+                job.operand[k] = scratch
     if n_item * cost < KEEP_GIL:
         api.run(function, job, 0, n_item)
     elif kernel.has_panels and event_ndim == 0:
