@@ -140,7 +140,7 @@ def bench_normal_cdf(time, dtype, verb):
 def bench_cholesky(time, dtype, dim, reverse, check_symmetry):
     _, _, covariance, _ = gaussian(dim, dtype, batch=max(N // dim**2, 1))
     kernel = KERNELS["reverse_cholesky" if reverse else "cholesky"]
-    time(factorize, kernel, np.empty_like(covariance), covariance, check_symmetry)
+    time(factorize, kernel, covariance, check_symmetry, np.empty_like(covariance))
 
 
 @pytest.mark.parametrize("dim", DIMS)

@@ -171,7 +171,7 @@ class Fastdist(Classes):
     def cholesky(self, p: Problem) -> Statements:
         names = {"factorize": factorize, "kernel": KERNELS["cholesky"], "symmetry": False}
         arrays = {"matrix": p.scale, "out": np.zeros_like(p.scale)}
-        return {OUT: Statement("factorize(kernel, out, matrix, symmetry); out", **names, **arrays)}
+        return {OUT: Statement("factorize(kernel, matrix, symmetry, out)[0]", **names, **arrays)}
 
     def normal_gradient(self, p: Problem) -> Statements:
         names = {"fd": fd, "d": self.normal(p), "value": p.value, "one": np.ones_like(p.value)}

@@ -84,15 +84,16 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
     const intptr_t n_batch = drawing->n_batch, dim = drawing->job.dim;
     const intptr_t size = itemsize[drawing->dtype];
     const intptr_t tile_rows = rows_of_tile(dim), tile_samples = samples_of_tile(n_batch, dim);
-
     const int innermost = events_together(n_batch, dim);
     fd_job part, tile;
     copy_job(&part, &drawing->job);
-    copy_job(&tile, &part);
-    add_samples(&tile, n_batch * dim);
-    if (innermost)
-        fd_job_turn(&tile);
-    part.operand[3] = tile.operand[3] = scratch;
+    part.operand[3] = scratch;
+    if (end - begin >= 2 * n_batch) { /* otherwise there are no samples to be done together */
+        copy_job(&tile, &part);
+        add_samples(&tile, n_batch * dim);
+        if (innermost)
+            fd_job_turn(&tile);
+    }
 
     while (begin < end) {
         const intptr_t first = begin % n_batch;

@@ -599,19 +599,22 @@ cdef int read_dims(tuple shape, intptr_t *dims) except -1:
     return ndim
 
 
-def factorize(Kernel kernel not None, np.ndarray factor not None, np.ndarray matrix not None, bint symmetry):
+def factorize(Kernel kernel not None, np.ndarray matrix not None, bint symmetry, np.ndarray factor=None):
     """Cholesky factors, by `cholesky` or `reverse_cholesky`.
 
-    Returns the numbers of the first matrix without one and, with `symmetry`, of the first that is not symmetric,
-    or -1.
+    Returns them, in `factor` if that is given, the number of the first matrix that has none and, with `symmetry`, of the first that is not
+    symmetric, or -1.
     """
     cdef PyObject *operands[MAX_OPERAND]
+    cdef int ndim = np.PyArray_NDIM(matrix)
     cdef Found found
+    if factor is None:
+        factor = np.PyArray_SimpleNew(ndim, np.PyArray_DIMS(matrix), np.PyArray_TYPE(matrix))
     found.first = found.asymmetric = -1
     found.symmetry = symmetry
     point_to(kernel, (factor, matrix), operands)
-    run(kernel, np.PyArray_NDIM(factor) - 2, <const intptr_t *>np.PyArray_DIMS(factor), 0, operands, &found)
-    return found.first, found.asymmetric
+    run(kernel, ndim - 2, <const intptr_t *>np.PyArray_DIMS(factor), 0, operands, &found)
+    return factor, found.first, found.asymmetric
 
 
 def elementwise(Kernel kernel not None, *arrays):

@@ -27,6 +27,8 @@ from fastdist._typing import Real
 # From this size on LAPACK's blocked factorisation (through numpy.linalg) is the faster one.
 LAPACK_DIM = 64
 
+CHOLESKY, REVERSE_CHOLESKY = KERNELS["cholesky"], KERNELS["reverse_cholesky"]
+
 
 def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symmetry: bool) -> Real:
     """Factors of positive definite matrices; the first that is none, or not symmetric, is an error.
@@ -35,13 +37,11 @@ def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symm
     is the Cholesky factor of the matrix with rows and columns in reverse order, reversed and
     transposed.
     """
-    dim = matrix.shape[-1]
-    factor = np.empty_like(matrix)
-    if dim < LAPACK_DIM:
-        kernel = KERNELS["reverse_cholesky" if reverse else "cholesky"]
-        singular, asymmetric = factorize(kernel, factor, matrix, check_symmetry)
+    if matrix.shape[-1] < LAPACK_DIM:
+        kernel = REVERSE_CHOLESKY if reverse else CHOLESKY
+        factor, singular, asymmetric = factorize(kernel, matrix, check_symmetry)
     else:
-        singular, asymmetric = _lapack_cholesky(factor, matrix, reverse, check_symmetry)
+        factor, singular, asymmetric = _lapack_cholesky(matrix, reverse, check_symmetry)
     if asymmetric >= 0:
         _raise_asymmetric(name, matrix, shape, asymmetric)
     if singular >= 0:
@@ -53,16 +53,17 @@ def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symm
 
 
 @quiet
-def _lapack_cholesky(factor: Real, matrix: Real, reverse: bool, check_symmetry: bool) -> tuple[int, int]:
+def _lapack_cholesky(matrix: Real, reverse: bool, check_symmetry: bool) -> tuple[Real, int, int]:
     """`factorize` for large matrices."""
     dim = matrix.shape[-1]
+    factor = np.empty_like(matrix)
     flat = matrix.reshape(-1, dim, dim)
     eps = np.finfo(matrix.dtype).eps
     if check_symmetry:
         for i, one in enumerate(flat):
             bound = np.sqrt(np.abs(np.diagonal(one)) * np.sqrt(eps))
             if (np.abs(one - one.T) > bound[:, np.newaxis] * bound).any():
-                return -1, i
+                return factor, -1, i
     for i, (one, result) in enumerate(zip(flat, factor.reshape(-1, dim, dim), strict=True)):
         variance = np.diagonal(one)
         try:
@@ -71,12 +72,12 @@ def _lapack_cholesky(factor: Real, matrix: Real, reverse: bool, check_symmetry: 
             else:
                 result[...] = np.linalg.cholesky(one).T
         except LinAlgError:
-            return i, -1
+            return factor, i, -1
         pivots = np.square(np.diagonal(result))
         # Written so that NaN fails, too.
         if not (np.all(pivots > dim * eps * variance) and np.isfinite(one).all()):
-            return i, -1
-    return -1, -1
+            return factor, i, -1
+    return factor, -1, -1
 
 
 def pack_tril(matrix: Real) -> Real:

@@ -120,8 +120,13 @@ class MultivariateNormal(Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        candidates = zip(MATRICES, (covariance_matrix, precision_matrix, scale_tril), strict=True)
-        given = {name: matrix for name, matrix in candidates if matrix is not None}
+        given = {}
+        if covariance_matrix is not None:
+            given["covariance_matrix"] = covariance_matrix
+        if precision_matrix is not None:
+            given["precision_matrix"] = precision_matrix
+        if scale_tril is not None:
+            given["scale_tril"] = scale_tril
         if len(given) != 1:
             raise ValueError(
                 "exactly one of covariance_matrix, precision_matrix and scale_tril must be given, "
@@ -156,11 +161,10 @@ class MultivariateNormal(Distribution):
                 _factors.check_tril(name, matrix, shape)
             factor = _factors.pack_tril(matrix)
         else:
-            inverse = self._structure.inverse
+            reverse = name == "precision_matrix"
             factor = _factors.cholesky(
-                name, matrix, shape, reverse=inverse, check_symmetry=self._validate_args
+                name, matrix, shape, reverse=reverse, check_symmetry=self._validate_args
             )
-        factor.flags.writeable = False
         self._arrays["_factor"] = factor
 
     # ---- parameters --------------------------------------------------------------------

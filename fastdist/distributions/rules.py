@@ -352,7 +352,7 @@ def register_vjp(method: str, *types: type[Distribution]) -> Callable[[AnyRule],
 def own_vjp(
     method: str, *types: type[Distribution], sees_value: bool | Callable[[Any], bool] = False
 ) -> Callable[[AnyRule], AnyRule]:
-    """`register_vjp` for rules whose gradients have the right shapes already, and that mostly see no value."""
+    """`register_vjp` for rules whose gradients have the right shapes, and that mostly see no value."""
 
     def register(rule: AnyRule) -> AnyRule:
         _register(Rule(rule, sees_value), method, *types)
