@@ -10,6 +10,7 @@
 (2,)
 
 Normal, MultivariateNormal, Independent    fastdist's, of arrays that autograd may be following
+wrap                                       the same for a distribution that a user has written
 kl_divergence                              of two of these
 
 A call is one primitive of autograd's, whose derivative is the rule of `fastdist.vjp`. There are first
@@ -19,7 +20,7 @@ derivatives in reverse mode alone: derivatives of these raise NotImplementedErro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -32,9 +33,10 @@ except ImportError as error:
 
 import fastdist.distributions as fd
 from fastdist._shapes import Shape, ShapeLike
+from fastdist.distributions._arguments import arguments
 from fastdist.random import RNGLike
 
-__all__ = ["Independent", "MultivariateNormal", "Normal", "kl_divergence"]
+__all__ = ["Independent", "MultivariateNormal", "Normal", "kl_divergence", "wrap"]
 
 # What fastdist takes for an array, or a box of autograd's around it; or what is made of such.
 Boxed = Any
@@ -50,18 +52,19 @@ class _Call:
 
     def gradients(self, cotangent: Any) -> tuple[Any, ...]:
         """Those by the arrays, in their order."""
-        found = self.pullback(cotangent)
-        if self.method is fd.kl_divergence:
-            found = _flat(found)
+        found = _flat(self.pullback(cotangent))
         missing = [name for name in self.names if name not in found]
         if missing:
             raise ValueError(f"the rule for {self.method.__name__} has no gradient by {', '.join(missing)}")
         return tuple(found[name] for name in self.names)
 
 
-def _flat(sides: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What belongs to p and q, in one dict."""
-    return {f"{side}.{name}": array for side, arrays in sides.items() for name, array in arrays.items()}
+def _flat(nested: dict[str, Any]) -> dict[str, Any]:
+    """Dicts in a dict, as of p and q, as one."""
+    flat = {}
+    for name, x in nested.items():
+        flat.update({f"{name}.{key}": y for key, y in _flat(x).items()} if isinstance(x, dict) else {name: x})
+    return flat
 
 
 @primitive  # type: ignore[untyped-decorator]
@@ -228,7 +231,7 @@ class Independent(_Distribution):
 
     Parameters
     ----------
-    base_distribution : Normal, MultivariateNormal or Independent
+    base_distribution : Normal, MultivariateNormal, Independent or of a class by `wrap`
         One of this module's.
     reinterpreted_batch_ndims : int
         How many of its batch dims are event dims.
@@ -254,3 +257,78 @@ def kl_divergence(p: _Distribution, q: _Distribution) -> Boxed:
             raise TypeError(f"{name} must be a distribution of fastdist.autograd, got {type(d).__name__}")
     arrays = _flat({"p": p._arrays, "q": q._arrays})
     return _followed(arrays, fd.kl_divergence, p.distribution, q.distribution)
+
+
+class _Wrapped(_Distribution):
+    """One that this module knows no more of than `wrap` is told."""
+
+    _wrapped: ClassVar[type[fd.Distribution]]
+
+    def __init__(self, *args: Boxed, **kwargs: Boxed) -> None:
+        given, arrays = arguments(self._wrapped, args, kwargs), {}
+        for name, x in given.items():
+            if isinstance(x, _Distribution):  # that is held
+                given[name] = x.distribution
+                arrays.update(_flat({name: x._arrays}))
+            elif name in self._wrapped.arg_constraints and x is not None:
+                given[name] = _unboxed(name, x)
+                arrays[name] = x
+        super().__init__(self._wrapped(**given), arrays)
+
+
+def wrap(cls: type[fd.Distribution]) -> type[Any]:
+    """The class of this module for a distribution of fastdist's.
+
+    Parameters
+    ----------
+    cls : type
+        A subclass of `fastdist.Distribution`.
+
+    Returns
+    -------
+    type
+        A class with the constructor of `cls`, the same at each call; for one that this module has itself,
+        that. What `arg_constraints` names autograd may be following; in place of a distribution that a
+        `Wrapper` holds there may be one of this module. `rsample`, `log_prob`, `entropy` and `kl_divergence`
+        have the gradients of the rules that are registered (`fastdist.register_vjp`); where there is none
+        they raise NotImplementedError.
+
+    Raises
+    ------
+    TypeError
+        If `cls` is no such class.
+
+    Examples
+    --------
+    >>> import autograd.numpy as np, fastdist as fd
+    >>> from autograd import grad
+    >>> from fastdist.autograd import wrap
+    >>> class Exponential(fd.Distribution):
+    ...     arg_constraints = {"rate": fd.constraints.positive}
+    ...     support = fd.constraints.positive
+    ...     has_rsample = True
+    ...     normals_per_event = 2
+    ...     def draw(self, eps, out):
+    ...         out[...] = (eps**2).sum(-1) / (2 * self.rate)
+    >>> @fd.register_vjp("rsample", Exponential)
+    ... def vjp_exponential(d, replay):
+    ...     return lambda g, x: {"rate": -g * x / d.rate}
+    >>> by_rate = grad(lambda rate: np.mean(wrap(Exponential)(rate).rsample((100000,), rng=0)))(2.0)
+    >>> round(float(by_rate), 2)
+    -0.25
+    """
+    if not (isinstance(cls, type) and issubclass(cls, fd.Distribution)):
+        raise TypeError(f"cls must be a subclass of fastdist.Distribution, got {cls!r}")
+    return _classes.get(cls) or _classes.setdefault(cls, _new_class(cls))
+
+
+_classes: dict[type, type] = {
+    fd.Normal: Normal,
+    fd.MultivariateNormal: MultivariateNormal,
+    fd.Independent: Independent,
+}
+
+
+def _new_class(cls: type[fd.Distribution]) -> type[Any]:
+    doc = f"`{cls.__name__}` that autograd differentiates through; see `wrap`."
+    return type(cls.__name__, (_Wrapped,), {"_wrapped": cls, "__doc__": doc, "__module__": __name__})

@@ -9,6 +9,7 @@ torch.Size([100, 3, 2])
 Normal, MultivariateNormal    torch's classes, by fastdist: draws, densities, entropies, divergences; the cdf
                               family with its logarithms and complements, parts of a batch by d[i]
 Independent                   torch's class; hands `generator=` and `rng=` on, sums in the kernels
+wrap                          a class of torch's for a distribution of fastdist's, as users write them
 all else                      torch.distributions' own
 
 `fastdist.torch.pyro` has the same classes for Pyro.
@@ -26,8 +27,9 @@ from fastdist.torch import kl as kl
 from fastdist.torch.independent import Independent
 from fastdist.torch.multivariate_normal import MultivariateNormal
 from fastdist.torch.normal import Normal
+from fastdist.torch.wrap import wrap
 
-__all__ = ["Independent", "MultivariateNormal", "Normal", "kl_divergence", "register_kl"]
+__all__ = ["Independent", "MultivariateNormal", "Normal", "kl_divergence", "register_kl", "wrap"]
 
 
 def __getattr__(name: str) -> Any:
