@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdist._kernels.program import KERNELS as KERNELS
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, NDArray, Real, RealDType
 

@@ -5,6 +5,7 @@ Gradients are written to the arrays that come first; all of a call are of one dt
 
 from typing_extensions import disjoint_base
 
+from fastdist._kernels.program import KERNELS as KERNELS
 from fastdist._kernels.sources import Noise
 from fastdist._typing import Real
 

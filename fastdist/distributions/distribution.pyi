@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self, SupportsIndex, TypeVar, final
 
 from typing_extensions import disjoint_base
 
+from fastdist._kernels.program import KERNELS as KERNELS
 from fastdist._kernels.program import Kernel, Plan
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape, ShapeLike
@@ -12,8 +13,6 @@ from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions._indexing import Entries, Index
 from fastdist.distributions.constraints import Constraint
 from fastdist.random import RNGLike
-
-__pyx_capi__: dict[str, object]
 
 DRAW: tuple[str, ...]
 DENSITY: tuple[str, ...]
@@ -34,7 +33,10 @@ class Ways:
 class Shown:
     def __init__(self, key: str, make: Callable[[Any], Real]) -> None: ...
     def __call__(self, d: Base) -> Real: ...
+    @property
+    def __wrapped__(self) -> Callable[[Any], Real]: ...
 
+# A subclass of it, which type checkers would not know for one.
 shown = property
 
 class Disabled:
@@ -153,7 +155,6 @@ class Base:
     def expand(self, batch_shape: ShapeLike) -> Self: ...
     def _stacked(self, parts: list[Self], axis: int) -> Self: ...
     def _part(self, entries: Entries, batch_shape: Shape) -> Self: ...
-    def _goes_along(self, name: str) -> bool: ...
     def __getitem__(self, index: Index | tuple[Index, ...] | Entries) -> Self: ...
     def __len__(self) -> int: ...
     def __bool__(self) -> bool: ...
