@@ -16,7 +16,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport intptr_t, uintptr_t
+from libc.stdint cimport intptr_t
 from libc.string cimport strlen
 
 from fastdist._kernels cimport core
@@ -602,8 +602,8 @@ cdef int read_dims(tuple shape, intptr_t *dims) except -1:
 def factorize(Kernel kernel not None, np.ndarray matrix not None, bint symmetry, np.ndarray factor=None):
     """Cholesky factors, by `cholesky` or `reverse_cholesky`.
 
-    Returns them, in `factor` if that is given, the number of the first matrix that has none and, with `symmetry`, of the first that is not
-    symmetric, or -1.
+    Returns them, in `factor` if that is given, the number of the first matrix that has none and, with `symmetry`,
+    of the first that is not symmetric, or -1.
     """
     cdef PyObject *operands[MAX_OPERAND]
     cdef int ndim = np.PyArray_NDIM(matrix)

@@ -974,7 +974,11 @@ def _bound(cls, args, kwargs):
 
 
 # A public hook, and what is Base's again in a class that has it.
-PUBLIC = {"draw": ("_draw", "_draw_plan"), "log_density": ("_log_prob", "_density_plan"), "event_entropy": ("_entropy",)}
+PUBLIC = {
+    "draw": ("_draw", "_draw_plan"),
+    "log_density": ("_log_prob", "_density_plan"),
+    "event_entropy": ("_entropy",),
+}
 
 
 def _take_public_hooks(cls):
@@ -1115,9 +1119,9 @@ cdef int _draw_by_hook(Base d, Noise noise, np.ndarray out, int n_lead, int work
         reader = stream_at(&place)
     some = max(TILE // max(per_sample, 1), 1)
     for begin in range(0, n_sample, some):
-        part = rows[begin:begin + some]
-        eps = standard_normal((len(part), *batch_shape, n), dtype=d._dtype, rng=reader, workers=workers)
-        d.draw(eps, part)
+        tile = rows[begin:begin + some]
+        eps = standard_normal((len(tile), *batch_shape, n), dtype=d._dtype, rng=reader, workers=workers)
+        d.draw(eps, tile)
     return 0
 
 
