@@ -2,8 +2,8 @@
 # cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """Parameters, values and `out=`: from what a user passes to what a kernel takes.
 
-This is the only place that copies. A packed array is native, aligned and C-contiguous, with size 1 where it was
-broadcast; kernels read the broadcast dims with stride 0.
+This is the only place that copies. A packed array is native, aligned and C-contiguous, with size 1 where it
+was broadcast; kernels read the broadcast dims with stride 0.
 
 parameters     the array parameters of a constructor -> packed arrays of one dtype
 check_*        their values; errors name parameter, shape and index
@@ -116,7 +116,8 @@ cpdef np.ndarray pack(np.ndarray array, object dtype, int core_ndim=0, bint owne
         copy = np.PyArray_SimpleNew(np.PyArray_NDIM(array), np.PyArray_DIMS(array), typenum)
         memcpy(np.PyArray_DATA(copy), np.PyArray_DATA(array), np.PyArray_NBYTES(array))
         return copy
-    with np.errstate(all="ignore"):  # a number too big for float32 is infinite, one too small is 0, and so reported
+    # A number too big for float32 is infinite, one too small is 0, and so reported.
+    with np.errstate(all="ignore"):
         return np.array(array, dtype, order="C")
 
 
@@ -154,7 +155,7 @@ cdef dict NO_SHAPES = {}
 
 
 cdef tuple parameters(dict core_ndim, passing, dict given):
-    """Parameters by name as packed arrays of their common dtype, and the shapes of those that came in another.
+    """Parameters by name, as packed arrays of one dtype, and the shapes of those that came in another.
 
     float32 if every array among them is float32 or float16, otherwise float64. Each one's last
     `core_ndim` dims are its own. They are taken over: copied, unless they are lent; but for those
@@ -329,7 +330,8 @@ cdef np.ndarray view(np.ndarray array, tuple batch_shape, int core_ndim):
             if axis >= 0 and np.PyArray_DIM(array, axis) == 1:
                 strides[d] = 0
     cdef np.ndarray result = np.PyArray_New(
-        np.ndarray, n_batch + core_ndim, dims, np.PyArray_TYPE(array), strides, np.PyArray_DATA(array), 0, 0, None)
+        np.ndarray, n_batch + core_ndim, dims, np.PyArray_TYPE(array), strides, np.PyArray_DATA(array), 0, 0,
+        None)
     np.set_array_base(result, array)
     return result
 

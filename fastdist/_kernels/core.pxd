@@ -154,7 +154,9 @@ cdef extern from "api.h" nogil:
             fd_draw *draw, const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
             intptr_t end
         ) noexcept nogil
-        intptr_t (*draw_piece)(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most) noexcept nogil
+        intptr_t (*draw_piece)(
+            fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most
+        ) noexcept nogil
         size_t (*share_size)(int n_worker) noexcept nogil
         void (*share_start)(
             fd_share *share, const fd_drawing *drawing, fd_draw *draw, const fd_place *place, void *scratch,

@@ -5,8 +5,9 @@
     draw_noise   the bare noise
     draw         noise, coloured by a plan
 
-A large draw from a stream of our own takes its range of it and lets others go on behind that: other threads, and
-what signals call. So does whoever catches an exception that these raise. NumPy's generators are locked throughout.
+A large draw from a stream of our own takes its range of it and lets others go on behind that: other threads,
+and what signals call. So does whoever catches an exception that these raise. NumPy's generators are locked
+throughout.
 """
 
 cimport numpy as np

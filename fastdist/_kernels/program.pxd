@@ -21,7 +21,8 @@ cdef enum:
     PLAN_NDIM = 8   # of a batch's loop that is kept, coalesced
 
 
-# What callers bring for an operand: an array of items, or of one number an item, one for all items, or nothing.
+# What callers bring for an operand: an array of items, or of one number an item, one for all items, or
+# nothing.
 cdef enum:
     ITEMS
     NUMBER

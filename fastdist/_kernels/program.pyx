@@ -6,8 +6,8 @@
     lay_out     arrays -> a loop: pointers, and strides of 0 where an array is broadcast
     run         a kernel over arrays: piece by piece, the GIL released for all but tiny ones, Ctrl-C honoured
 
-Whoever calls a kernel does it by these, for an array of one element as for one of a billion. Every array must be
-native and of one dtype (float32 or float64) and packed: C-contiguous but for dims of size 1, as
+Whoever calls a kernel does it by these, for an array of one element as for one of a billion. Every array must
+be native and of one dtype (float32 or float64) and packed: C-contiguous but for dims of size 1, as
 fastdist._params leaves it. Sizes are checked here, values are not.
 """
 
@@ -205,9 +205,9 @@ cdef int lay_out(
 ) except -1:
     """The loop of a kernel over `arrays`, its operands but for scratch and the like, which stay NULL.
 
-    The kernel's own `dim`, unless it is given, is that of its vectors or matrices, or the size of the loop's last
-    `event_ndim` dims, which results and constants of sums over events lack. The first array may have `n_lead` dims
-    before those of the loop. Of arrays before `first` nothing is looked at.
+    The kernel's own `dim`, unless it is given, is that of its vectors or matrices, or the size of the loop's
+    last `event_ndim` dims, which results and constants of sums over events lack. The first array may have
+    `n_lead` dims before those of the loop. Of arrays before `first` nothing is looked at.
     """
     cdef int k, d, own, at = first, typenum = np.PyArray_TYPE(<np.ndarray>arrays[first])
     cdef np.ndarray array
@@ -236,7 +236,8 @@ cdef int lay_out(
         own = kernel.own[k]
         if kernel.n_factor and kernel.letters[k] == c"f":  # as the numbers at the end say
             own = own_of_factor(<np.ndarray>arrays[kernel.n_array - 1], k - kernel.first_factor)
-        place_item(job, k, kernel, array, own, event_ndim if kernel.role[k] == NUMBER else 0, 0 if k else n_lead)
+        place_item(
+            job, k, kernel, array, own, event_ndim if kernel.role[k] == NUMBER else 0, 0 if k else n_lead)
     return 0
 
 
@@ -321,14 +322,15 @@ cdef int run_pieces(
 
 
 cdef int run_events(
-    Kernel kernel, core.fd_kernel *function, core.fd_job *job, core.fd_dtype dtype, intptr_t n_item, intptr_t cost
+    Kernel kernel, core.fd_kernel *function, core.fd_job *job, core.fd_dtype dtype, intptr_t n_item,
+    intptr_t cost,
 ) except -1:
     """All items of a loop over events, in whatever order is best: those that share a factor together.
 
-    Where the first dim (samples, mostly) repeats the factor and the others do not, some of the first dim's events
-    at a time are done for each of the others. Events of up to FD_SMALL_EVENT elements need not share a factor to
-    be done together; of two dims, some of both are done at a time, for which kernels keep what they made of the
-    factors.
+    Where the first dim (samples, mostly) repeats the factor and the others do not, some of the first dim's
+    events at a time are done for each of the others. Events of up to FD_SMALL_EVENT elements need not share a
+    factor to be done together; of two dims, some of both are done at a time, for which kernels keep what they
+    made of the factors.
     """
     cdef int d, factor = 0
     cdef bint repeats = True, small
@@ -373,7 +375,8 @@ cdef void restrict(
 
 
 cdef void run_samples(
-    core.fd_kernel *function, core.fd_job *piece, core.fd_job *some, core.fd_dtype dtype, int n_operand, bint small
+    core.fd_kernel *function, core.fd_job *piece, core.fd_job *some, core.fd_dtype dtype, int n_operand,
+    bint small,
 ) noexcept nogil:
     """Some samples of all other dims."""
     cdef intptr_t n = piece.shape[0], rest, width
@@ -424,9 +427,9 @@ cpdef intptr_t first_bad(Kernel kernel, np.ndarray array) except -2:
 cdef class Plan:
     """A kernel bound to the arrays of a distribution, its last operands; calls bring the others.
 
-    These are a result or a draw and, with densities, a value. Mostly they hold whole samples of the batch, and then all
-    that is left to do is to put the dim of the samples before the loop over the batch, which is laid out and
-    coalesced once.
+    These are a result or a draw and, with densities, a value. Mostly they hold whole samples of the batch,
+    and then all that is left to do is to put the dim of the samples before the loop over the batch, which is
+    laid out and coalesced once.
 
     Parameters
     ----------
@@ -448,7 +451,8 @@ cdef class Plan:
         self.n_summed = n_summed
         self.n_brought = kernel.n_array - <int>PyTuple_GET_SIZE(arrays)
         if not 1 <= self.n_brought <= 2:
-            raise TypeError(f"{kernel.name} takes {kernel.n_array} arrays, got {len(arrays)} of a distribution")
+            raise TypeError(
+                f"{kernel.name} takes {kernel.n_array} arrays, got {len(arrays)} of a distribution")
         for k in range(self.n_brought, kernel.n_array):
             self.operands[k] = <PyObject *>PyTuple_GET_ITEM(arrays, k - self.n_brought)
         self.dtype = dtype_of(<np.ndarray>self.operands[self.n_brought])
@@ -468,7 +472,8 @@ cdef class Plan:
         self.n_batch_dim = ndim
         self.n_batch = size_of(ndim, dims)
         self.n_event = size_of(n_event, dims + ndim)
-        lay_out(&job, self.kernel, ndim + self.n_summed, dims, self.n_summed, 0, self.operands, self.n_brought,
+        lay_out(&job, self.kernel, ndim + self.n_summed, dims, self.n_summed, 0, self.operands,
+                self.n_brought,
                 dims[ndim + n_event - 1] if self.kernel.layout == core.FD_EVENTS else self.n_event)
         for k in range(self.n_brought):
             extent = job.dim if self.kernel.own[k] else 1
@@ -527,7 +532,9 @@ cdef class Plan:
                 job.stride[k][lead + d] = self.stride[d][k]
 
 
-cdef int run_plan(Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape, tuple event_shape) except -1:
+cdef int run_plan(
+    Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape, tuple event_shape
+) except -1:
     """What a plan makes of a packed value, to a packed array."""
     cdef core.fd_job job
     cdef intptr_t dims[MAX_NDIM]
@@ -556,7 +563,8 @@ cdef int run_plan(Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape
         lay_out(&job, plan.kernel, ndim + plan.n_summed, dims, plan.n_summed, 0, operands, 0, -1)
         n_item = size_of(job.ndim, job.shape)
         api.coalesce(&job, plan.kernel.n_operand)
-    return run_loop(plan.kernel, &job, plan.dtype, n_item, job.dim if plan.n_summed else 1, plan.n_summed, NULL)
+    return run_loop(
+        plan.kernel, &job, plan.dtype, n_item, job.dim if plan.n_summed else 1, plan.n_summed, NULL)
 
 
 # ---- for callers in Python ---------------------------------------------------------------------
@@ -565,8 +573,8 @@ cdef int run_plan(Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape
 def apply(Kernel kernel not None, tuple shape, *arrays, int event_ndim=0):
     """Do all items of a loop of `shape` over a kernel's arrays, in the order of its letters.
 
-    Sums over events add up its last `event_ndim` dims. Returns the number of the first item that a check found,
-    or -1.
+    Sums over events add up its last `event_ndim` dims. Returns the number of the first item that a check
+    found, or -1.
     """
     cdef intptr_t dims[MAX_NDIM]
     cdef PyObject *operands[MAX_OPERAND]
@@ -602,8 +610,8 @@ cdef int read_dims(tuple shape, intptr_t *dims) except -1:
 def factorize(Kernel kernel not None, np.ndarray matrix not None, bint symmetry, np.ndarray factor=None):
     """Cholesky factors, by `cholesky` or `reverse_cholesky`.
 
-    Returns them, in `factor` if that is given, the number of the first matrix that has none and, with `symmetry`,
-    of the first that is not symmetric, or -1.
+    Returns them, in `factor` if that is given, the number of the first matrix that has none and, with
+    `symmetry`, of the first that is not symmetric, or -1.
     """
     cdef PyObject *operands[MAX_OPERAND]
     cdef int ndim = np.PyArray_NDIM(matrix)

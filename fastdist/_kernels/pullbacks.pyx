@@ -2,9 +2,9 @@
 # cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """Pullbacks: terms of gradients, and their sums, a tile at a time.
 
-A pullback is a program of a few stages (fd_pull in fastdist.h), done tile by tile over the items of a cotangent,
-which comes in its full shape, with strides of 0 where it repeats. A gradient gets the sum of the terms that
-broadcasting had spread from one element. Of an empty cotangent nothing is written.
+A pullback is a program of a few stages (fd_pull in fastdist.h), done tile by tile over the items of a
+cotangent, which comes in its full shape, with strides of 0 where it repeats. A gradient gets the sum of the
+terms that broadcasting had spread from one element. Of an empty cotangent nothing is written.
 
     Pull             the stages, what they have of arrays and of the tile, and doing them
     sum_to           a sum over broadcast dims
@@ -81,7 +81,7 @@ cdef class Pull:
     cdef intptr_t shape[MAX_NDIM]
     cdef int order[MAX_NDIM]        # in which its dims are walked
     cdef intptr_t n_item, dim
-    cdef intptr_t kinds[3]          # what factors of a divergence are, and whether terms of the second are wanted
+    cdef intptr_t kinds[3]          # what factors of a divergence are, and if terms of the second are wanted
     cdef list memory                # what the stages need besides arrays
 
     def __cinit__(self, np.ndarray cotangent, int core_ndim, intptr_t dim, tuple more=()):
@@ -126,12 +126,14 @@ cdef class Pull:
         return 0
 
     cdef object term(self, np.ndarray out, int plane):
-        """Where a stage writes terms: to `out` if they are not to be summed, otherwise to a plane of the tile."""
+        """Where a stage writes terms: to `out` if they are not to be summed, or to a plane of the tile."""
         if np.PyArray_SIZE(out) == self.n_item:
             return out
         return plane * self.c.tile_items
 
-    cdef core.fd_step *stage(self, Kernel kernel, tuple operands, intptr_t inner=-1, bint natural=False) except NULL:
+    cdef core.fd_step *stage(
+        self, Kernel kernel, tuple operands, intptr_t inner=-1, bint natural=False
+    ) except NULL:
         """Add a stage whose items are those of the loop or, with `inner`, that many elements of each.
 
         An operand is an array, or a number: where it begins in the tile. The kernel's others are left to the
@@ -331,7 +333,8 @@ def sum_to(np.ndarray out not None, np.ndarray x not None):
     cdef Memory totals
     operands[0] = <PyObject *>out
     operands[1] = operands[2] = <PyObject *>x
-    lay_out(&job, SUM_PRODUCTS, np.PyArray_NDIM(x), <const intptr_t *>np.PyArray_DIMS(x), 0, 0, operands, 0, -1)
+    lay_out(
+        &job, SUM_PRODUCTS, np.PyArray_NDIM(x), <const intptr_t *>np.PyArray_DIMS(x), 0, 0, operands, 0, -1)
     if n_item == 0:
         return
     set_sign(&job, dtype, False)
@@ -397,7 +400,8 @@ def kl_diag(
 
 
 def sum_kl_diag(
-    np.ndarray out, tuple event_shape, np.ndarray loc_p, np.ndarray scale_p, np.ndarray loc_q, np.ndarray scale_q
+    np.ndarray out, tuple event_shape, np.ndarray loc_p, np.ndarray scale_p, np.ndarray loc_q,
+    np.ndarray scale_q,
 ):
     """``out = normal_kl``, summed over the trailing dims `event_shape` as it is made."""
     cdef Pull pull = Pull(out, 0, 1, event_shape)

@@ -287,7 +287,8 @@ cdef void gather(
 cdef inline bint repeats(np.ndarray array, int axis) noexcept:
     """Whether an array has one element for a dim of the batch."""
     return (axis < 0 or np.PyArray_DIM(array, axis) == 1
-            or (np.PyArray_STRIDE(array, axis) == 0 and np.PyArray_DIM(array, axis) > 1 and np.PyArray_SIZE(array)))
+            or (np.PyArray_STRIDE(array, axis) == 0 and np.PyArray_DIM(array, axis) > 1
+                and np.PyArray_SIZE(array)))
 
 
 cdef np.ndarray part_by_numpy(np.ndarray array, Entries entries, tuple batch_shape, int core_ndim):

@@ -17,11 +17,11 @@ cdef class Base:
     cdef public tuple _batch_shape, _event_shape
     cdef public object _dtype
     cdef public bint _validate_args
-    cdef public bint _lent                  # arrays are others' memory and may change: keep nothing made from them
+    cdef public bint _lent                  # its arrays are others' memory: keep nothing made from them
     cdef int typenum
     cdef Ways way                           # those of its class
     cdef object draw_plan, density_plan     # None where there is none, False until it has been asked for
     cdef dict made                          # what is kept of this batch
-    cdef int reparameterised                # has_rsample, which a wrapper has to ask for; -1 until it is known
+    cdef int reparameterised                # has_rsample, which a wrapper has to ask for; -1: not known yet
     cdef int dtype_is(self, object dtype) except -1
     cdef np.ndarray shown(self, str name)

@@ -5,18 +5,19 @@
     sample, rsample     shape, rng, out -> a draw's Plan, over noise     (_kernels/draws.pyx)
     log_prob            value, out -> a density's Plan                   (_kernels/program.pyx)
 
-A Plan is a kernel and the arrays of a distribution that it reads. A distribution has plans for what its kernels
-do, in `_draw_plan` and `_density_plan`, and does the rest in hooks:
+A Plan is a kernel and the arrays of a distribution that it reads. A distribution has plans for what its
+kernels do, in `_draw_plan` and `_density_plan`, and does the rest in hooks:
 
     _draw(noise, out, workers)             the noise's next draw of out.shape
     _log_prob(value, event_ndim, out)      log density, summed over `event_ndim` trailing dims of value
     _entropy(event_ndim)                   entropy, likewise; unbroadcast
 
-Of the two that of the more derived class counts. One written outside of this package has public hooks in their
-place, `draw`, `log_density`, `event_entropy`, by which those of Base go: a class that has one gets these back.
+Of the two that of the more derived class counts. One written outside of this package has public hooks in
+their place, `draw`, `log_density`, `event_entropy`, by which those of Base go: a class that has one gets
+these back.
 
-It keeps its arrays in `_arrays` (unbroadcast, see fastdist._params) and says in `_core_ndim` how many of each one's
-trailing dims are its own; expand, indexing and the shapes of gradients follow from that.
+It keeps its arrays in `_arrays` (unbroadcast, see fastdist._params) and says in `_core_ndim` how many of each
+one's trailing dims are its own; expand, indexing and the shapes of gradients follow from that.
 """
 
 cimport cython
@@ -29,7 +30,16 @@ from fastdist._kernels cimport core
 from fastdist._kernels.draws cimport draw
 from fastdist._kernels.program cimport MAX_NDIM, MAX_OPERAND, Kernel, Plan, first_bad, point_to, run, run_plan
 from fastdist._kernels.sources cimport Noise, stream_at
-from fastdist._params cimport broadcast, deliver, destination, parameters, read_shape, read_value, shape_of, view
+from fastdist._params cimport (
+    broadcast,
+    deliver,
+    destination,
+    parameters,
+    read_shape,
+    read_value,
+    shape_of,
+    view,
+)
 from fastdist.distributions._indexing cimport parse_expanded, parse_index, part
 from fastdist.random._block_sfc64 cimport own_noise
 
@@ -121,7 +131,7 @@ cdef bint passes(object cls) except -1:
 
 
 cdef class Ways:
-    """How calls of a class go: by a plan, if no more derived class has a hook; and what its parameters are."""
+    """How calls of a class go, by a plan if no more derived class has a hook; what its parameters are."""
 
     def __init__(self, cls):
         self.cls = cls
@@ -172,7 +182,7 @@ cdef object sampled(Base d, object sample_shape, object rng, object out, object 
 cdef int fill(
     Base d, Noise noise, np.ndarray array, int n_lead, int workers, bint rsample
 ) except -1:
-    """The noise's next draw of an array's shape, `n_lead` of whose dims are of samples; by `_draw` or a plan."""
+    """The noise's next draw of an array's shape, `n_lead` of whose dims are samples; by `_draw` or a plan."""
     cdef Plan plan = plan_of_draw(d) if ways(d).draw_by_plan else None
     if plan is None:
         (d._rdraw if rsample else d._draw)(noise, array, workers or parse_workers(None))
@@ -206,7 +216,9 @@ cdef object scored(Base d, object value, object out):
 
 cdef int score(Base d, np.ndarray value, int event_ndim, np.ndarray out) except -1:
     """Log density, summed over `event_ndim` trailing dims of a value; by `_log_prob` or a plan."""
-    cdef Plan plan = plan_of_density(d, event_ndim, np.PyArray_TYPE(value)) if ways(d).density_by_plan else None
+    cdef Plan plan = None
+    if ways(d).density_by_plan:
+        plan = plan_of_density(d, event_ndim, np.PyArray_TYPE(value))
     if plan is None:
         d._log_prob(value, event_ndim, out)
         return 0
@@ -285,7 +297,7 @@ cdef class Base:
 
     @classmethod
     def _borrowing(cls, validate_args, **given):
-        """A distribution over memory that others may change: no copy, nothing is kept that is made of values."""
+        """A distribution over memory that others may change: no copy, and nothing made of values is kept."""
         cdef Base new = cls.__new__(cls)
         new._lent = True
         new._take(validate_args, given, passing=given)
@@ -341,7 +353,7 @@ cdef class Base:
         return self.shown(name)
 
     def _kept(self, str name, make):
-        """Array `name`, made when it is first asked for and then kept, unless what it is made of may change."""
+        """Array `name`, made when it is first asked for and then kept, unless what it is of may change."""
         array = self._arrays.get(name)
         if array is None:
             array = make()
@@ -539,7 +551,9 @@ cdef class Base:
             return
         density = np.asarray(self.log_density(value), out.dtype, order="C")
         n_more = event_ndim - len(self._event_shape)  # dims of the batch that are summed
-        out[...] = sum_events(density, self._batch_shape[len(self._batch_shape) - n_more:]) if n_more else density
+        if n_more:
+            density = sum_events(density, self._batch_shape[len(self._batch_shape) - n_more:])
+        out[...] = density
 
     def prob(self, value: ArrayLike, *, out: Real | None = None) -> Real:
         """Probability density at `value`: the exponential of `log_prob`, which see."""
@@ -619,8 +633,8 @@ cdef class Base:
                 continue
             if type(value) not in PLAIN and name not in self._held and of_a_batch(value):
                 raise NotImplementedError(
-                    f"{cls.__name__}.{name} holds a distribution or an array that expand and indexing know nothing "
-                    "of: a distribution has to be held by a Wrapper, an array to be a parameter"
+                    f"{cls.__name__}.{name} holds a distribution or an array that expand and indexing know "
+                    "nothing of: a distribution has to be held by a Wrapper, an array to be a parameter"
                 )
             new.__dict__[name] = value
         new._arrays = arrays
@@ -817,13 +831,13 @@ class Distribution(Base):
 
     Notes
     -----
-    A distribution of one's own is a subclass. It says in class attributes what it is made of, and in methods what it
-    does:
+    A distribution of one's own is a subclass. It says in class attributes what it is made of, and in methods
+    what it does:
 
     arg_constraints
         A dict of its parameters: names, in the order of the constructor, to the sets that they are from
-        (`fastdist.constraints`), which also tell how many dims an event's parameter has. The inherited constructor
-        takes these and `validate_args`; a subclass with another one calls it. Parameters are then
+        (`fastdist.constraints`), which also tell how many dims an event's parameter has. The inherited
+        constructor takes these and `validate_args`; a subclass with another one calls it. Parameters are then
         attributes, shown in the shape of the batch.
     support, has_rsample
         The set of events; whether draws are differentiable (False, unless it says so).
@@ -839,10 +853,10 @@ class Distribution(Base):
     mean, mode, variance, stddev
         Properties, if it has them.
 
-    Sampling into `out`, sums over an Independent's dims, expand, indexing, pickles and gradients follow; these have
-    rules of their own, `register_vjp`, and divergences have `register_kl`. A subclass of a distribution that
-    changes draws or densities no longer has its entropy, moments, cdf, gradients and divergences until it gives them
-    again, perhaps as ``entropy = fd.Normal.entropy``.
+    Sampling into `out`, sums over an Independent's dims, expand, indexing, pickles and gradients follow;
+    these have rules of their own, `register_vjp`, and divergences have `register_kl`. A subclass of a
+    distribution that changes draws or densities no longer has its entropy, moments, cdf, gradients and
+    divergences until it gives them again, perhaps as ``entropy = fd.Normal.entropy``.
 
     Examples
     --------
@@ -878,7 +892,9 @@ class Distribution(Base):
                 if not hasattr(cls, name):
                     setattr(cls, name, _parameter(name))
         cls._cached = frozenset([
-            name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, cached_property)])
+            name for base in cls.__mro__ for name, value in vars(base).items()
+            if isinstance(value, cached_property)
+        ])
         _take_public_hooks(cls)
         _disable_consequences(cls)
 
@@ -904,8 +920,8 @@ def of_a_batch(value):
 class shown(property):
     """A property that shows an array broadcast to the batch, read-only.
 
-    It is the parameter of this name, or else what the function makes of the parameters, kept under the name with an
-    underscore before it, or without if there may be a parameter of it.
+    It is the parameter of this name, or else what the function makes of the parameters, kept under the name
+    with an underscore before it, or without if there may be a parameter of it.
     """
 
     def __set_name__(self, cls, name):
@@ -946,7 +962,8 @@ cdef class Shown:
 
 def _parameter(str name):
     """The property of a parameter of a class that has none of this name."""
-    return property(Shown(name, _lacking), None, None, f"Parameter `{name}`, in the shape of the batch, read-only.")
+    doc = f"Parameter `{name}`, in the shape of the batch, read-only."
+    return property(Shown(name, _lacking), None, None, doc)
 
 
 def _lacking(d) -> Real:
@@ -959,7 +976,8 @@ def _bound(cls, args, kwargs):
     if cls.arg_constraints is Base.arg_constraints:
         raise _missing(cls, "parameters", "arg_constraints")
     if len(args) > len(names):
-        raise TypeError(f"{cls.__name__}() takes {len(names)} parameters ({', '.join(names)}), got {len(args)}")
+        raise TypeError(
+            f"{cls.__name__}() takes {len(names)} parameters ({', '.join(names)}), got {len(args)}")
     given = dict(zip(names, args))
     for name, value in kwargs.items():
         if name not in names:
@@ -999,7 +1017,8 @@ def _disable_consequences(cls):
     changed = next(name for name in LAW if getattr(cls, name, None) is not getattr(parent, name, None))
     for name in CONSEQUENCES:
         parts = ("entropy", "event_entropy", "_entropy") if name == "entropy" else (name,)
-        if not keeps(parent, Base, parts) and not any([one in base.__dict__ for base in before for one in parts]):
+        given = any([one in base.__dict__ for base in before for one in parts])
+        if not given and not keeps(parent, Base, parts):
             setattr(cls, name, Disabled(cls.__name__, parent.__name__, name, changed))
 
 
@@ -1014,8 +1033,8 @@ class Disabled:
         if d is None:
             return self
         raise NotImplementedError(
-            f"{name} has {changed} of its own, so that {parent}.{attribute} no longer holds: define it, or take it "
-            f"over by {attribute} = {parent}.{attribute}"
+            f"{name} has {changed} of its own, so that {parent}.{attribute} no longer holds: define it, or "
+            f"take it over by {attribute} = {parent}.{attribute}"
         )
 
 
@@ -1072,7 +1091,9 @@ def _shapes_of(dict core_ndim, dict arrays, dict shapes):
             if event_shape and shape[-1:] != event_shape:
                 first = next(iter(arrays))
                 raise ValueError(
-                    f"{first} {shapes.get(first) or arrays[first].shape} and {name} {shape} differ in event size")
+                    f"{first} {shapes.get(first) or arrays[first].shape} and {name} {shape} differ in event "
+                    "size"
+                )
             event_shape = shape[-1:]
             shape = shape[:len(shape) - own]
         batch_shapes[name] = shape
@@ -1093,7 +1114,9 @@ cdef int _check(Ways way, cls, name, np.ndarray array, dict shapes) except -1:
         if not good.all():
             index = tuple(map(int, np.unravel_index(int(np.argmin(good)), good.shape)))
             raise ValueError(
-                f"{name} must be {constraint}: shape {shapes.get(name) or np.shape(array)}, batch index {index}")
+                f"{name} must be {constraint}: shape {shapes.get(name) or np.shape(array)}, "
+                f"batch index {index}"
+            )
     return 0
 
 
