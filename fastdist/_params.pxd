@@ -12,4 +12,4 @@ cdef int read_shape(str name, object shape, np.npy_intp *dims) except -1
 cdef int broadcast(int *ndim, np.npy_intp *dims, tuple shape) except -1
 cdef tuple shape_of(int ndim, const np.npy_intp *dims)
 cpdef np.ndarray pack(np.ndarray array, object dtype, int core_ndim=*, bint owned=*)
-cdef tuple parameters(dict core_ndim, passing, dict given)
+cdef tuple parameters(dict core_ndim, passing, dict given, object matrix)

@@ -153,18 +153,23 @@ cpdef bint is_lent(np.ndarray array):
 
 cdef dict NO_SHAPES = {}
 
+# Bytes from which on pages matter.
+cdef enum:
+    LARGE = 65536
 
-cdef tuple parameters(dict core_ndim, passing, dict given):
+
+cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
     """Parameters by name, as packed arrays of one dtype, and the shapes of those that came in another.
 
     float32 if every array among them is float32 or float16, otherwise float64. Each one's last
     `core_ndim` dims are its own. They are taken over: copied, unless they are lent; but for those
-    named in `passing`, which the constructor reads and no more.
+    named in `passing`, which the constructor reads and no more. A copy of `matrix` has memory beside it, `_factor`.
     """
     cdef dict arrays = {}, shapes = NO_SHAPES
-    cdef bint strong = False, single = True, owned
+    cdef bint strong = False, single = True, owned, copied
     cdef np.ndarray array, packed
     cdef int own
+    factor = None
     for name, value in given.items():
         array = value if fits(value) else as_array(name, value)
         arrays[name] = array
@@ -176,13 +181,37 @@ cdef tuple parameters(dict core_ndim, passing, dict given):
         array = value
         own = core_ndim[name]
         owned = not passing or name not in passing
-        packed = pack(array, dtype, min(own, np.PyArray_NDIM(array)), owned and not is_lent(array))
+        copied = owned and not is_lent(array)
+        packed = pack(array, dtype, min(own, np.PyArray_NDIM(array)), copied and name != matrix)
+        if copied and packed is array:
+            if np.PyArray_NBYTES(array) >= LARGE and np.PyArray_NDIM(array) < 64:
+                factor, packed = beside(array)
+            else:
+                packed = pack(array, dtype, own, True)
         if owned:
             PyArray_CLEARFLAGS(packed, np.NPY_ARRAY_WRITEABLE)
         if packed is not array and not same_shape(packed, array):
             shapes = {**shapes, name: np.shape(array)}
         arrays[name] = packed
+    if factor is not None:
+        arrays["_factor"] = factor
     return arrays, shapes
+
+
+cdef tuple beside(np.ndarray array):
+    """Memory like an array's and a copy of it, in one block.
+
+    The allocator gives back what exceeds twice the largest block that it has seen: of two blocks, of a constructor that
+    is called again and again, all pages, which take longer to get again than matrices to factorise.
+    """
+    cdef np.npy_intp dims[64]
+    cdef int d, ndim = np.PyArray_NDIM(array)
+    dims[0] = 2
+    for d in range(ndim):
+        dims[d + 1] = np.PyArray_DIM(array, d)
+    block = new_array(np.PyArray_TYPE(array), ndim + 1, dims)
+    memcpy(np.PyArray_BYTES(block) + np.PyArray_NBYTES(array), np.PyArray_DATA(array), np.PyArray_NBYTES(array))
+    return block[0], block[1]
 
 
 cdef bint same_shape(np.ndarray a, np.ndarray b) noexcept:

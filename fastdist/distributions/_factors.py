@@ -30,8 +30,12 @@ LAPACK_DIM = 64
 CHOLESKY, REVERSE_CHOLESKY = KERNELS["cholesky"], KERNELS["reverse_cholesky"]
 
 
-def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symmetry: bool) -> Real:
+def cholesky(
+    name: str, matrix: Real, shape: Shape, factor: Real | None, *, reverse: bool, check_symmetry: bool
+) -> Real:
     """Factors of positive definite matrices; the first that is none, or not symmetric, is an error.
+
+    They are written to `factor`, if there is one.
 
     L with ``L L' = matrix``, or if `reverse` the factor of the inverse: W with ``W' W = matrix``, that
     is the Cholesky factor of the matrix with rows and columns in reverse order, reversed and
@@ -39,9 +43,9 @@ def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symm
     """
     if matrix.shape[-1] < LAPACK_DIM:
         kernel = REVERSE_CHOLESKY if reverse else CHOLESKY
-        factor, singular, asymmetric = factorize(kernel, matrix, check_symmetry)
+        factor, singular, asymmetric = factorize(kernel, matrix, check_symmetry, factor)
     else:
-        factor, singular, asymmetric = _lapack_cholesky(matrix, reverse, check_symmetry)
+        factor, singular, asymmetric = _lapack_cholesky(matrix, factor, reverse, check_symmetry)
     if asymmetric >= 0:
         _raise_asymmetric(name, matrix, shape, asymmetric)
     if singular >= 0:
@@ -53,10 +57,13 @@ def cholesky(name: str, matrix: Real, shape: Shape, *, reverse: bool, check_symm
 
 
 @quiet
-def _lapack_cholesky(matrix: Real, reverse: bool, check_symmetry: bool) -> tuple[Real, int, int]:
+def _lapack_cholesky(
+    matrix: Real, factor: Real | None, reverse: bool, check_symmetry: bool
+) -> tuple[Real, int, int]:
     """`factorize` for large matrices."""
     dim = matrix.shape[-1]
-    factor = np.empty_like(matrix)
+    if factor is None:
+        factor = np.empty_like(matrix)
     flat = matrix.reshape(-1, dim, dim)
     eps = np.finfo(matrix.dtype).eps
     if check_symmetry:

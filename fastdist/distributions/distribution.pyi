@@ -68,6 +68,7 @@ class Base:
         given: dict[str, Any],
         passing: Container[str] = (),
         unchecked: Container[str] = (),
+        matrix: str | None = None,
     ) -> None: ...
     @classmethod
     def _borrowing(cls, validate_args: bool | None, **given: Real) -> Self: ...

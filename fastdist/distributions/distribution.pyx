@@ -275,14 +275,15 @@ cdef class Base:
 
     # ---- set-up --------------------------------------------------------------------------
 
-    def _take(self, validate_args, dict given not None, passing=(), unchecked=()):
+    def _take(self, validate_args, dict given not None, passing=(), unchecked=(), matrix=None):
         """Take parameters over, given by name: packed, of one dtype, broadcast; their values are checked.
 
-        A class copies what it names in `passing`, and checks what it names in `unchecked`.
+        A class copies what it names in `passing`, and checks what it names in `unchecked`. A large `matrix` gets memory
+        for its factor beside it, in `_factor`.
         """
         cdef Ways way = ways(self)
         self._validate_args = validate_args is None or bool(validate_args)
-        self._arrays, self._shapes = parameters(way.core_ndim, passing, given)
+        self._arrays, self._shapes = parameters(way.core_ndim, passing, given, matrix)
         self.typenum = np.NPY_FLOAT64
         for array in self._arrays.values():
             self.typenum = np.PyArray_TYPE(<np.ndarray>array)

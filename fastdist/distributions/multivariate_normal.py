@@ -136,7 +136,7 @@ class MultivariateNormal(Distribution):
         self._given = name
         # Of a scale_tril it is the packed triangle that is kept.
         passing = (name,) if name == "scale_tril" else ()
-        self._take(validate_args, {"loc": loc, **given}, passing, given)
+        self._take(validate_args, {"loc": loc, **given}, passing, given, None if passing else name)
         self._factorize()
         if passing:
             del self._arrays[name]
@@ -163,7 +163,12 @@ class MultivariateNormal(Distribution):
         else:
             reverse = name == "precision_matrix"
             factor = _factors.cholesky(
-                name, matrix, shape, reverse=reverse, check_symmetry=self._validate_args
+                name,
+                matrix,
+                shape,
+                self._arrays.get("_factor"),
+                reverse=reverse,
+                check_symmetry=self._validate_args,
             )
         self._arrays["_factor"] = factor
 
