@@ -163,7 +163,8 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
 
     float32 if every array among them is float32 or float16, otherwise float64. Each one's last
     `core_ndim` dims are its own. They are taken over: copied, unless they are lent; but for those
-    named in `passing`, which the constructor reads and no more. A copy of `matrix` has memory beside it, `_factor`.
+    named in `passing`, which the constructor reads and no more. A large copy of `matrix` has memory beside
+    it, `_factor`.
     """
     cdef dict arrays = {}, shapes = NO_SHAPES
     cdef bint strong = False, single = True, owned, copied
@@ -201,16 +202,19 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
 cdef tuple beside(np.ndarray array):
     """Memory like an array's and a copy of it, in one block.
 
-    The allocator gives back what exceeds twice the largest block that it has seen: of two blocks, of a constructor that
-    is called again and again, all pages, which take longer to get again than matrices to factorise.
+    The allocator gives back what exceeds twice the largest block that it has seen: of two blocks all pages,
+    each time that a constructor is called, and getting them takes longer than factorising small matrices.
     """
     cdef np.npy_intp dims[64]
     cdef int d, ndim = np.PyArray_NDIM(array)
+    cdef np.ndarray block
+    cdef np.npy_intp n_byte
     dims[0] = 2
     for d in range(ndim):
         dims[d + 1] = np.PyArray_DIM(array, d)
     block = new_array(np.PyArray_TYPE(array), ndim + 1, dims)
-    memcpy(np.PyArray_BYTES(block) + np.PyArray_NBYTES(array), np.PyArray_DATA(array), np.PyArray_NBYTES(array))
+    n_byte = np.PyArray_NBYTES(array)
+    memcpy(np.PyArray_BYTES(block) + n_byte, np.PyArray_DATA(array), n_byte)
     return block[0], block[1]
 
 

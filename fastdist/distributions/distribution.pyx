@@ -278,8 +278,8 @@ cdef class Base:
     def _take(self, validate_args, dict given not None, passing=(), unchecked=(), matrix=None):
         """Take parameters over, given by name: packed, of one dtype, broadcast; their values are checked.
 
-        A class copies what it names in `passing`, and checks what it names in `unchecked`. A large `matrix` gets memory
-        for its factor beside it, in `_factor`.
+        A class copies what it names in `passing`, and checks what it names in `unchecked`. A large `matrix`
+        gets memory for its factor beside it, in `_factor`.
         """
         cdef Ways way = ways(self)
         self._validate_args = validate_args is None or bool(validate_args)
