@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import NoReturn
 
 METHODS = {
     "cov": "covariance_matrix",
@@ -40,12 +41,30 @@ KEYWORDS = {
 }
 
 
-def no_attribute(cls: type, name: str) -> AttributeError:
-    """The error for an attribute that `cls` has not."""
-    here = METHODS.get(name)
-    known = here is not None and hasattr(cls, here.partition("(")[0])
-    hint = f"; it is called {here} here" if known else ""
-    return AttributeError(f"{cls.__name__!r} object has no attribute {name!r}{hint}")
+class Foreign:
+    """In the place of an attribute that others have: an error."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, d: object, cls: type) -> NoReturn:
+        here = METHODS[self.name]
+        hint = f"; it is called {here} here" if hasattr(cls, here.partition("(")[0]) else ""
+        raise AttributeError(f"{cls.__name__!r} object has no attribute {self.name!r}{hint}")
+
+
+class Names:
+    """Base of classes that have none of these attributes, and say what they have instead.
+
+    A `__getattr__` would do, but it slows down all attributes, and with them calls of methods by a third.
+    """
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in METHODS or hasattr(self, name)]
+
+
+for _name in METHODS:
+    setattr(Names, _name, Foreign(_name))
 
 
 def unexpected(what: str, name: str) -> TypeError:

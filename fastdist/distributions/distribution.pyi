@@ -10,6 +10,7 @@ from fastdist._kernels.program import Kernel, Plan
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape, ShapeLike
 from fastdist._typing import ArrayLike, Real, RealDType
+from fastdist.distributions._foreign import Names
 from fastdist.distributions._indexing import Entries, Index
 from fastdist.distributions.constraints import Constraint
 from fastdist.random import RNGLike
@@ -174,7 +175,7 @@ class Base:
     def __setstate__(self, state: dict[str, Any]) -> None: ...
     def _shown(self) -> tuple[str, ...]: ...
 
-class Distribution(Base):
+class Distribution(Base, Names):
     def __init_subclass__(cls, **kwargs: Any) -> None: ...
 
 _D = TypeVar("_D", bound=Distribution)

@@ -783,9 +783,6 @@ cdef class Base:
         """Names of the parameters."""
         return self._shown()
 
-    def __getattr__(self, name):
-        raise _foreign.no_attribute(type(self), name)
-
     def __reduce__(self):
         # By default only protocols 2 and up know how to make an object of a compiled class.
         return copyreg.__newobj__, (type(self),), self.__getstate__()
@@ -812,7 +809,7 @@ cdef class Base:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-class Distribution(Base):
+class Distribution(Base, _foreign.Names):
     """Base of all distributions: a batch of independent distributions over events of one shape.
 
     Attributes
