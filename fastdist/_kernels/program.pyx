@@ -114,6 +114,8 @@ TRIL, INVERSE, DIAGONAL = core.FD_TRIL, core.FD_INVERSE, core.FD_DIAGONAL
 
 KERNELS = {kernel.name: kernel for kernel in map(Kernel, range(core.FD_N_OP))}
 
+cdef Kernel SUM_EVENTS = KERNELS["sum_events"]
+
 
 cdef class Memory:
     """Memory for the length of a call, aligned to the widest vector."""
@@ -649,6 +651,36 @@ def elementwise(Kernel kernel not None, *arrays):
     result = np.PyArray_SimpleNew(ndim, <np.npy_intp *>dims, np.PyArray_TYPE(<np.ndarray>operands[1]))
     operands[0] = <PyObject *>result
     run(kernel, ndim, dims, 0, operands, NULL)
+    return result
+
+
+def sum_events(np.ndarray array not None, tuple event_shape, double each=0):
+    """A new array: `array`, broadcast to end in a shape, summed over it; and `each` for every term, rounded once."""
+    cdef intptr_t dims[MAX_NDIM]
+    cdef PyObject *operands[MAX_OPERAND]
+    cdef int n_event = <int>PyTuple_GET_SIZE(event_shape), d
+    cdef int ndim = max(np.PyArray_NDIM(array) - n_event, 0)
+    cdef np.ndarray result
+    cdef intptr_t i
+    if ndim + n_event > MAX_NDIM:
+        raise ValueError(f"there are at most {MAX_NDIM} dims, got {ndim + n_event}")
+    if n_event == 0:
+        result = np.PyArray_NewCopy(array, np.NPY_CORDER)
+    else:
+        for d in range(ndim):
+            dims[d] = np.PyArray_DIM(array, d)
+        read_dims(event_shape, dims + ndim)
+        result = np.PyArray_ZEROS(ndim, <np.npy_intp *>dims, np.PyArray_TYPE(array), 0)
+        operands[0] = <PyObject *>result
+        operands[1] = <PyObject *>array
+        run(SUM_EVENTS, ndim + n_event, dims, n_event, operands, NULL)
+        each *= size_of(n_event, dims + ndim)
+    if dtype_of(array) == core.FD_F64:
+        for i in range(np.PyArray_SIZE(result)):
+            (<double *>np.PyArray_DATA(result))[i] += each
+    else:
+        for i in range(np.PyArray_SIZE(result)):
+            (<float *>np.PyArray_DATA(result))[i] += <float>each
     return result
 
 

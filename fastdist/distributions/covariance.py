@@ -15,11 +15,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastdist._kernels.program import DIAGONAL, INVERSE, KERNELS, TRIL, Kernel, apply
+from fastdist._kernels.program import DIAGONAL, INVERSE, KERNELS, TRIL, Kernel, apply, sum_events
 from fastdist._shapes import Shape
 from fastdist._typing import Real
 from fastdist.distributions import _factors
-from fastdist.distributions._gaussian import log, sum_events
+from fastdist.distributions._gaussian import log
 
 
 class Diagonal:

@@ -52,11 +52,10 @@ from typing import SupportsIndex
 import numpy as np
 
 from fastdist import _params, _shapes
-from fastdist._kernels.program import KERNELS
+from fastdist._kernels.program import KERNELS, sum_events
 from fastdist._shapes import ShapeLike
 from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import _foreign, _indexing, constraints
-from fastdist.distributions._gaussian import sum_events
 from fastdist.random import RNGLike, as_noise, parse_workers, standard_normal
 
 np.import_array()

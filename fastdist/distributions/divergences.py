@@ -23,10 +23,9 @@ import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, apply, elementwise
+from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
 from fastdist._shapes import Shape
 from fastdist._typing import Real, RealDType
-from fastdist.distributions._gaussian import sum_events
 from fastdist.distributions.covariance import Diagonal, Lower, transform
 from fastdist.distributions.distribution import LAW, Distribution, keeps
 from fastdist.distributions.independent import Independent

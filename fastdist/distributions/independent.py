@@ -8,12 +8,11 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from fastdist import _shapes
-from fastdist._kernels.program import Plan
+from fastdist._kernels.program import Plan, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
-from fastdist.distributions._gaussian import sum_events
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, keeps
 from fastdist.distributions.rules import Pull, expanded, own_vjp, rule_of, sees_value

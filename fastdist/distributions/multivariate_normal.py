@@ -20,13 +20,13 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import Plan, apply
+from fastdist._kernels.program import Plan, apply, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import _factors, constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, sum_events
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import InverseLower, Lower
 from fastdist.distributions.distribution import Distribution, shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -10,12 +9,12 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, Plan, apply
+from fastdist._kernels.program import KERNELS, Plan, apply, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log, sum_events
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import Diagonal
 from fastdist.distributions.distribution import Distribution, shown
@@ -140,10 +139,7 @@ class Normal(Distribution):
 
     def _per_event(self, log_scale: Real, event_ndim: int, constant: float) -> Real:
         """Sums over events of logarithms of scales and of a constant."""
-        event_shape = self._event_dims(event_ndim)
-        total = sum_events(log_scale, event_shape) if event_ndim else log_scale.copy()
-        total += total.dtype.type(math.prod(event_shape) * constant)
-        return total
+        return sum_events(log_scale, self._event_dims(event_ndim), constant)
 
     def _event_dims(self, event_ndim: int) -> Shape:
         return self._batch_shape[len(self._batch_shape) - event_ndim :]
