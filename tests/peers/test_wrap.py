@@ -25,6 +25,15 @@ VECTOR, TRIL = g.normal(size=(3, 5)), random_tril(g, (4, 1, 5, 5))
 DTYPES = [np.float32, np.float64]
 
 
+@pytest.fixture(autouse=True)
+def validating():
+    """As torch has it by default: stable_baselines3 turns it off for everybody when it is imported."""
+    before = td.Distribution._validate_args
+    td.Distribution.set_default_validate_args(True)
+    yield
+    td.Distribution.set_default_validate_args(before)
+
+
 class Scaled(fd.Distribution):
     """Laplace with an argument that is no array, a set that torch has not, and no rules."""
 
