@@ -655,7 +655,7 @@ def elementwise(Kernel kernel not None, *arrays):
 
 
 def sum_events(np.ndarray array not None, tuple event_shape, double each=0):
-    """A new array: `array`, broadcast to end in a shape, summed over it; and `each` for every term, rounded once."""
+    """A new array: sums over a shape that `array` is broadcast to end in, and `each` for every term."""
     cdef intptr_t dims[MAX_NDIM]
     cdef PyObject *operands[MAX_OPERAND]
     cdef int n_event = <int>PyTuple_GET_SIZE(event_shape), d
