@@ -308,9 +308,10 @@ print(repr(b.state) == repr(again.state))
         script += """
 everything = np.concatenate([x, *drawn, fd.standard_normal(1000)])
 everything.sort()
-print(len(drawn) > 0, int((np.diff(everything) == 0).sum()))
+# By chance 0.03 of 4e7 are alike; of a range that is drawn twice 1000 are.
+print(len(drawn) > 0, int((np.diff(everything) == 0).sum()) < 10)
 """
-        assert run(script) == "True 0\n"
+        assert run(script) == "True True\n"
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_an_interrupted_draw_leaves_the_generator_at_its_end(self, workers):
