@@ -71,7 +71,7 @@ cdef class Plan:
     cdef void *data[8]
     cdef intptr_t sample_stride[2]
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1
-    cdef bint holds_samples(self, np.ndarray out, tuple batch_shape, int n_own) noexcept
+    cdef bint holds_samples(self, np.ndarray out, tuple batch_shape) noexcept
     cdef void put_loop(self, core.fd_job *job, intptr_t n_sample) noexcept
 
 

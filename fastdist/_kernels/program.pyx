@@ -3,6 +3,7 @@
 """Programs: kernels over arrays, by the letters that kernels.def has for their operands.
 
     Kernel      an operation, and what its operands are
+    Plan        a kernel bound to the arrays of a distribution
     lay_out     arrays -> a loop: pointers, and strides of 0 where an array is broadcast
     run         a kernel over arrays: piece by piece, the GIL released for all but tiny ones, Ctrl-C honoured
 
@@ -496,9 +497,9 @@ cdef class Plan:
         self.bound = True
         return 0
 
-    cdef bint holds_samples(self, np.ndarray out, tuple batch_shape, int n_own) noexcept:
-        """True if a packed array, without its last `n_own` dims, is of whole samples of the batch."""
-        cdef int lead = np.PyArray_NDIM(out) - n_own - self.n_batch_dim, d
+    cdef bint holds_samples(self, np.ndarray out, tuple batch_shape) noexcept:
+        """True if a result is of whole samples of the batch."""
+        cdef int lead = np.PyArray_NDIM(out) - self.n_batch_dim, d
         if lead < 0 or self.ndim < 0:
             return False
         for d in range(self.n_batch_dim):
@@ -547,7 +548,7 @@ cdef int run_plan(
         plan.bind(batch_shape, event_shape)
     if n_out == 0:
         return 0
-    if plan.holds_samples(out, batch_shape, 0) and np.PyArray_SIZE(value) == n_out * plan.n_event:
+    if plan.holds_samples(out, batch_shape) and np.PyArray_SIZE(value) == n_out * plan.n_event:
         n_item = n_out // plan.n_batch
         plan.put_loop(&job, n_item)
         n_item *= plan.n_item

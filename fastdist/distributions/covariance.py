@@ -16,9 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastdist._kernels.program import DIAGONAL, INVERSE, KERNELS, TRIL, Kernel, apply, sum_events
-from fastdist._shapes import Shape
 from fastdist._typing import Real
-from fastdist.distributions import _factors
 from fastdist.distributions._gaussian import log
 
 
@@ -85,13 +83,3 @@ def transform(kernel: Kernel, matrix: Real, factor: Real, less: Real | None = No
     else:
         c = np.zeros((), matrix.dtype) if less is None else less
         apply(kernel, matrix.shape[:-2], matrix, factor, c)
-
-
-def triangle(factor: Real, *, invert: bool) -> Real:
-    """A factor, or its inverse, by columns."""
-    return _factors.inverse(factor) if invert else factor
-
-
-def parts(shape: Shape) -> Shape:
-    """Batch dims of a matrix."""
-    return shape[:-2]

@@ -922,10 +922,8 @@ class shown(property):
     """
 
     def __set_name__(self, cls, name):
-        if isinstance(self.fget, Shown):  # the same under another name
+        if isinstance(self.fget, Shown):  # the same under another name, or taken over by a subclass
             return
-        if isinstance(self.fget, Shown):
-            return  # a subclass takes it over
         key = name if name in cls._core_ndim else f"_{name}"
         property.__init__(self, Shown(key, self.fget), None, None, self.fget.__doc__)
 
