@@ -1,4 +1,4 @@
-"""What stands for the covariance of Gaussian vectors: kinds of structure, each with the same verbs.
+"""What stands for the covariance of Gaussian vectors: kinds of structure, with their kernels and formulas.
 
                     colorize       whiten         the matrix it comes from
     Diagonal        scale * eps    x / scale      (scales themselves)
