@@ -1,4 +1,4 @@
-"""Build of the extensions: the C core with the compiler flags of each ISA row, then Cython's modules.
+"""Build of the extensions: the C core with the compiler flags of each ISA, then Cython's modules.
 
 Everything else is in pyproject.toml.
 """
@@ -21,7 +21,7 @@ CFLAGS = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=off", 
 CYTHON_CFLAGS = ["-Wno-unused-function", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
 CORE_CFLAGS = ["-Wpedantic", "-pthread"]
 
-# ISA rows by machine: the flags of the row's own file. Never -march=native: the choice is made at run time.
+# ISAs by machine: the flags of each one's own file. Never -march=native: the choice is made at run time.
 X86_64 = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
@@ -30,7 +30,7 @@ AARCH64 = {"neon": []}
 ISA_CFLAGS = {"x86_64": X86_64, "amd64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}.get(
     platform.machine().lower(), {}
 )
-# While working on kernels: FASTDIST_BUILD_ISAS=avx2 builds this row and scalar only.
+# While working on kernels: FASTDIST_BUILD_ISAS=avx2 builds this one and scalar only.
 if "FASTDIST_BUILD_ISAS" in os.environ:
     ISA_CFLAGS = {isa: ISA_CFLAGS[isa] for isa in os.environ["FASTDIST_BUILD_ISAS"].split()}
 

@@ -13,9 +13,9 @@ typedef struct fd_api {
     const char *(*op_operands)(fd_op op);
     fd_layout (*op_layout)(fd_op op);
     intptr_t (*op_cost)(fd_op op, intptr_t dim);
-    void (*coalesce)(fd_job *job, int n_operand);
-    void (*turn)(fd_job *job);
-    void (*run)(fd_kernel *kernel, const fd_job *job, intptr_t begin, intptr_t end);
+    void (*coalesce)(fd_loop *loop, int n_operand);
+    void (*turn)(fd_loop *loop);
+    void (*run)(fd_kernel *kernel, const fd_loop *loop, intptr_t begin, intptr_t end);
 
     fd_draw *draw_noise, *draw_elements, *draw_events;
     void (*draw_rows)(fd_draw *draw, const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,

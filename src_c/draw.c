@@ -16,7 +16,7 @@ static const intptr_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
 void fd_draw_noise(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end)
 {
     (void)scratch;
-    char *x = drawing->job.operand[0];
+    char *x = drawing->loop.operand[0];
     noise->fill[drawing->dtype](noise->state, end - begin, x + begin * itemsize[drawing->dtype]);
 }
 
@@ -24,11 +24,11 @@ void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, void *sc
                       intptr_t end)
 {
     (void)scratch;
-    char *x = drawing->job.operand[0];
+    char *x = drawing->loop.operand[0];
     while (begin < end) {
         const intptr_t n = fd_min(TILE, end - begin);
         noise->fill[drawing->dtype](noise->state, n, x + begin * itemsize[drawing->dtype]);
-        drawing->colorize(&drawing->job, begin, begin + n);
+        drawing->colorize(&drawing->loop, begin, begin + n);
         begin += n;
     }
 }
@@ -37,7 +37,7 @@ static intptr_t rows_of_tile(intptr_t dim) { return TILE / dim > 0 ? TILE / dim 
 
 /* Whether a batch item's events are done together; but events of 1 or 2 elements are coloured several to a
  * vector where they lie side by side. */
-static int events_together(intptr_t n_batch, intptr_t dim) { return dim > 2 || n_batch < MANY_EVENTS; }
+static int in_event_blocks(intptr_t n_batch, intptr_t dim) { return dim > 2 || n_batch < MANY_EVENTS; }
 
 /* Whole samples are worth more than a small tile. */
 static intptr_t samples_of_tile(intptr_t n_batch, intptr_t dim)
@@ -45,15 +45,15 @@ static intptr_t samples_of_tile(intptr_t n_batch, intptr_t dim)
     const intptr_t sample = n_batch * dim, small = rows_of_tile(dim) / n_batch;
     const intptr_t some = fd_min(dim / 8 > SOME_SAMPLES ? dim / 8 : SOME_SAMPLES, MANY_SAMPLES);
     intptr_t many = fd_min(MANY_TILES * TILE / sample, MANY_SAMPLES);
-    if (!events_together(n_batch, dim))
+    if (!in_event_blocks(n_batch, dim))
         many = many < MANY_SAMPLES ? 0 : many;
     else if (many < some)
         many = fd_min(some, MOST_TILES * TILE / sample);
     return small < many ? many : small;
 }
 
-/* A copy of the dims there are: a whole job is 5 KB. */
-static void copy_job(fd_job *to, const fd_job *from)
+/* A copy of the dims there are: a whole loop is 5 KB. */
+static void copy_loop(fd_loop *to, const fd_loop *from)
 {
     to->ndim = from->ndim;
     to->dim = from->dim;
@@ -67,29 +67,29 @@ static void copy_job(fd_job *to, const fd_job *from)
 }
 
 /* Puts the batch dims within a dim of samples, whose number is still to be said. */
-static void add_samples(fd_job *job, intptr_t sample_stride)
+static void add_samples(fd_loop *loop, intptr_t sample_stride)
 {
-    job->ndim++;
-    for (int d = job->ndim - 1; d > 0; d--)
-        job->shape[d] = job->shape[d - 1];
+    loop->ndim++;
+    for (int d = loop->ndim - 1; d > 0; d--)
+        loop->shape[d] = loop->shape[d - 1];
     for (int k = 0; k < FD_MAX_OPERAND; k++) {
-        for (int d = job->ndim - 1; d > 0; d--)
-            job->stride[k][d] = job->stride[k][d - 1];
-        job->stride[k][0] = k == 0 ? sample_stride : 0;
+        for (int d = loop->ndim - 1; d > 0; d--)
+            loop->stride[k][d] = loop->stride[k][d - 1];
+        loop->stride[k][0] = k == 0 ? sample_stride : 0;
     }
 }
 
 void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end)
 {
-    const intptr_t n_batch = drawing->n_batch, dim = drawing->job.dim;
+    const intptr_t n_batch = drawing->n_batch, dim = drawing->loop.dim;
     const intptr_t size = itemsize[drawing->dtype];
     const intptr_t tile_rows = rows_of_tile(dim), tile_samples = samples_of_tile(n_batch, dim);
-    const int innermost = events_together(n_batch, dim);
-    fd_job part, tile;
-    copy_job(&part, &drawing->job);
+    const int innermost = in_event_blocks(n_batch, dim);
+    fd_loop part, tile;
+    copy_loop(&part, &drawing->loop);
     part.operand[3] = scratch;
     if (end - begin >= 2 * n_batch) { /* otherwise there are no samples to be done together */
-        copy_job(&tile, &part);
+        copy_loop(&tile, &part);
         add_samples(&tile, n_batch * dim);
         if (innermost)
             fd_job_turn(&tile);
@@ -98,7 +98,7 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
     while (begin < end) {
         const intptr_t first = begin % n_batch;
         const intptr_t n_sample = first ? 0 : fd_min(tile_samples, (end - begin) / n_batch);
-        char *row = (char *)drawing->job.operand[0] + begin * dim * size;
+        char *row = (char *)drawing->loop.operand[0] + begin * dim * size;
         intptr_t rows;
         if (n_sample > 1) {
             rows = n_sample * n_batch;
@@ -129,7 +129,7 @@ intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, int
 {
     if (draw != fd_draw_events)
         return n;
-    const intptr_t n_batch = drawing->n_batch, dim = drawing->job.dim, sample = n_batch * dim;
+    const intptr_t n_batch = drawing->n_batch, dim = drawing->loop.dim, sample = n_batch * dim;
     const intptr_t n_sample = fd_min(samples_of_tile(n_batch, dim), most / sample);
     const intptr_t tile = n_sample > 1 ? n_sample * n_batch : rows_of_tile(dim);
     return (n + tile * dim - 1) / (tile * dim) * tile;

@@ -1,6 +1,6 @@
 /* fastdist.h - what the C core offers; with stream.h and share.h, all that Cython sees of it.
  *
- *   fd_job      what to do: loop dims, operands, strides
+ *   fd_loop      what to do: loop dims, operands, strides
  *   fd_kernel   how to do it: one function per op, dtype and ISA, found by fd_lookup()
  *   fd_op_*()   what each op takes, as kernels.def says it
  *   fd_noise    where standard normals come from: "fill this block with the stream's next"
@@ -58,7 +58,7 @@ typedef struct fd_total {
 typedef enum fd_dtype { FD_F32, FD_F64, FD_N_DTYPE } fd_dtype;
 
 /* Events that are best done together, as kernels use one factor for all of them, or keep so many for others. */
-enum { FD_TOGETHER = 32 };
+enum { FD_EVENT_BLOCK = 32 };
 /* Up to so many elements, densities take an event a lane whether they share a factor or not. */
 enum { FD_SMALL_EVENT = 8 };
 
@@ -66,26 +66,26 @@ enum { FD_SMALL_EVENT = 8 };
  * a dim, so nothing is ever expanded in memory. Items are numbered in C order of `shape`,
  * the last dim fastest; an item is one element for the elementwise kernels and one event
  * of `dim` contiguous elements for the vector kernels. */
-typedef struct fd_job {
+typedef struct fd_loop {
     int ndim; /* >= 1 once coalesced */
     intptr_t dim;
     intptr_t shape[FD_MAX_NDIM];
     intptr_t stride[FD_MAX_OPERAND][FD_MAX_NDIM];
     void *operand[FD_MAX_OPERAND];
-} fd_job;
+} fd_loop;
 
 /* Drops dims of size 1 and merges neighbours that every operand walks as one. */
-void fd_job_coalesce(fd_job *job, int n_operand);
+void fd_job_coalesce(fd_loop *loop, int n_operand);
 
 /* Makes the first dim the last: the items in another order. */
-void fd_job_turn(fd_job *job);
+void fd_job_turn(fd_loop *loop);
 
-/* Does items begin <= i < end of a job. What an item's result is depends on that item's
+/* Does items begin <= i < end of a loop. What an item's result is depends on that item's
  * operands alone, never on begin, end, its neighbours or the instruction set. */
-typedef void fd_kernel(const fd_job *job, intptr_t begin, intptr_t end);
+typedef void fd_kernel(const fd_loop *loop, intptr_t begin, intptr_t end);
 
 /* Does them under the default floating-point state. */
-void fd_do(fd_kernel *kernel, const fd_job *job, intptr_t begin, intptr_t end);
+void fd_do(fd_kernel *kernel, const fd_loop *loop, intptr_t begin, intptr_t end);
 
 /* The kernels by name; kernels.def holds the list and each one's contract, and tells what layouts, letters of
  * operands and costs mean. */
@@ -113,18 +113,18 @@ fd_layout fd_op_layout(fd_op op);
 const char *fd_op_operands(fd_op op);
 intptr_t fd_op_cost(fd_op op, intptr_t dim);
 
-/* Instruction sets, slowest first; row 0 is "scalar" and always there. */
+/* Instruction sets, slowest first; target 0 is "scalar" and always there. */
 int fd_isa_count(void);
-const char *fd_isa_name(int row);
-int fd_isa_available(int row);
+const char *fd_isa_name(int target);
+int fd_isa_available(int target);
 int fd_isa_current(void);
-void fd_isa_use(int row); /* row must be available; calls under way finish on the old one */
+void fd_isa_use(int target); /* target must be available; calls under way finish on the old one */
 int fd_isa_best(void);
 
-/* Whether a row has a second form of its noise, with gathers. Which one is used is otherwise chosen by what the
+/* Whether a target has a second form of its noise, with gathers. Which one is used is otherwise chosen by what the
  * CPU is fast at. */
-int fd_isa_has_gather(int row);
-void fd_isa_use_gather(int row, int gather);
+int fd_isa_has_gather(int target);
+void fd_isa_use_gather(int target, int gather);
 
 /* A source of standard normals: the next n of a stream, in order, with its state moved on
  * by just that much. fill[] is indexed by fd_dtype. */
@@ -138,17 +138,17 @@ typedef struct fd_noise {
  * must come in ascending order.
  *
  * fd_draw_noise     rows are elements; nothing is coloured.
- * fd_draw_elements  rows are elements; the job's items are in stream order, samples outermost.
- * fd_draw_events    rows are events of job.dim elements, row r being batch item r % n_batch of
- *                   sample r / n_batch; the job has the batch dims only. */
+ * fd_draw_elements  rows are elements; the loop's items are in stream order, samples outermost.
+ * fd_draw_events    rows are events of loop.dim elements, row r being batch item r % n_batch of
+ *                   sample r / n_batch; the loop has the batch dims only. */
 typedef struct fd_drawing {
-    fd_job job;
+    fd_loop loop;
     fd_kernel *colorize;
     fd_dtype dtype;
     intptr_t n_batch;
 } fd_drawing;
 
-/* `scratch` is the caller's alone: FD_SCRATCH_BYTES * job.dim bytes for fd_draw_events to give to the
+/* `scratch` is the caller's alone: FD_SCRATCH_BYTES * loop.dim bytes for fd_draw_events to give to the
  * kernel behind its operands, otherwise NULL. */
 typedef void fd_draw(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
                      intptr_t end);
@@ -162,22 +162,22 @@ void fd_draw_rows(fd_draw *draw, const fd_drawing *drawing, const fd_noise *nois
  * elements are made of fewer samples. */
 intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most);
 
-/* A pullback: the same steps tile by tile, so that what one leaves in the tile the next finds in
- * cache. An item of the whole is `unit` items of a step's job and `tile_item` elements of the tile;
- * operand k of a step is in the tile if in_tile[k] >= 0, beginning at that element of it, and strided
+/* A pullback: the same stages tile by tile, so that what one leaves in the tile the next finds in
+ * cache. An item of the whole is `unit` items of a stage's loop and `tile_item` elements of the tile;
+ * operand k of a stage is in the tile if in_tile[k] >= 0, beginning at that element of it, and strided
  * over all items as if the tile held them all. */
-enum { FD_MAX_STEP = 6, FD_TILE = 2048 };
+enum { FD_MAX_STAGE = 6, FD_TILE = 2048 };
 
-typedef struct fd_step {
+typedef struct fd_stage {
     fd_kernel *kernel;
-    fd_job job;
+    fd_loop loop;
     intptr_t unit;
     intptr_t in_tile[FD_MAX_OPERAND];
-} fd_step;
+} fd_stage;
 
 typedef struct fd_pull {
-    fd_step step[FD_MAX_STEP];
-    int n_step;
+    fd_stage stage[FD_MAX_STAGE];
+    int n_stage;
     fd_dtype dtype;
     void *tile;
     intptr_t tile_item, tile_items; /* elements of an item; how many items there is room for */
@@ -186,7 +186,7 @@ typedef struct fd_pull {
 /* Items begin <= i < end, after those before them. With noise (or NULL) each tile starts as the next
  * normals of the stream, tile_item of them an item.
  *
- * fd_pull_samples is the same for step 0 alone, a sum_outer whose job has the samples along dim
+ * fd_pull_samples is the same for stage 0 alone, a sum_outer whose loop has the samples along dim
  * `axis` (their number is of no account) and n_row events a sample in all. Its dims need not be in
  * the order of the stream: items are whole samples, of n_row * dim elements, and operand 2 is in the
  * tile. */

@@ -1,4 +1,4 @@
-/* pull.c - pullbacks: all steps are done for one tile of items, then for the next: terms stay in cache. */
+/* pull.c - pullbacks: all stages are done for one tile of items, then for the next: terms stay in cache. */
 #include "fastdist.h"
 
 #include "fpstate.h"
@@ -18,12 +18,12 @@ void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_
         n = fd_min(pull->tile_items, end - begin);
         if (noise)
             noise->fill[pull->dtype](noise->state, n * pull->tile_item, pull->tile);
-        for (fd_step *step = pull->step; step < pull->step + pull->n_step; step++) {
+        for (fd_stage *stage = pull->stage; stage < pull->stage + pull->n_stage; stage++) {
             for (int k = 0; k < FD_MAX_OPERAND; k++)
-                if (step->in_tile[k] >= 0)
-                    step->job.operand[k] =
-                        before((char *)pull->tile + step->in_tile[k] * size, begin * pull->tile_item * size);
-            step->kernel(&step->job, begin * step->unit, (begin + n) * step->unit);
+                if (stage->in_tile[k] >= 0)
+                    stage->loop.operand[k] =
+                        before((char *)pull->tile + stage->in_tile[k] * size, begin * pull->tile_item * size);
+            stage->kernel(&stage->loop, begin * stage->unit, (begin + n) * stage->unit);
         }
     }
     fd_fpstate_leave(callers);
@@ -32,23 +32,23 @@ void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_
 void fd_pull_samples(const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end)
 {
     const intptr_t size = itemsize[pull->dtype];
-    const intptr_t *whole = pull->step[0].job.operand[4];
-    fd_job job = pull->step[0].job;
-    const intptr_t n_row = pull->tile_item / job.dim;
+    const intptr_t *whole = pull->stage[0].loop.operand[4];
+    fd_loop loop = pull->stage[0].loop;
+    const intptr_t n_row = pull->tile_item / loop.dim;
     intptr_t terms = 1; /* of a sample */
-    for (int d = 0; d < job.ndim; d++)
-        if (d != axis && job.stride[0][d] == 0)
-            terms *= job.shape[d];
-    job.operand[2] = pull->tile;
+    for (int d = 0; d < loop.ndim; d++)
+        if (d != axis && loop.stride[0][d] == 0)
+            terms *= loop.shape[d];
+    loop.operand[2] = pull->tile;
     const fd_fpstate callers = fd_fpstate_enter();
     for (intptr_t n; begin < end; begin += n) {
         n = fd_min(pull->tile_items, end - begin);
         intptr_t span[2] = {begin * terms, whole[1]};
         noise->fill[pull->dtype](noise->state, n * pull->tile_item, pull->tile);
-        job.shape[axis] = n;
-        job.operand[1] = (char *)pull->step[0].job.operand[1] + begin * job.stride[1][axis] * size;
-        job.operand[4] = span;
-        pull->step[0].kernel(&job, 0, n * n_row);
+        loop.shape[axis] = n;
+        loop.operand[1] = (char *)pull->stage[0].loop.operand[1] + begin * loop.stride[1][axis] * size;
+        loop.operand[4] = span;
+        pull->stage[0].kernel(&loop, 0, n * n_row);
     }
     fd_fpstate_leave(callers);
 }

@@ -20,7 +20,7 @@ static void work(fd_share *share, int own, intptr_t n_row)
 {
     fd_stream *reader = &share->worker[own].reader;
     const fd_noise noise = {reader, {fd_stream_fill_f32, fd_stream_fill_f64}};
-    const intptr_t dim = share->drawing.job.dim;
+    const intptr_t dim = share->drawing.loop.dim;
     void *scratch = share->scratch + own * FD_SCRATCH_BYTES * dim;
     intptr_t at = -1; /* where the reader is */
     const fd_fpstate callers = fd_fpstate_enter();
@@ -50,11 +50,11 @@ static void help(void *argument)
 void fd_share_start(fd_share *share, const fd_drawing *drawing, fd_draw *draw, const fd_place *place,
                     void *scratch, intptr_t n_row, int n_worker)
 {
-    const intptr_t fair = n_worker > 1 ? n_row * drawing->job.dim / (4 * n_worker) : INTPTR_MAX;
+    const intptr_t fair = n_worker > 1 ? n_row * drawing->loop.dim / (4 * n_worker) : INTPTR_MAX;
     const intptr_t piece = fd_draw_piece(draw, drawing, PIECE, fair > PIECE ? fair : PIECE);
     /* Rows of one element are cut where blocks begin, so that none is made twice; the first piece is
      * shorter by what the draw's first block has before it. */
-    const intptr_t lead = drawing->job.dim == 1 ? (intptr_t)(place->position % FD_BLOCK) : 0;
+    const intptr_t lead = drawing->loop.dim == 1 ? (intptr_t)(place->position % FD_BLOCK) : 0;
     const intptr_t n_piece = (lead + n_row + piece - 1) / piece;
     share->drawing = *drawing;
     share->draw = draw;

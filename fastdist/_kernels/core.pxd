@@ -18,12 +18,12 @@ cdef extern from "fastdist.h" nogil:
     int FD_MAX_OPERAND
     int FD_SUM_TERMS
     int FD_OUTER_ROOM
-    int FD_MAX_STEP
+    int FD_MAX_STAGE
     int FD_TILE
     int FD_PANEL_BYTES
     int FD_SCRATCH_BYTES
     int FD_MATRIX_BYTES
-    int FD_TOGETHER
+    int FD_EVENT_BLOCK
     int FD_SMALL_EVENT
     intptr_t FD_KL_NUMBERS(intptr_t dim) noexcept
     int FD_TRIL
@@ -38,7 +38,7 @@ cdef extern from "fastdist.h" nogil:
         FD_F32
         FD_F64
 
-    ctypedef struct fd_job:
+    ctypedef struct fd_loop:
         int ndim
         intptr_t dim
         intptr_t shape[64]
@@ -47,7 +47,7 @@ cdef extern from "fastdist.h" nogil:
 
     intptr_t fd_panels_size(intptr_t dim, intptr_t rows) noexcept
 
-    ctypedef void fd_kernel(const fd_job *job, intptr_t begin, intptr_t end) noexcept
+    ctypedef void fd_kernel(const fd_loop *loop, intptr_t begin, intptr_t end) noexcept
 
     ctypedef enum fd_op:
         FD_N_OP
@@ -74,7 +74,7 @@ cdef extern from "fastdist.h" nogil:
         void (*fill[2])(void *state, intptr_t n, void *out) noexcept nogil
 
     ctypedef struct fd_drawing:
-        fd_job job
+        fd_loop loop
         fd_kernel *colorize
         fd_dtype dtype
         intptr_t n_batch
@@ -83,15 +83,15 @@ cdef extern from "fastdist.h" nogil:
         const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
     ) noexcept
 
-    ctypedef struct fd_step:
+    ctypedef struct fd_stage:
         fd_kernel *kernel
-        fd_job job
+        fd_loop loop
         intptr_t unit
         intptr_t in_tile[8]
 
     ctypedef struct fd_pull:
-        fd_step step[6]
-        int n_step
+        fd_stage stage[6]
+        int n_stage
         fd_dtype dtype
         void *tile
         intptr_t tile_item, tile_items
@@ -143,9 +143,9 @@ cdef extern from "api.h" nogil:
         const char *(*op_operands)(fd_op op) noexcept nogil
         fd_layout (*op_layout)(fd_op op) noexcept nogil
         intptr_t (*op_cost)(fd_op op, intptr_t dim) noexcept nogil
-        void (*coalesce)(fd_job *job, int n_operand) noexcept nogil
-        void (*turn)(fd_job *job) noexcept nogil
-        void (*run)(fd_kernel *kernel, const fd_job *job, intptr_t begin, intptr_t end) noexcept nogil
+        void (*coalesce)(fd_loop *loop, int n_operand) noexcept nogil
+        void (*turn)(fd_loop *loop) noexcept nogil
+        void (*run)(fd_kernel *kernel, const fd_loop *loop, intptr_t begin, intptr_t end) noexcept nogil
 
         fd_draw *draw_noise
         fd_draw *draw_elements

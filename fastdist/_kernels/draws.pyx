@@ -50,8 +50,8 @@ cdef enum:
 cdef int draw_noise(Noise noise, void *out, intptr_t n, core.fd_dtype dtype, int workers) except -1:
     """The noise's next n normals, to memory that has room for them."""
     cdef core.fd_drawing drawing
-    drawing.job.dim = 1
-    drawing.job.operand[0] = out
+    drawing.loop.dim = 1
+    drawing.loop.operand[0] = out
     drawing.dtype = dtype
     if n:
         draw_rows(noise, &drawing, api.draw_noise, n, NORMAL, workers, 0)
@@ -77,7 +77,7 @@ cdef int draw(
     if n_row == 0:
         return 0
     if plan.ndim >= 0:
-        plan.put_loop(&drawing.job, 1 if vectors else n_row // plan.n_batch)
+        plan.put_loop(&drawing.loop, 1 if vectors else n_row // plan.n_batch)
     else:
         # Of vectors one sample stands for all in the loop; fd_draw_events knows where the others lie.
         n_lead = ndim - plan.n_batch_dim if vectors else 0
@@ -86,9 +86,9 @@ cdef int draw(
         for d in range(1, kernel.n_array):
             operands[d] = plan.operands[d]
         operands[0] = <PyObject *>out
-        lay_out(&drawing.job, kernel, ndim - n_lead, dims + n_lead, 0, n_lead, operands, 0, -1)
-        api.coalesce(&drawing.job, kernel.n_array)
-    drawing.job.operand[0] = np.PyArray_DATA(out)
+        lay_out(&drawing.loop, kernel, ndim - n_lead, dims + n_lead, 0, n_lead, operands, 0, -1)
+        api.coalesce(&drawing.loop, kernel.n_array)
+    drawing.loop.operand[0] = np.PyArray_DATA(out)
     drawing.dtype = plan.dtype
     drawing.n_batch = plan.n_batch
     drawing.colorize = kernel.function(plan.dtype)
@@ -135,7 +135,7 @@ cdef int draw_locked(
     if n_row * cost < KEEP_GIL:
         api.draw_rows(fill, drawing, &noise.source, scratch, 0, n_row)
         return 0
-    piece = max(PIECE // cost, 1) * drawing.job.dim
+    piece = max(PIECE // cost, 1) * drawing.loop.dim
     piece = api.draw_piece(fill, drawing, piece, 4 * piece)
     while begin < n_row:
         end = min(begin + piece, n_row)
@@ -156,7 +156,7 @@ cdef int draw_range(
     cdef intptr_t piece = max(PIECE // cost, 1)
     cdef core.fd_place place
     cdef bint rest = True
-    noise.take(n_row * drawing.job.dim, &place)
+    noise.take(n_row * drawing.loop.dim, &place)
     api.share_start(share, drawing, fill, &place, scratch, n_row, workers)
     while rest:
         with nogil:

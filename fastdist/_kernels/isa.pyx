@@ -13,7 +13,7 @@ cdef const core.fd_api *functions() noexcept nogil:
 def isas():
     """Names of the instruction sets this build has and this CPU can run, slowest first."""
     return tuple(
-        core.fd_isa_name(row).decode() for row in range(core.fd_isa_count()) if core.fd_isa_available(row)
+        core.fd_isa_name(target).decode() for target in range(core.fd_isa_count()) if core.fd_isa_available(target)
     )
 
 
@@ -42,9 +42,9 @@ def set_isa(name):
     ValueError
         If this build lacks it or the CPU can't run it.
     """
-    for row in range(core.fd_isa_count()):
-        if core.fd_isa_name(row).decode() == name and core.fd_isa_available(row):
-            core.fd_isa_use(row)
+    for target in range(core.fd_isa_count()):
+        if core.fd_isa_name(target).decode() == name and core.fd_isa_available(target):
+            core.fd_isa_use(target)
             return
     offered = ", ".join(isas())
     raise ValueError(f"instruction set {name!r} is not available; this CPU and build offer {offered}")

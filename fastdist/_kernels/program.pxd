@@ -72,7 +72,7 @@ cdef class Plan:
     cdef intptr_t sample_stride[2]
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1
     cdef bint holds_samples(self, np.ndarray out, tuple batch_shape) noexcept
-    cdef void put_loop(self, core.fd_job *job, intptr_t n_sample) noexcept
+    cdef void put_loop(self, core.fd_loop *loop, intptr_t n_sample) noexcept
 
 
 cdef class Memory:
@@ -82,11 +82,11 @@ cdef class Memory:
 
 cdef core.fd_dtype dtype_of(np.ndarray array) except? core.FD_F32
 cdef int lay_out(
-    core.fd_job *job, Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, int n_lead,
+    core.fd_loop *loop, Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, int n_lead,
     PyObject **arrays, int first, intptr_t dim,
 ) except -1
 cdef int place_item(
-    core.fd_job *job, int k, Kernel kernel, np.ndarray array, int core_ndim, int skipped, int n_lead
+    core.fd_loop *loop, int k, Kernel kernel, np.ndarray array, int core_ndim, int skipped, int n_lead
 ) except -1
 cdef intptr_t size_of(int ndim, const intptr_t *shape) except -1
 cdef int run(

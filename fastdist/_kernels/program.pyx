@@ -159,51 +159,51 @@ cdef core.fd_dtype dtype_of(np.ndarray array) except? core.FD_F32:
     raise TypeError(f"kernels take float32 and float64, not {array.dtype}")
 
 
-cdef int place(core.fd_job *job, int k, np.ndarray array, int core_ndim, int skipped, int n_lead) except -1:
+cdef int place(core.fd_loop *loop, int k, np.ndarray array, int core_ndim, int skipped, int n_lead) except -1:
     """Make an array operand k of a loop whose dims are laid out, all but the last `skipped` of which it has.
 
     Its own last `core_ndim` dims are the kernel's, and its first `n_lead` others'.
     """
     cdef int ndim = np.PyArray_NDIM(array) - core_ndim - n_lead
-    cdef int lead = job.ndim - skipped - ndim, d, axis
+    cdef int lead = loop.ndim - skipped - ndim, d, axis
     cdef int shift = 3 if np.PyArray_ITEMSIZE(array) == 8 else 2
     cdef np.npy_intp *dims = np.PyArray_DIMS(array) + n_lead
     cdef np.npy_intp *strides = np.PyArray_STRIDES(array) + n_lead
     if ndim < 0 or lead < 0:
-        raise ValueError(f"operand {k} has {np.PyArray_NDIM(array)} dims, the loop {job.ndim - skipped}")
-    for d in range(job.ndim):
+        raise ValueError(f"operand {k} has {np.PyArray_NDIM(array)} dims, the loop {loop.ndim - skipped}")
+    for d in range(loop.ndim):
         axis = d - lead
         if axis < 0 or axis >= ndim or dims[axis] == 1:
-            job.stride[k][d] = 0
-        elif dims[axis] == job.shape[d]:
-            job.stride[k][d] = strides[axis] >> shift
+            loop.stride[k][d] = 0
+        elif dims[axis] == loop.shape[d]:
+            loop.stride[k][d] = strides[axis] >> shift
         else:
-            raise ValueError(f"operand {k} has size {dims[axis]} in a loop dim of {job.shape[d]}")
-    job.operand[k] = np.PyArray_DATA(array)
+            raise ValueError(f"operand {k} has size {dims[axis]} in a loop dim of {loop.shape[d]}")
+    loop.operand[k] = np.PyArray_DATA(array)
     return 0
 
 
 cdef int place_item(
-    core.fd_job *job, int k, Kernel kernel, np.ndarray array, int core_ndim, int skipped, int n_lead
+    core.fd_loop *loop, int k, Kernel kernel, np.ndarray array, int core_ndim, int skipped, int n_lead
 ) except -1:
     """The same, of an array whose items must be of the kernel's size."""
     cdef intptr_t size = 1, wanted = 1
     cdef int d
-    place(job, k, array, core_ndim, skipped, n_lead)
+    place(loop, k, array, core_ndim, skipped, n_lead)
     if core_ndim == 0:
         return 0
     for d in range(np.PyArray_NDIM(array) - core_ndim, np.PyArray_NDIM(array)):
         size *= np.PyArray_DIM(array, d)
-        wanted *= job.dim
+        wanted *= loop.dim
     if kernel.letters[k] == c"L" or kernel.letters[k] == c"P":
-        wanted = core.fd_panels_size(job.dim, core.FD_PANEL_BYTES // np.PyArray_ITEMSIZE(array))
+        wanted = core.fd_panels_size(loop.dim, core.FD_PANEL_BYTES // np.PyArray_ITEMSIZE(array))
     if size != wanted:
-        raise ValueError(f"operand {k} has items of {size} elements, not {wanted}, for dim {job.dim}")
+        raise ValueError(f"operand {k} has items of {size} elements, not {wanted}, for dim {loop.dim}")
     return 0
 
 
 cdef int lay_out(
-    core.fd_job *job, Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, int n_lead,
+    core.fd_loop *loop, Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, int n_lead,
     PyObject **arrays, int first, intptr_t dim,
 ) except -1:
     """The loop of a kernel over `arrays`, its operands but for scratch and the like, which stay NULL.
@@ -216,23 +216,23 @@ cdef int lay_out(
     cdef np.ndarray array
     if ndim > MAX_NDIM:
         raise ValueError(f"there are at most {MAX_NDIM} dims, got {ndim}")
-    job.ndim = ndim
+    loop.ndim = ndim
     for d in range(ndim):
-        job.shape[d] = shape[d]
-    job.dim = dim
+        loop.shape[d] = shape[d]
+    loop.dim = dim
     if dim < 0 and kernel.tells_dim >= 0:
         array = <np.ndarray>arrays[kernel.tells_dim]
-        job.dim = np.PyArray_DIM(array, np.PyArray_NDIM(array) - 1)
+        loop.dim = np.PyArray_DIM(array, np.PyArray_NDIM(array) - 1)
     elif dim < 0:
-        job.dim = size_of(event_ndim, shape + ndim - event_ndim) if event_ndim else 1
+        loop.dim = size_of(event_ndim, shape + ndim - event_ndim) if event_ndim else 1
     for k in range(first, kernel.n_operand):
         if kernel.role[k] == NO_ARRAY:
-            repeat(job, k, NULL)
+            repeat(loop, k, NULL)
             continue
         array = <np.ndarray>arrays[at]
         at += 1
         if kernel.role[k] == SINGLE:
-            repeat(job, k, np.PyArray_DATA(array))
+            repeat(loop, k, np.PyArray_DATA(array))
             continue
         if np.PyArray_TYPE(array) != typenum:
             raise TypeError(f"operand {k} of {kernel.name} is of {array.dtype}, operand 0 is not")
@@ -240,7 +240,7 @@ cdef int lay_out(
         if kernel.n_factor and kernel.letters[k] == c"f":  # as the numbers at the end say
             own = own_of_factor(<np.ndarray>arrays[kernel.n_array - 1], k - kernel.first_factor)
         place_item(
-            job, k, kernel, array, own, event_ndim if kernel.role[k] == NUMBER else 0, 0 if k else n_lead)
+            loop, k, kernel, array, own, event_ndim if kernel.role[k] == NUMBER else 0, 0 if k else n_lead)
     return 0
 
 
@@ -249,12 +249,12 @@ cdef int own_of_factor(np.ndarray kinds, int i) noexcept:
     return 1 if (<const intptr_t *>np.PyArray_DATA(kinds))[i] == core.FD_DIAGONAL else 2
 
 
-cdef void repeat(core.fd_job *job, int k, void *operand) noexcept:
+cdef void repeat(core.fd_loop *loop, int k, void *operand) noexcept:
     """Make something operand k that all items share."""
     cdef int d
-    job.operand[k] = operand
-    for d in range(job.ndim):
-        job.stride[k][d] = 0
+    loop.operand[k] = operand
+    for d in range(loop.ndim):
+        loop.stride[k][d] = 0
 
 
 # ---- run -----------------------------------------------------------------------------------------
@@ -264,31 +264,31 @@ cdef int run(
     Kernel kernel, int ndim, const intptr_t *shape, int event_ndim, PyObject **arrays, Found *found
 ) except -1:
     """Do all items of a loop, of `shape`, over arrays."""
-    cdef core.fd_job job
+    cdef core.fd_loop loop
     cdef intptr_t n_item = size_of(ndim, shape)
-    lay_out(&job, kernel, ndim, shape, event_ndim, 0, arrays, 0, -1)
+    lay_out(&loop, kernel, ndim, shape, event_ndim, 0, arrays, 0, -1)
     if n_item == 0:
         return 0
-    api.coalesce(&job, kernel.n_operand)
+    api.coalesce(&loop, kernel.n_operand)
     # Sums are not to be cut, and no vectors of matrices.
     unit = 16 if kernel.layout == core.FD_MATRICES else size_of(event_ndim, shape + ndim - event_ndim)
-    return run_loop(kernel, &job, dtype_of(<np.ndarray>arrays[0]), n_item, unit, event_ndim, found)
+    return run_loop(kernel, &loop, dtype_of(<np.ndarray>arrays[0]), n_item, unit, event_ndim, found)
 
 
 cdef int run_loop(
-    Kernel kernel, core.fd_job *job, core.fd_dtype dtype, intptr_t n_item, intptr_t unit, int event_ndim,
+    Kernel kernel, core.fd_loop *loop, core.fd_dtype dtype, intptr_t n_item, intptr_t unit, int event_ndim,
     Found *found,
 ) except -1:
     """Do all items of a loop that is laid out and coalesced, cut at multiples of `unit`."""
     cdef core.fd_kernel *function = kernel.function(dtype)
-    cdef intptr_t cost = kernel.cost(job.dim), n_byte
+    cdef intptr_t cost = kernel.cost(loop.dim), n_byte
     cdef Memory memory = None
     cdef char room[SMALL_SCRATCH + ALIGNMENT]
     cdef void *scratch = aligned(room)
     cdef int k
     cdef char letter
     if kernel.n_array < kernel.n_operand:
-        n_byte = kernel.scratch(dtype, job.dim)
+        n_byte = kernel.scratch(dtype, loop.dim)
         if n_byte > SMALL_SCRATCH:
             memory = Memory(n_byte)
             scratch = memory.aligned
@@ -297,35 +297,35 @@ cdef int run_loop(
             if kernel.role[k] != NO_ARRAY:
                 continue
             if letter == c"n":
-                job.operand[k] = &found.first
+                loop.operand[k] = &found.first
             elif letter == c"a":
-                job.operand[k] = &found.asymmetric if found.symmetry else NULL
+                loop.operand[k] = &found.asymmetric if found.symmetry else NULL
             elif n_byte:
-                job.operand[k] = scratch
+                loop.operand[k] = scratch
     if n_item * cost < KEEP_GIL:
-        api.run(function, job, 0, n_item)
+        api.run(function, loop, 0, n_item)
     elif kernel.has_panels and event_ndim == 0:
-        run_events(kernel, function, job, dtype, n_item, cost)
+        run_events(kernel, function, loop, dtype, n_item, cost)
     else:
-        run_pieces(function, job, n_item, cost, unit)
+        run_pieces(function, loop, n_item, cost, unit)
     return 0
 
 
 cdef int run_pieces(
-    core.fd_kernel *function, const core.fd_job *job, intptr_t n_item, intptr_t cost, intptr_t unit
+    core.fd_kernel *function, const core.fd_loop *loop, intptr_t n_item, intptr_t cost, intptr_t unit
 ) except -1:
     cdef intptr_t begin = 0, end, piece = max(PIECE // cost // unit, 1) * unit
     while begin < n_item:
         end = min(begin + piece, n_item)
         with nogil:
-            api.run(function, job, begin, end)
+            api.run(function, loop, begin, end)
         begin = end
         PyErr_CheckSignals()
     return 0
 
 
 cdef int run_events(
-    Kernel kernel, core.fd_kernel *function, core.fd_job *job, core.fd_dtype dtype, intptr_t n_item,
+    Kernel kernel, core.fd_kernel *function, core.fd_loop *loop, core.fd_dtype dtype, intptr_t n_item,
     intptr_t cost,
 ) except -1:
     """All items of a loop over events, in whatever order is best: those that share a factor together.
@@ -337,24 +337,24 @@ cdef int run_events(
     """
     cdef int d, factor = 0
     cdef bint repeats = True, small
-    cdef intptr_t n = job.shape[0], rest = n_item // n, begin = 0, spent = 0, chunk
+    cdef intptr_t n = loop.shape[0], rest = n_item // n, begin = 0, spent = 0, chunk
     cdef Memory memory
-    cdef core.fd_job *piece
+    cdef core.fd_loop *piece
     while kernel.letters[factor] != c"L":
         factor += 1
-    for d in range(job.ndim):
-        repeats &= job.stride[factor][d] == 0
-    if job.stride[factor][0] != 0 or repeats:
-        return run_pieces(function, job, n_item, cost, 1)
-    small = job.dim <= core.FD_SMALL_EVENT and job.ndim == 2 and job.shape[1] >= core.FD_TOGETHER
-    chunk = core.FD_TOGETHER
+    for d in range(loop.ndim):
+        repeats &= loop.stride[factor][d] == 0
+    if loop.stride[factor][0] != 0 or repeats:
+        return run_pieces(function, loop, n_item, cost, 1)
+    small = loop.dim <= core.FD_SMALL_EVENT and loop.ndim == 2 and loop.shape[1] >= core.FD_EVENT_BLOCK
+    chunk = core.FD_EVENT_BLOCK
     if not small:
-        chunk *= max(EVENTS // (rest * max(job.dim, 1)) // core.FD_TOGETHER, 1)
-    memory = Memory(2 * sizeof(core.fd_job))
-    piece = <core.fd_job *>memory.aligned
+        chunk *= max(EVENTS // (rest * max(loop.dim, 1)) // core.FD_EVENT_BLOCK, 1)
+    memory = Memory(2 * sizeof(core.fd_loop))
+    piece = <core.fd_loop *>memory.aligned
     while begin < n:
         chunk = min(chunk, n - begin)
-        piece[0] = job[0]
+        piece[0] = loop[0]
         with nogil:
             restrict(piece, dtype, kernel.n_operand, 0, begin, chunk)
             run_samples(function, piece, piece + 1, dtype, kernel.n_operand, small)
@@ -367,18 +367,18 @@ cdef int run_events(
 
 
 cdef void restrict(
-    core.fd_job *job, core.fd_dtype dtype, int n_operand, int dim, intptr_t begin, intptr_t n
+    core.fd_loop *loop, core.fd_dtype dtype, int n_operand, int dim, intptr_t begin, intptr_t n
 ) noexcept nogil:
     """Cut a loop down to n indices of a dim, from `begin` on."""
     cdef intptr_t itemsize = 4 if dtype == core.FD_F32 else 8
     cdef int k
-    job.shape[dim] = n
+    loop.shape[dim] = n
     for k in range(n_operand):
-        job.operand[k] = <char *>job.operand[k] + begin * job.stride[k][dim] * itemsize
+        loop.operand[k] = <char *>loop.operand[k] + begin * loop.stride[k][dim] * itemsize
 
 
 cdef void run_samples(
-    core.fd_kernel *function, core.fd_job *piece, core.fd_job *some, core.fd_dtype dtype, int n_operand,
+    core.fd_kernel *function, core.fd_loop *piece, core.fd_loop *some, core.fd_dtype dtype, int n_operand,
     bint small,
 ) noexcept nogil:
     """Some samples of all other dims."""
@@ -392,7 +392,7 @@ cdef void run_samples(
         return
     rest = piece.shape[1]
     while rest > 0:
-        width = min(rest, core.FD_TOGETHER)
+        width = min(rest, core.FD_EVENT_BLOCK)
         some[0] = piece[0]
         restrict(some, dtype, n_operand, 1, piece.shape[1] - rest, width)
         api.run(function, some, 0, n * width)
@@ -401,26 +401,26 @@ cdef void run_samples(
 
 cpdef intptr_t first_bad(Kernel kernel, np.ndarray array) except -2:
     """Flat number of the first item of an array that a check finds, or -1."""
-    cdef core.fd_job job
+    cdef core.fd_loop loop
     cdef core.fd_dtype dtype = dtype_of(array)
     cdef intptr_t found = -1, n_item = np.PyArray_SIZE(array), own = 1
     cdef int ndim = np.PyArray_NDIM(array)
-    job.dim = 1
+    loop.dim = 1
     if kernel.layout == core.FD_CHECK_MATRICES:
-        job.dim = np.PyArray_DIM(array, ndim - 1)
-        own = job.dim * np.PyArray_DIM(array, ndim - 2)
+        loop.dim = np.PyArray_DIM(array, ndim - 1)
+        own = loop.dim * np.PyArray_DIM(array, ndim - 2)
         n_item = n_item // own if own else 0
     if n_item == 0:
         return -1
-    job.ndim = 1
-    job.shape[0] = n_item
-    job.stride[0][0] = own
-    job.operand[0] = np.PyArray_DATA(array)
-    job.operand[1] = &found
-    if n_item * kernel.cost(job.dim) < KEEP_GIL:
-        api.run(kernel.function(dtype), &job, 0, n_item)
+    loop.ndim = 1
+    loop.shape[0] = n_item
+    loop.stride[0][0] = own
+    loop.operand[0] = np.PyArray_DATA(array)
+    loop.operand[1] = &found
+    if n_item * kernel.cost(loop.dim) < KEEP_GIL:
+        api.run(kernel.function(dtype), &loop, 0, n_item)
     else:
-        run_pieces(kernel.function(dtype), &job, n_item, kernel.cost(job.dim), 1)
+        run_pieces(kernel.function(dtype), &loop, n_item, kernel.cost(loop.dim), 1)
     return found
 
 
@@ -468,32 +468,32 @@ cdef class Plan:
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1:
         """Lay out the loop over a batch of a shape, and over events that are summed."""
         cdef intptr_t dims[2 * MAX_NDIM]
-        cdef core.fd_job job
+        cdef core.fd_loop loop
         cdef int d, k, ndim = read_dims(batch_shape, dims)
         cdef int n_event = read_dims(event_shape, dims + ndim)
         cdef intptr_t extent
         self.n_batch_dim = ndim
         self.n_batch = size_of(ndim, dims)
         self.n_event = size_of(n_event, dims + ndim)
-        lay_out(&job, self.kernel, ndim + self.n_summed, dims, self.n_summed, 0, self.operands,
+        lay_out(&loop, self.kernel, ndim + self.n_summed, dims, self.n_summed, 0, self.operands,
                 self.n_brought,
                 dims[ndim + n_event - 1] if self.kernel.layout == core.FD_EVENTS else self.n_event)
         for k in range(self.n_brought):
-            extent = job.dim if self.kernel.own[k] else 1
-            for d in range(job.ndim - 1, -1, -1):
-                job.stride[k][d] = 0 if self.kernel.role[k] == NUMBER and d >= ndim else extent
-                extent *= job.shape[d] if job.stride[k][d] else 1
+            extent = loop.dim if self.kernel.own[k] else 1
+            for d in range(loop.ndim - 1, -1, -1):
+                loop.stride[k][d] = 0 if self.kernel.role[k] == NUMBER and d >= ndim else extent
+                extent *= loop.shape[d] if loop.stride[k][d] else 1
             self.sample_stride[k] = extent
-        self.n_item = size_of(job.ndim, job.shape)
-        api.coalesce(&job, self.kernel.n_operand)
-        self.dim = job.dim
-        self.ndim = job.ndim if job.ndim <= PLAN_NDIM else -1
+        self.n_item = size_of(loop.ndim, loop.shape)
+        api.coalesce(&loop, self.kernel.n_operand)
+        self.dim = loop.dim
+        self.ndim = loop.ndim if loop.ndim <= PLAN_NDIM else -1
         self.repeats = self.ndim == 1 and self.n_summed == 0
         for d in range(self.ndim):
-            self.shape[d] = job.shape[d]
+            self.shape[d] = loop.shape[d]
             for k in range(self.kernel.n_operand):
-                self.stride[d][k] = job.stride[k][d]
-                self.repeats &= k < self.n_brought or job.stride[k][d] == 0
+                self.stride[d][k] = loop.stride[k][d]
+                self.repeats &= k < self.n_brought or loop.stride[k][d] == 0
         self.bound = True
         return 0
 
@@ -507,39 +507,39 @@ cdef class Plan:
                 return False
         return True
 
-    cdef void put_loop(self, core.fd_job *job, intptr_t n_sample) noexcept:
+    cdef void put_loop(self, core.fd_loop *loop, intptr_t n_sample) noexcept:
         """The loop over samples of the batch, but for the operands that the call brings."""
         cdef int d, k, lead = 0
-        job.dim = self.dim
+        loop.dim = self.dim
         for k in range(MAX_OPERAND):
-            job.operand[k] = self.data[k]
+            loop.operand[k] = self.data[k]
         if self.n_item == 1 or self.repeats:  # one dim for all
-            job.ndim = 1
-            job.shape[0] = n_sample * self.n_item
+            loop.ndim = 1
+            loop.shape[0] = n_sample * self.n_item
             for k in range(MAX_OPERAND):
-                job.stride[k][0] = 0
+                loop.stride[k][0] = 0
             for k in range(self.n_brought):
-                job.stride[k][0] = self.sample_stride[k] if self.n_item == 1 else self.stride[0][k]
+                loop.stride[k][0] = self.sample_stride[k] if self.n_item == 1 else self.stride[0][k]
             return
         if n_sample != 1:
             lead = 1
-            job.shape[0] = n_sample
+            loop.shape[0] = n_sample
             for k in range(MAX_OPERAND):
-                job.stride[k][0] = 0
+                loop.stride[k][0] = 0
             for k in range(self.n_brought):
-                job.stride[k][0] = self.sample_stride[k]
-        job.ndim = self.ndim + lead
+                loop.stride[k][0] = self.sample_stride[k]
+        loop.ndim = self.ndim + lead
         for d in range(self.ndim):
-            job.shape[lead + d] = self.shape[d]
+            loop.shape[lead + d] = self.shape[d]
             for k in range(MAX_OPERAND):
-                job.stride[k][lead + d] = self.stride[d][k]
+                loop.stride[k][lead + d] = self.stride[d][k]
 
 
 cdef int run_plan(
     Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape, tuple event_shape
 ) except -1:
     """What a plan makes of a packed value, to a packed array."""
-    cdef core.fd_job job
+    cdef core.fd_loop loop
     cdef intptr_t dims[MAX_NDIM]
     cdef PyObject *operands[MAX_OPERAND]
     cdef intptr_t n_out = np.PyArray_SIZE(out), n_item
@@ -550,10 +550,10 @@ cdef int run_plan(
         return 0
     if plan.holds_samples(out, batch_shape) and np.PyArray_SIZE(value) == n_out * plan.n_event:
         n_item = n_out // plan.n_batch
-        plan.put_loop(&job, n_item)
+        plan.put_loop(&loop, n_item)
         n_item *= plan.n_item
-        job.operand[0] = np.PyArray_DATA(out)
-        job.operand[1] = np.PyArray_DATA(value)
+        loop.operand[0] = np.PyArray_DATA(out)
+        loop.operand[1] = np.PyArray_DATA(value)
     else:
         for d in range(2, plan.kernel.n_array):
             operands[d] = plan.operands[d]
@@ -563,11 +563,11 @@ cdef int run_plan(
             dims[d] = np.PyArray_DIM(out, d)
         for d in range(plan.n_summed):
             dims[ndim + d] = np.PyArray_DIM(value, np.PyArray_NDIM(value) - plan.n_summed + d)
-        lay_out(&job, plan.kernel, ndim + plan.n_summed, dims, plan.n_summed, 0, operands, 0, -1)
-        n_item = size_of(job.ndim, job.shape)
-        api.coalesce(&job, plan.kernel.n_operand)
+        lay_out(&loop, plan.kernel, ndim + plan.n_summed, dims, plan.n_summed, 0, operands, 0, -1)
+        n_item = size_of(loop.ndim, loop.shape)
+        api.coalesce(&loop, plan.kernel.n_operand)
     return run_loop(
-        plan.kernel, &job, plan.dtype, n_item, job.dim if plan.n_summed else 1, plan.n_summed, NULL)
+        plan.kernel, &loop, plan.dtype, n_item, loop.dim if plan.n_summed else 1, plan.n_summed, NULL)
 
 
 # ---- for callers in Python ---------------------------------------------------------------------

@@ -99,7 +99,7 @@ cdef class Pull:
         self.c = <core.fd_pull *>PyMem_Malloc(sizeof(core.fd_pull))
         if self.c is NULL:
             raise MemoryError
-        self.c.n_step = 0
+        self.c.n_stage = 0
         self.c.dtype = dtype_of(cotangent)
 
     def __dealloc__(self):
@@ -131,7 +131,7 @@ cdef class Pull:
             return out
         return plane * self.c.tile_items
 
-    cdef core.fd_step *stage(
+    cdef core.fd_stage *stage(
         self, Kernel kernel, tuple operands, intptr_t inner=-1, bint natural=False
     ) except NULL:
         """Add a stage whose items are those of the loop or, with `inner`, that many elements of each.
@@ -139,85 +139,85 @@ cdef class Pull:
         An operand is an array, or a number: where it begins in the tile. The kernel's others are left to the
         caller. With `natural` the dims stay as they are.
         """
-        if self.c.n_step == core.FD_MAX_STEP:
+        if self.c.n_stage == core.FD_MAX_STAGE:
             raise SystemError("too many stages for a pullback")
-        cdef core.fd_step *step = &self.c.step[self.c.n_step]
-        cdef core.fd_job *job = &step.job
+        cdef core.fd_stage *stage = &self.c.stage[self.c.n_stage]
+        cdef core.fd_loop *loop = &stage.loop
         cdef int d, k
-        self.c.n_step += 1
-        step.kernel = kernel.function(self.c.dtype)
-        step.unit = 1
-        job.dim = self.dim
-        job.ndim = self.ndim
+        self.c.n_stage += 1
+        stage.kernel = kernel.function(self.c.dtype)
+        stage.unit = 1
+        loop.dim = self.dim
+        loop.ndim = self.ndim
         for d in range(self.ndim):
-            job.shape[d] = self.shape[d]
+            loop.shape[d] = self.shape[d]
         if inner >= 0:
-            step.unit = job.shape[self.ndim] = inner
-            job.ndim += 1
+            stage.unit = loop.shape[self.ndim] = inner
+            loop.ndim += 1
         for k in range(core.FD_MAX_OPERAND):
-            step.in_tile[k] = -1
-            job.operand[k] = NULL
-            for d in range(job.ndim):
-                job.stride[k][d] = 0
+            stage.in_tile[k] = -1
+            loop.operand[k] = NULL
+            for d in range(loop.ndim):
+                loop.stride[k][d] = 0
         for k in range(<int>len(operands)):
             if PyLong_Check(operands[k]):
-                step.in_tile[k] = operands[k]
+                stage.in_tile[k] = operands[k]
             elif operands[k] is not None:
-                self.operand(job, k, kernel, operands[k])
+                self.operand(loop, k, kernel, operands[k])
         if not natural:
-            self.put_in_order(step, <int>len(operands))
-        return step
+            self.put_in_order(stage, <int>len(operands))
+        return stage
 
-    cdef int operand(self, core.fd_job *job, int k, Kernel kernel, np.ndarray array) except -1:
+    cdef int operand(self, core.fd_loop *loop, int k, Kernel kernel, np.ndarray array) except -1:
         cdef int own = kernel.own[k]
         if kernel.letters[k] == c"f":
             own = 1 if self.kinds[k - kernel.first_factor] == core.FD_DIAGONAL else 2
         if dtype_of(array) != self.c.dtype:
             raise TypeError(f"operand {k} of {kernel.name} is of {array.dtype}, the cotangent is not")
-        return place_item(job, k, kernel, array, own, 0, 0)
+        return place_item(loop, k, kernel, array, own, 0, 0)
 
-    cdef void put_in_order(self, core.fd_step *step, int n_operand) noexcept:
+    cdef void put_in_order(self, core.fd_stage *stage, int n_operand) noexcept:
         """Put the loop dims in order, lay out operands in the tile, coalesce."""
-        cdef core.fd_job *job = &step.job
+        cdef core.fd_loop *loop = &stage.loop
         cdef intptr_t moved[MAX_NDIM]
         cdef intptr_t stride
         cdef int d, k
-        cdef bint single = job.ndim > self.ndim and job.shape[self.ndim] == 1
+        cdef bint single = loop.ndim > self.ndim and loop.shape[self.ndim] == 1
         for k in range(n_operand):
             for d in range(self.ndim):
-                moved[d] = job.stride[k][self.order[d]]
+                moved[d] = loop.stride[k][self.order[d]]
             for d in range(self.ndim):
-                job.stride[k][d] = moved[d]
+                loop.stride[k][d] = moved[d]
         for d in range(self.ndim):
-            job.shape[d] = self.shape[self.order[d]]
+            loop.shape[d] = self.shape[self.order[d]]
         for k in range(n_operand):
-            if step.in_tile[k] >= 0:
-                job.stride[k][self.ndim] = 1
+            if stage.in_tile[k] >= 0:
+                loop.stride[k][self.ndim] = 1
                 stride = self.c.tile_item
                 for d in reversed(range(self.ndim)):
-                    job.stride[k][d] = stride
-                    stride *= job.shape[d]
-        api.coalesce(job, n_operand)
+                    loop.stride[k][d] = stride
+                    stride *= loop.shape[d]
+        api.coalesce(loop, n_operand)
         if single:
-            # Elementwise kernels take steps of 0 or 1: the elements of items must stay the innermost dim.
+            # Elementwise kernels take strides of 0 or 1: the elements of items must stay the innermost dim.
             for k in range(core.FD_MAX_OPERAND):
-                job.stride[k][job.ndim] = 0
-            job.shape[job.ndim] = 1
-            job.ndim += 1
+                loop.stride[k][loop.ndim] = 0
+            loop.shape[loop.ndim] = 1
+            loop.ndim += 1
 
-    cdef int total(self, core.fd_job *job, intptr_t n_sum) except -1:
+    cdef int total(self, core.fd_loop *loop, intptr_t n_sum) except -1:
         """Give a stage's sums scratch memory, where they need any."""
-        if n_term(job) > core.FD_SUM_TERMS:
-            job.operand[3] = self.scratch(n_sum * sizeof(core.fd_total))
+        if n_term(loop) > core.FD_SUM_TERMS:
+            loop.operand[3] = self.scratch(n_sum * sizeof(core.fd_total))
         return 0
 
     cdef int sum(self, np.ndarray out, object x, object y, intptr_t inner=-1) except -1:
         """A stage that sums x y; y may be PLUS or MINUS."""
         cdef bint alone = PyLong_Check(y) and y < 0
-        cdef core.fd_step *step = self.stage(SUM_PRODUCTS, (out, x, None if alone else y), inner)
+        cdef core.fd_stage *stage = self.stage(SUM_PRODUCTS, (out, x, None if alone else y), inner)
         if alone:
-            set_sign(&step.job, self.c.dtype, y == MINUS)
-        return self.total(&step.job, np.PyArray_SIZE(out))
+            set_sign(&stage.loop, self.c.dtype, y == MINUS)
+        return self.total(&stage.loop, np.PyArray_SIZE(out))
 
     cdef int sum_term(self, np.ndarray out, object term, object y) except -1:
         """The same of terms that a stage has written, unless they were written where their sum would be."""
@@ -227,13 +227,13 @@ cdef class Pull:
 
     cdef int outer(self, np.ndarray out, object a, object b, bint natural=False) except -1:
         """A stage that sums outer products a b', of which the lower triangle is written."""
-        cdef core.fd_step *step = self.stage(SUM_OUTER, (out, a, b), -1, natural)
+        cdef core.fd_stage *stage = self.stage(SUM_OUTER, (out, a, b), -1, natural)
         cdef intptr_t *span = <intptr_t *>self.scratch(2 * sizeof(intptr_t))
         span[0] = 0
-        span[1] = n_term(&step.job)
-        step.job.operand[4] = span
-        step.job.operand[5] = self.scratch(core.FD_OUTER_ROOM * sizeof(double))
-        return self.total(&step.job, np.PyArray_SIZE(out))
+        span[1] = n_term(&stage.loop)
+        stage.loop.operand[4] = span
+        stage.loop.operand[5] = self.scratch(core.FD_OUTER_ROOM * sizeof(double))
+        return self.total(&stage.loop, np.PyArray_SIZE(out))
 
     cdef bint kept_first(self, int ndim, const intptr_t *shape) noexcept:
         """Let the dims that an array of a shape has come first, so that each item of it gets all its terms
@@ -273,24 +273,24 @@ cdef class Pull:
 
     cdef int run_samples(self, Noise noise) except -1:
         """fd_pull_samples over the first dim of the cotangent, which are the samples."""
-        cdef core.fd_job *job = &self.c.step[0].job
-        cdef core.fd_job natural = job[0]
+        cdef core.fd_loop *loop = &self.c.stage[0].loop
+        cdef core.fd_loop natural = loop[0]
         cdef intptr_t begin = 0, end, piece, stride = self.dim, n_sample = self.shape[0]
         cdef int k, i, d, axis = 0
         for d in reversed(range(self.ndim)):
             natural.stride[2][d] = stride
             stride *= natural.shape[d]
-        job.ndim = 0
+        loop.ndim = 0
         for i in range(self.ndim):
             d = self.order[i]
             if d == 0:
-                axis = job.ndim
+                axis = loop.ndim
             elif natural.shape[d] == 1:
                 continue
-            job.shape[job.ndim] = natural.shape[d]
+            loop.shape[loop.ndim] = natural.shape[d]
             for k in range(core.FD_MAX_OPERAND):
-                job.stride[k][job.ndim] = natural.stride[k][d] if k < 3 else 0
-            job.ndim += 1
+                loop.stride[k][loop.ndim] = natural.stride[k][d] if k < 3 else 0
+            loop.ndim += 1
         piece = PIECE // (self.c.tile_item * (NORMAL + self.dim // 2)) // self.c.tile_items
         piece = max(piece, 1) * self.c.tile_items
         while begin < n_sample:
@@ -302,22 +302,22 @@ cdef class Pull:
         return 0
 
 
-cdef intptr_t n_term(const core.fd_job *job) noexcept:
+cdef intptr_t n_term(const core.fd_loop *loop) noexcept:
     """How many terms each sum of a loop has."""
     cdef intptr_t n = 1
     cdef int d
-    for d in range(job.ndim):
-        if job.stride[0][d] == 0:
-            n *= job.shape[d]
+    for d in range(loop.ndim):
+        if loop.stride[0][d] == 0:
+            n *= loop.shape[d]
     return n
 
 
-cdef void set_sign(core.fd_job *job, core.fd_dtype dtype, bint minus) noexcept:
+cdef void set_sign(core.fd_loop *loop, core.fd_dtype dtype, bint minus) noexcept:
     """Let operand 2 be 1 or -1."""
     cdef int d
-    job.operand[2] = <void *>&SIGN_F32[minus] if dtype == core.FD_F32 else <void *>&SIGN_F64[minus]
-    for d in range(job.ndim):
-        job.stride[2][d] = 0
+    loop.operand[2] = <void *>&SIGN_F32[minus] if dtype == core.FD_F32 else <void *>&SIGN_F64[minus]
+    for d in range(loop.ndim):
+        loop.stride[2][d] = 0
 
 
 # ---- sums ----------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ cdef void set_sign(core.fd_job *job, core.fd_dtype dtype, bint minus) noexcept:
 
 def sum_to(np.ndarray out not None, np.ndarray x not None):
     """``out = x``, summed over the dims in which `out` has size 1 or which it lacks."""
-    cdef core.fd_job job
+    cdef core.fd_loop loop
     cdef core.fd_dtype dtype = dtype_of(x)
     cdef core.fd_kernel *function = SUM_PRODUCTS.function(dtype)
     cdef intptr_t n_item = np.PyArray_SIZE(x), begin = 0, end
@@ -334,21 +334,21 @@ def sum_to(np.ndarray out not None, np.ndarray x not None):
     operands[0] = <PyObject *>out
     operands[1] = operands[2] = <PyObject *>x
     lay_out(
-        &job, SUM_PRODUCTS, np.PyArray_NDIM(x), <const intptr_t *>np.PyArray_DIMS(x), 0, 0, operands, 0, -1)
+        &loop, SUM_PRODUCTS, np.PyArray_NDIM(x), <const intptr_t *>np.PyArray_DIMS(x), 0, 0, operands, 0, -1)
     if n_item == 0:
         return
-    set_sign(&job, dtype, False)
-    if n_term(&job) > core.FD_SUM_TERMS:
+    set_sign(&loop, dtype, False)
+    if n_term(&loop) > core.FD_SUM_TERMS:
         totals = Memory(np.PyArray_SIZE(out) * sizeof(core.fd_total))
-        job.operand[3] = totals.aligned
-    api.coalesce(&job, 3)
+        loop.operand[3] = totals.aligned
+    api.coalesce(&loop, 3)
     if n_item < KEEP_GIL:
-        api.run(function, &job, 0, n_item)
+        api.run(function, &loop, 0, n_item)
         return
     while begin < n_item:
         end = min(begin + PIECE, n_item)
         with nogil:
-            api.run(function, &job, begin, end)
+            api.run(function, &loop, begin, end)
         begin = end
         PyErr_CheckSignals()
 
@@ -448,7 +448,7 @@ def log_prob_tril(
     cdef bint whitened = given != "scale_tril", summed
     cdef Kernel kernel = SCORES[given]
     cdef Pull pull = Pull(cotangent, 0, dim)
-    cdef core.fd_step *step
+    cdef core.fd_stage *stage
     if pull.n_item == 0 or dim == 0:
         return
     pull.kept_first(np.PyArray_NDIM(by_factor) - 2, <const intptr_t *>np.PyArray_DIMS(by_factor))
@@ -458,8 +458,8 @@ def log_prob_tril(
     pull.tile(size + dim if summed else size,
               max(EVENT_TILE // dim // 2, core.FD_SCRATCH_BYTES // np.PyArray_ITEMSIZE(cotangent)))
     of_value = size if summed else by_value
-    step = pull.stage(kernel, (0, of_value, cotangent, value, loc, panels))
-    step.job.operand[6] = pull.scratch(kernel.scratch(pull.c.dtype, dim))
+    stage = pull.stage(kernel, (0, of_value, cotangent, value, loc, panels))
+    stage.loop.operand[6] = pull.scratch(kernel.scratch(pull.c.dtype, dim))
     if summed:
         pull.sum(by_value, of_value, PLUS, dim)
     pull.sum(by_loc, of_value, MINUS, dim)
@@ -477,7 +477,7 @@ def kl_mvn(
     cdef intptr_t dim = np.PyArray_DIM(p, np.PyArray_NDIM(p) - 1)
     cdef intptr_t size_p = dim if kind_p == core.FD_DIAGONAL else dim * dim
     cdef intptr_t size_q = dim if kind_q == core.FD_DIAGONAL else dim * dim
-    cdef core.fd_step *step
+    cdef core.fd_stage *stage
     cdef Pull pull = Pull(cotangent, 0, dim)
     if pull.n_item == 0 or dim == 0:
         return
@@ -485,9 +485,9 @@ def kl_mvn(
     pull.kinds[1] = kind_q
     pull.kinds[2] = by_q is not None
     pull.tile(dim + size_p + size_q, EVENT_TILE // (dim + size_p + size_q))
-    step = pull.stage(KL_SCORE_MVN, (0, cotangent, loc_p, loc_q, p, q))
-    step.job.operand[6] = pull.scratch(KL_SCORE_MVN.scratch(pull.c.dtype, dim))
-    step.job.operand[7] = pull.kinds
+    stage = pull.stage(KL_SCORE_MVN, (0, cotangent, loc_p, loc_q, p, q))
+    stage.loop.operand[6] = pull.scratch(KL_SCORE_MVN.scratch(pull.c.dtype, dim))
+    stage.loop.operand[7] = pull.kinds
     pull.sum(by_loc_p, 0, PLUS, dim)
     pull.sum(by_p, dim, PLUS, size_p)
     if by_q is not None:

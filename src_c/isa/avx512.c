@@ -2,4 +2,4 @@
  * -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma. */
 #include "../vec/avx512.h"
 #define FD_ISA avx512
-#include "row.inc.h"
+#include "target.inc.h"

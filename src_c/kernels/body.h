@@ -22,10 +22,10 @@
 #define V(word) FD_CAT(VEC, word)
 
 /* Where operand k of the present run begins, and how far on its next item is. */
-#define AT(k) ((REAL *)job->operand[k] + run.offset[k])
-#define STEP(k) (job->stride[k][job->ndim - 1])
+#define AT(k) ((REAL *)loop->operand[k] + run.offset[k])
+#define STRIDE(k) (loop->stride[k][loop->ndim - 1])
 
-/* Before a loop whose number of turns is a literal: its arrays of vectors are then registers. Clang
+/* Before a loop whose number of turns is a compile-time constant: its arrays of vectors are then registers. Clang
  * does it unasked. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define FD_UNROLL _Pragma("GCC unroll 16")

@@ -6,7 +6,8 @@
  * sums stay in registers (Golub and Van Loan, Matrix Computations, 4th ed., section 4.2.4). Each
  * element is reduced by fma in ascending k and multiplied by the reciprocal of the pivot's root. */
 
-enum { FD_LOCAL(columns) = 4, FD_LOCAL(rows_at_once) = V(block) / 2, FD_LOCAL(small_matrix) = 4, FD_LOCAL(two_tiles) = 16 /* rows */ };
+enum { FD_LOCAL(columns) = 4, FD_LOCAL(rows_at_once) = V(block) / 2 };
+enum { FD_LOCAL(small_matrix) = 4, FD_LOCAL(two_tiles) = 16 }; /* rows of a matrix */
 
 /* Which lanes hold a factor, and which a matrix that is not symmetric. */
 typedef struct FD_LOCAL(verdict) {
@@ -20,29 +21,29 @@ FD_INLINE uintptr_t FD_LOCAL(matrices_ahead)(intptr_t ld)
     return (uintptr_t)(2 * V(lanes) * ld);
 }
 
-/* Matrices to a tile, the first element in the last row if `reverse` (a literal). */
+/* Matrices to a tile, the first element in the last row if `reverse` (a compile-time constant). */
 FD_INLINE void FD_LOCAL(load_matrices)(int reverse, intptr_t n, intptr_t size, VEC *tile, const REAL *matrix,
                                        intptr_t ld)
 {
     enum { LANES = V(lanes) };
     const uintptr_t ahead = FD_LOCAL(matrices_ahead)(ld) * sizeof(REAL);
-    const intptr_t step = reverse ? -1 : 1;
+    const intptr_t stride = reverse ? -1 : 1;
     VEC v[LANES], *to = reverse ? tile + size - 1 : tile;
     intptr_t e = 0;
-    for (; n == LANES && e + LANES <= size; e += LANES, to += LANES * step) {
+    for (; n == LANES && e + LANES <= size; e += LANES, to += LANES * stride) {
         FD_UNROLL
         for (int j = 0; j < LANES; j++)
             fd_prefetch((uintptr_t)(matrix + j * ld + e) + ahead);
         FD_LOCAL(load_columns)(LANES, LANES, v, matrix + e, ld);
         FD_UNROLL
         for (int j = 0; j < LANES; j++)
-            to[j * step] = v[j];
+            to[j * stride] = v[j];
     }
-    for (; e < size; e += LANES, to += LANES * step) {
+    for (; e < size; e += LANES, to += LANES * stride) {
         const intptr_t m = fd_min(size - e, LANES);
         FD_LOCAL(load_columns)(n, m, v, matrix + e, ld);
         for (int j = 0; j < m; j++)
-            to[j * step] = v[j];
+            to[j * stride] = v[j];
     }
 }
 
@@ -55,18 +56,18 @@ FD_INLINE void FD_LOCAL(store_elements)(intptr_t n, intptr_t m, VEC *v, REAL *fa
             FD_LOCAL(store_to)(factor + j * ld, v[j], m);
 }
 
-/* Factors by columns: element k * dim + i is (i, k) of L; or, if `reverse` (a literal), of the W that a
+/* Factors by columns: element k * dim + i is (i, k) of L; or, if `reverse` (a compile-time constant), of the W that a
  * reversed matrix's factor is, read backwards. */
 FD_INLINE void FD_LOCAL(store_factors)(int reverse, intptr_t n, intptr_t dim, const VEC *tile, REAL *factor)
 {
     enum { LANES = V(lanes) };
     const intptr_t size = dim * dim;
     const uintptr_t ahead = FD_LOCAL(matrices_ahead)(size) * sizeof(REAL);
-    const intptr_t step = reverse ? -1 : dim; /* from a row of a column to the next */
+    const intptr_t stride = reverse ? -1 : dim; /* from a row of a column to the next */
     VEC v[LANES];
     for (intptr_t k = 0; k < dim; k++) {
         const VEC *row = reverse ? tile + size - 1 - k * dim : tile + k;
-        for (intptr_t i = 0; i < dim; i += LANES, row += LANES * step) {
+        for (intptr_t i = 0; i < dim; i += LANES, row += LANES * stride) {
             const intptr_t m = fd_min(dim - i, LANES);
             REAL *to = factor + k * dim + i;
             FD_UNROLL
@@ -75,14 +76,14 @@ FD_INLINE void FD_LOCAL(store_factors)(int reverse, intptr_t n, intptr_t dim, co
             if (i >= k && n == LANES && m == LANES) {
                 FD_UNROLL
                 for (int j = 0; j < LANES; j++)
-                    v[j] = row[j * step];
+                    v[j] = row[j * stride];
                 FD_LOCAL(store_elements)(LANES, LANES, v, to, size);
             } else if (i + m <= k) { /* above the diagonal */
                 for (int j = 0; j < n; j++)
                     FD_LOCAL(store_to)(to + j * size, V(set1)(0), m);
             } else {
                 for (int j = 0; j < LANES; j++)
-                    v[j] = j < m && i + j >= k ? row[j * step] : V(set1)(0);
+                    v[j] = j < m && i + j >= k ? row[j * stride] : V(set1)(0);
                 FD_LOCAL(store_elements)(n, m, v, to, size);
             }
         }
@@ -90,7 +91,7 @@ FD_INLINE void FD_LOCAL(store_factors)(int reverse, intptr_t n, intptr_t dim, co
 }
 
 /* Functions of their own for each. */
-#define FD_MATRICES(name, reverse)                                                             \
+#define FD_MATRIX_MOVES(name, reverse)                                                             \
     FD_ALONE void FD_LOCAL(load##name)(intptr_t n, intptr_t size, VEC *tile, const REAL *matrix, intptr_t ld) \
     {                                                                                          \
         FD_LOCAL(load_matrices)(reverse, n, size, tile, matrix, ld);                           \
@@ -99,9 +100,9 @@ FD_INLINE void FD_LOCAL(store_factors)(int reverse, intptr_t n, intptr_t dim, co
     {                                                                                          \
         FD_LOCAL(store_factors)(reverse, n, dim, tile, factor);                                \
     }
-FD_MATRICES(_matrices_forward, 0)
-FD_MATRICES(_matrices_reverse, 1)
-#undef FD_MATRICES
+FD_MATRIX_MOVES(_matrices_forward, 0)
+FD_MATRIX_MOVES(_matrices_reverse, 1)
+#undef FD_MATRIX_MOVES
 
 /* Lanes where |a_ij - a_ji| is beyond rounding: against sqrt(a_ii a_jj), which bounds |a_ij| in a
  * positive definite matrix whatever the units of its rows. NaN passes: it has no factor. */
@@ -130,7 +131,7 @@ FD_INLINE unsigned FD_LOCAL(asymmetric_lanes)(double epsilon, intptr_t dim, cons
     return found;
 }
 
-/* n_row rows from i on of n columns (literals) from `first` on, less what the columns before them account
+/* n_row rows from i on of n columns (compile-time constants) from `first` on, less what the columns before them account
  * for. */
 FD_INLINE void FD_LOCAL(reduce_rows)(int n_row, int n, intptr_t dim, const VEC *tile, intptr_t i, intptr_t first,
                                      VEC sum[][FD_LOCAL(columns)])
@@ -161,7 +162,7 @@ FD_INLINE unsigned FD_LOCAL(good_pivots)(double epsilon, intptr_t dim, VEC pivot
     return V(below)(V(mul)(tolerance, variance), pivot) & V(below)(pivot, infinity);
 }
 
-/* n_row rows from i on of n columns (literals), below the triangle on the diagonal. */
+/* n_row rows from i on of n columns (compile-time constants), below the triangle on the diagonal. */
 FD_INLINE void FD_LOCAL(factor_rows)(int n_row, int n, intptr_t dim, VEC *tile, intptr_t i, intptr_t first,
                                      const VEC *reciprocal)
 {
@@ -187,7 +188,7 @@ FD_INLINE void FD_LOCAL(factor_rows)(int n_row, int n, intptr_t dim, VEC *tile, 
             tile[(i + r) * dim + first + c] = sum[r][c];
 }
 
-/* n columns (a literal) from `first` on; lanes whose pivots are good. */
+/* n columns (a compile-time constant) from `first` on; lanes whose pivots are good. */
 FD_INLINE unsigned FD_LOCAL(factor_columns)(int n, double epsilon, intptr_t dim, VEC *tile, intptr_t first)
 {
     VEC reciprocal[FD_LOCAL(columns)], sum[1][FD_LOCAL(columns)];
@@ -261,7 +262,7 @@ FD_INLINE unsigned FD_LOCAL(finite_lanes)(intptr_t size, const VEC *tile)
     return V(below)(V(add)(V(add)(sum[0], sum[1]), V(add)(sum[2], sum[3])), V(set1)(1));
 }
 
-/* n matrices, a vector or two of them; reverse is a literal. */
+/* n matrices, a vector or two of them; reverse is a compile-time constant. */
 FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, double epsilon, intptr_t n, intptr_t dim,
                                     VEC *tile, REAL *factor, const REAL *matrix, intptr_t ld,
                                     FD_LOCAL(verdict) *verdict)
@@ -283,7 +284,7 @@ FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, double epsi
 }
 
 /* The same in registers, for two vectors of matrices (or one: n_vec), whose chains of roots and quotients
- * fill each other's gaps. reverse, check_symmetry, n_vec and dim are literals, and n where it is a
+ * fill each other's gaps. reverse, check_symmetry, n_vec and dim are compile-time constants, and n where it is a
  * full vector. */
 FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec, double epsilon, int dim, intptr_t n,
                                       REAL *factor, const REAL *matrix, intptr_t ld, FD_LOCAL(verdict) *verdict)
@@ -338,33 +339,33 @@ FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec
     }
 }
 
-FD_INLINE void FD_LOCAL(note_verdict)(const fd_job *job, intptr_t item, intptr_t n, FD_LOCAL(verdict) verdict)
+FD_INLINE void FD_LOCAL(note_verdict)(const fd_loop *loop, intptr_t item, intptr_t n, FD_LOCAL(verdict) verdict)
 {
     const unsigned all = (1u << n) - 1;
     if (FD_UNLIKELY(~verdict.good & all))
-        FD_LOCAL(note)(job, 2, item + fd_lowest_bit(~verdict.good & all));
+        FD_LOCAL(note)(loop, 2, item + fd_lowest_bit(~verdict.good & all));
     if (FD_UNLIKELY(verdict.asymmetric & all))
-        FD_LOCAL(note)(job, 4, item + fd_lowest_bit(verdict.asymmetric & all));
+        FD_LOCAL(note)(loop, 4, item + fd_lowest_bit(verdict.asymmetric & all));
 }
 
-/* A run, whose first item is number `item`; reverse is a literal. */
-FD_INLINE void FD_LOCAL(cholesky_any)(int reverse, double epsilon, const fd_job *job, const fd_run *at, intptr_t item)
+/* A run, whose first item is number `item`; reverse is a compile-time constant. */
+FD_INLINE void FD_LOCAL(cholesky_any)(int reverse, double epsilon, const fd_loop *loop, const fd_run *at, intptr_t item)
 {
     enum { LANES = V(lanes) };
     const fd_run run = *at;
-    const intptr_t dim = job->dim, step = dim <= FD_LOCAL(two_tiles) ? 2 * LANES : LANES;
+    const intptr_t dim = loop->dim, at_once = dim <= FD_LOCAL(two_tiles) ? 2 * LANES : LANES;
     FD_LOCAL(verdict) verdict[2];
-    for (intptr_t r = 0; r < run.n; r += step) {
-        const intptr_t n = fd_min(run.n - r, step);
-        FD_LOCAL(factor_any)(reverse, job->operand[4] != NULL, epsilon, n, dim, job->operand[3],
-                             AT(0) + r * dim * dim, AT(1) + r * STEP(1), STEP(1), verdict);
-        FD_LOCAL(note_verdict)(job, item + r, fd_min(n, LANES), verdict[0]);
+    for (intptr_t r = 0; r < run.n; r += at_once) {
+        const intptr_t n = fd_min(run.n - r, at_once);
+        FD_LOCAL(factor_any)(reverse, loop->operand[4] != NULL, epsilon, n, dim, loop->operand[3],
+                             AT(0) + r * dim * dim, AT(1) + r * STRIDE(1), STRIDE(1), verdict);
+        FD_LOCAL(note_verdict)(loop, item + r, fd_min(n, LANES), verdict[0]);
         if (n > LANES)
-            FD_LOCAL(note_verdict)(job, item + r + LANES, n - LANES, verdict[1]);
+            FD_LOCAL(note_verdict)(loop, item + r + LANES, n - LANES, verdict[1]);
     }
 }
 
-FD_INLINE void FD_LOCAL(cholesky_small)(int reverse, int check_symmetry, double epsilon, int dim, const fd_job *job,
+FD_INLINE void FD_LOCAL(cholesky_small)(int reverse, int check_symmetry, double epsilon, int dim, const fd_loop *loop,
                                         const fd_run *at, intptr_t item)
 {
     enum { LANES = V(lanes) };
@@ -373,49 +374,49 @@ FD_INLINE void FD_LOCAL(cholesky_small)(int reverse, int check_symmetry, double 
     intptr_t r = 0;
     for (; r + 2 * LANES <= run.n; r += 2 * LANES) {
         FD_LOCAL(factor_small)(reverse, check_symmetry, 2, epsilon, dim, LANES, AT(0) + r * dim * dim,
-                               AT(1) + r * STEP(1), STEP(1), verdict);
-        FD_LOCAL(note_verdict)(job, item + r, LANES, verdict[0]);
-        FD_LOCAL(note_verdict)(job, item + r + LANES, LANES, verdict[1]);
+                               AT(1) + r * STRIDE(1), STRIDE(1), verdict);
+        FD_LOCAL(note_verdict)(loop, item + r, LANES, verdict[0]);
+        FD_LOCAL(note_verdict)(loop, item + r + LANES, LANES, verdict[1]);
     }
     for (; r < run.n; r += LANES) {
         const intptr_t n = fd_min(run.n - r, LANES);
         FD_LOCAL(factor_small)(reverse, check_symmetry, 1, epsilon, dim, n, AT(0) + r * dim * dim,
-                               AT(1) + r * STEP(1), STEP(1), verdict);
-        FD_LOCAL(note_verdict)(job, item + r, n, verdict[0]);
+                               AT(1) + r * STRIDE(1), STRIDE(1), verdict);
+        FD_LOCAL(note_verdict)(loop, item + r, n, verdict[0]);
     }
 }
 
-#define FD_CHOLESKY_SMALL(verb, reverse, dim)                                                  \
-    FD_ALONE void FD_LOCAL(verb##_##dim)(double epsilon, const fd_job *job, const fd_run *run, intptr_t item) \
+#define FD_CHOLESKY_SMALL(op, reverse, dim)                                                    \
+    FD_ALONE void FD_LOCAL(op##_##dim)(double epsilon, const fd_loop *loop, const fd_run *run, intptr_t item) \
     {                                                                                          \
-        if (job->operand[4])                                                                   \
-            FD_LOCAL(cholesky_small)(reverse, 1, epsilon, dim, job, run, item);                \
+        if (loop->operand[4])                                                                  \
+            FD_LOCAL(cholesky_small)(reverse, 1, epsilon, dim, loop, run, item);               \
         else                                                                                   \
-            FD_LOCAL(cholesky_small)(reverse, 0, epsilon, dim, job, run, item);                \
+            FD_LOCAL(cholesky_small)(reverse, 0, epsilon, dim, loop, run, item);               \
     }
 
-#define FD_CHOLESKY(verb, reverse)                                                             \
-    FD_CHOLESKY_SMALL(verb, reverse, 1)                                                        \
-    FD_CHOLESKY_SMALL(verb, reverse, 2)                                                        \
-    FD_CHOLESKY_SMALL(verb, reverse, 3)                                                        \
-    FD_CHOLESKY_SMALL(verb, reverse, 4)                                                        \
+#define FD_CHOLESKY(op, reverse)                                                               \
+    FD_CHOLESKY_SMALL(op, reverse, 1)                                                          \
+    FD_CHOLESKY_SMALL(op, reverse, 2)                                                          \
+    FD_CHOLESKY_SMALL(op, reverse, 3)                                                          \
+    FD_CHOLESKY_SMALL(op, reverse, 4)                                                          \
     /* Matrices rounded to epsilon; a matrix's factor may take its place. */                   \
-    static void FD_LOCAL(verb)(double epsilon, const fd_job *job, intptr_t begin, intptr_t end) \
+    static void FD_LOCAL(op)(double epsilon, const fd_loop *loop, intptr_t begin, intptr_t end) \
     {                                                                                          \
-        static void (*const small[])(double, const fd_job *, const fd_run *, intptr_t) = {     \
-            NULL, FD_LOCAL(verb##_1), FD_LOCAL(verb##_2), FD_LOCAL(verb##_3), FD_LOCAL(verb##_4)}; \
+        static void (*const small[])(double, const fd_loop *, const fd_run *, intptr_t) = {    \
+            NULL, FD_LOCAL(op##_1), FD_LOCAL(op##_2), FD_LOCAL(op##_3), FD_LOCAL(op##_4)};     \
         intptr_t item = begin;                                                                 \
-        for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {     \
-            if (0 < job->dim && job->dim <= FD_LOCAL(small_matrix))                            \
-                small[job->dim](epsilon, job, &run, item);                                     \
+        for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {   \
+            if (0 < loop->dim && loop->dim <= FD_LOCAL(small_matrix))                          \
+                small[loop->dim](epsilon, loop, &run, item);                                   \
             else                                                                               \
-                FD_LOCAL(cholesky_any)(reverse, epsilon, job, &run, item);                     \
+                FD_LOCAL(cholesky_any)(reverse, epsilon, loop, &run, item);                    \
             item += run.n;                                                                     \
         }                                                                                      \
     }                                                                                          \
-    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
     {                                                                                          \
-        FD_LOCAL(verb)(REAL_EPSILON, job, begin, end);                                         \
+        FD_LOCAL(op)(REAL_EPSILON, loop, begin, end);                                          \
     }
 
 FD_CHOLESKY(cholesky, 0)

@@ -4,32 +4,32 @@
 
 enum { FD_LOCAL(matrices) = FD_MATRIX_BYTES / 2 / (int)sizeof(double) };
 
-#define FD_CHOLESKY_FLOAT(verb)                                                                \
-    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+#define FD_CHOLESKY_FLOAT(op)                                                                  \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
     {                                                                                          \
-        const intptr_t size = job->dim * job->dim;                                             \
-        double *tile = job->operand[3], *wide = tile + FD_LOCAL(matrices) * size;              \
+        const intptr_t size = loop->dim * loop->dim;                                           \
+        double *tile = loop->operand[3], *wide = tile + FD_LOCAL(matrices) * size;             \
         intptr_t found, asymmetric, item = begin;                                              \
-        fd_job some;                                                                           \
+        fd_loop some;                                                                          \
         some.ndim = 1;                                                                         \
-        some.dim = job->dim;                                                                   \
+        some.dim = loop->dim;                                                                  \
         for (int k = 0; k < FD_MAX_OPERAND; k++)                                               \
             some.stride[k][0] = k < 2 ? size : 0;                                              \
         some.operand[0] = some.operand[1] = wide;                                              \
         some.operand[2] = &found;                                                              \
         some.operand[3] = tile;                                                                \
-        some.operand[4] = job->operand[4] ? &asymmetric : NULL;                                \
-        for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))       \
+        some.operand[4] = loop->operand[4] ? &asymmetric : NULL;                               \
+        for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \
             for (intptr_t r = 0, n; n = fd_min(run.n - r, FD_LOCAL(matrices)), n > 0; r += n, item += n) { \
-                FD_LOCAL(widen)(n, size, wide, AT(1) + r * STEP(1), STEP(1));                  \
+                FD_LOCAL(widen)(n, size, wide, AT(1) + r * STRIDE(1), STRIDE(1));              \
                 found = asymmetric = -1;                                                       \
                 some.shape[0] = n;                                                             \
-                verb##_f64((double)REAL_EPSILON, &some, 0, n);                                 \
+                op##_f64((double)REAL_EPSILON, &some, 0, n);                                   \
                 FD_LOCAL(narrow)(n * size, AT(0) + r * size, wide);                            \
                 if (FD_UNLIKELY(found >= 0))                                                   \
-                    FD_LOCAL(note)(job, 2, item + found);                                      \
+                    FD_LOCAL(note)(loop, 2, item + found);                                     \
                 if (FD_UNLIKELY(asymmetric >= 0))                                              \
-                    FD_LOCAL(note)(job, 4, item + asymmetric);                                 \
+                    FD_LOCAL(note)(loop, 4, item + asymmetric);                                \
             }                                                                                  \
     }
 
@@ -49,6 +49,7 @@ FD_ALONE void FD_LOCAL(narrow)(intptr_t n, REAL *factor, const double *wide)
 {
     for (intptr_t e = 0; e < n; e++)
         factor[e] = (REAL)wide[e];
+    vec_done();
 }
 
 FD_CHOLESKY_FLOAT(cholesky)

@@ -1,9 +1,9 @@
 /* kernels/diag.inc.h - diagonal scale: colour, logarithms, log densities. Memory bound
  * but for the division; the four patterns of broadcast (loc and scale each a row or one
- * number) are one body each, specialised by the constant steps. */
+ * number) are one body each, specialised by the constant strides. */
 
 /* ---- strips ---------------------------------------------------------------------------
- * Neighbouring items that all operands go along by steps of 0 or 1: a run of the job, or a block of short runs,
+ * Neighbouring items that all operands go along by strides of 0 or 1: a run of the loop, or a block of short runs,
  * where a run alone takes longer to begin than to do. An operand that does not lie there in one piece, as a row that
  * all runs of the block repeat, is first put together in `room`. */
 enum { FD_LOCAL(short_run) = 64, FD_LOCAL(few) = 6, FD_LOCAL(strip_room) = 1024 / sizeof(REAL) };
@@ -14,41 +14,41 @@ typedef struct FD_LOCAL(strip) {
     intptr_t n_run, done; /* runs of the block that begins with the present one, and how many of them are done */
     intptr_t n;           /* items of the strip */
     REAL *at[5];
-    intptr_t step[5];
+    intptr_t stride[5];
 } FD_LOCAL(strip);
 
 /* n_run runs of n items of an operand, ld apart. Vectors are stored whole: the next run covers what is too
  * much. */
 FD_ALONE void FD_LOCAL(put_side_by_side)(intptr_t n_run, intptr_t n, REAL *room, const REAL *p, intptr_t ld,
-                                         intptr_t step)
+                                         intptr_t stride)
 {
     const intptr_t size = n_run * n;
     if (ld == 0)
         n_run = 1; /* then doubled */
     for (intptr_t r = 0; r < n_run; r++)
         for (intptr_t i = 0; i < n; i += V(lanes))
-            V(store)(room + r * n + i, FD_LOCAL(pick_to)(p + r * ld, step, i, n - i));
+            V(store)(room + r * n + i, FD_LOCAL(pick_to)(p + r * ld, stride, i, n - i));
     for (intptr_t done = n_run * n; done < size; done *= 2)
         for (intptr_t i = 0; i < done && done + i < size; i += V(lanes))
             V(store)(room + done + i, V(load)(room + i));
 }
 
-/* The next strip, false after the last one. The first n_written of n_operand operands (literals) stay where they
- * are; there is room for each of the others. */
-FD_INLINE int FD_LOCAL(next_strip)(const fd_job *job, fd_run *run, int n_operand, int n_written,
+/* The next strip, false after the last one. The first n_written of n_operand operands, both compile-time
+ * constants, stay where they are; there is room for each of the others. */
+FD_INLINE int FD_LOCAL(next_strip)(const fd_loop *loop, fd_run *run, int n_operand, int n_written,
                                    FD_LOCAL(strip) *strip, FD_LOCAL(room) *room)
 {
-    const int last = job->ndim - 1;
+    const int last = loop->ndim - 1;
     if (strip->done == strip->n_run) {
         if (strip->n_run > 0) {
-            fd_run_skip(job, run, strip->n_run);
-            fd_run_next(job, run);
+            fd_run_skip(loop, run, strip->n_run);
+            fd_run_next(loop, run);
         }
         strip->done = 0;
         strip->n_run = 1;
-        const int is_short = last > 0 && job->shape[last] <= FD_LOCAL(short_run);
-        if (is_short && (!n_written || job->stride[0][last - 1] == run->n)) {
-            const intptr_t n_run = fd_run_rows(job, run);
+        const int is_short = last > 0 && loop->shape[last] <= FD_LOCAL(short_run);
+        if (is_short && (!n_written || loop->stride[0][last - 1] == run->n)) {
+            const intptr_t n_run = fd_run_rows(loop, run);
             strip->n_run = n_run > FD_LOCAL(few) ? n_run : 1;
         }
     }
@@ -57,8 +57,8 @@ FD_INLINE int FD_LOCAL(next_strip)(const fd_job *job, fd_run *run, int n_operand
         strip->done = 1;
         FD_UNROLL
         for (int k = 0; k < n_operand; k++) {
-            strip->at[k] = (REAL *)job->operand[k] + run->offset[k];
-            strip->step[k] = STEP(k);
+            strip->at[k] = (REAL *)loop->operand[k] + run->offset[k];
+            strip->stride[k] = STRIDE(k);
         }
         return n > 0;
     }
@@ -66,78 +66,78 @@ FD_INLINE int FD_LOCAL(next_strip)(const fd_job *job, fd_run *run, int n_operand
     strip->n = n_run * n;
     FD_UNROLL
     for (int k = 0; k < n_operand; k++) {
-        const intptr_t ld = job->stride[k][last - 1], step = STEP(k);
-        strip->at[k] = (REAL *)job->operand[k] + run->offset[k] + strip->done * ld;
-        strip->step[k] = step;
-        if (k >= n_written && ld != step * n) {
+        const intptr_t ld = loop->stride[k][last - 1], stride = STRIDE(k);
+        strip->at[k] = (REAL *)loop->operand[k] + run->offset[k] + strip->done * ld;
+        strip->stride[k] = stride;
+        if (k >= n_written && ld != stride * n) {
             REAL *to = room[k - n_written];
             if (ld != 0 || strip->done == 0)
-                FD_LOCAL(put_side_by_side)(n_run, n, to, strip->at[k], ld, step);
+                FD_LOCAL(put_side_by_side)(n_run, n, to, strip->at[k], ld, stride);
             strip->at[k] = to;
-            strip->step[k] = 1;
+            strip->stride[k] = 1;
         }
     }
     strip->done += n_run;
     return 1;
 }
 
-/* Element i of an operand whose step is 0 or 1. */
-FD_INLINE VEC FD_LOCAL(pick)(const REAL *p, intptr_t step, intptr_t i)
+/* Element i of an operand whose stride is 0 or 1. */
+FD_INLINE VEC FD_LOCAL(pick)(const REAL *p, intptr_t stride, intptr_t i)
 {
-    return step ? V(load)(p + i) : V(set1)(*p);
+    return stride ? V(load)(p + i) : V(set1)(*p);
 }
 
-FD_INLINE VEC FD_LOCAL(pick_first)(const REAL *p, intptr_t step, intptr_t i, intptr_t n)
+FD_INLINE VEC FD_LOCAL(pick_first)(const REAL *p, intptr_t stride, intptr_t i, intptr_t n)
 {
-    return step ? V(load_first)(p + i, n) : V(set1)(*p);
+    return stride ? V(load_first)(p + i, n) : V(set1)(*p);
 }
 
-/* Calls run_body(args..., loc step, scale step) with the steps as literals. */
+/* Calls run_body(args..., loc stride, scale stride) with the strides as compile-time constants. */
 #define FD_BY_STEPS(call, ...)                                                                 \
     do {                                                                                       \
-        if (loc_step && scale_step)                                                            \
+        if (loc_stride && scale_stride)                                                        \
             call(__VA_ARGS__, 1, 1);                                                           \
-        else if (loc_step)                                                                     \
+        else if (loc_stride)                                                                   \
             call(__VA_ARGS__, 1, 0);                                                           \
-        else if (scale_step)                                                                   \
+        else if (scale_stride)                                                                 \
             call(__VA_ARGS__, 0, 1);                                                           \
         else                                                                                   \
             call(__VA_ARGS__, 0, 0);                                                           \
     } while (0)
 
 FD_INLINE void FD_LOCAL(colorize_diag_run)(intptr_t n, REAL *x, const REAL *loc, const REAL *scale,
-                                           int loc_step, int scale_step)
+                                           int loc_stride, int scale_stride)
 {
     intptr_t i = 0;
     for (; i + V(lanes) <= n; i += V(lanes)) {
-        const VEC y = V(mul)(FD_LOCAL(pick)(scale, scale_step, i), V(load)(x + i));
-        V(store)(x + i, V(add)(FD_LOCAL(pick)(loc, loc_step, i), y));
+        const VEC y = V(mul)(FD_LOCAL(pick)(scale, scale_stride, i), V(load)(x + i));
+        V(store)(x + i, V(add)(FD_LOCAL(pick)(loc, loc_stride, i), y));
     }
     if (i < n) {
         const intptr_t m = n - i;
-        const VEC y = V(mul)(FD_LOCAL(pick_first)(scale, scale_step, i, m), V(load_first)(x + i, m));
-        V(store_first)(x + i, V(add)(FD_LOCAL(pick_first)(loc, loc_step, i, m), y), m);
+        const VEC y = V(mul)(FD_LOCAL(pick_first)(scale, scale_stride, i, m), V(load_first)(x + i, m));
+        V(store_first)(x + i, V(add)(FD_LOCAL(pick_first)(loc, loc_stride, i, m), y), m);
     }
 }
 
-static void FD_NAME(colorize_diag)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(colorize_diag)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     FD_LOCAL(room) room[2];
     FD_LOCAL(strip) s = {0};
     fd_run run;
-    fd_run_start(job, &run, begin, end);
-    while (FD_LOCAL(next_strip)(job, &run, 3, 1, &s, room)) {
-        const intptr_t loc_step = s.step[1], scale_step = s.step[2];
+    fd_run_start(loop, &run, begin, end);
+    while (FD_LOCAL(next_strip)(loop, &run, 3, 1, &s, room)) {
+        const intptr_t loc_stride = s.stride[1], scale_stride = s.stride[2];
         FD_BY_STEPS(FD_LOCAL(colorize_diag_run), s.n, s.at[0], s.at[1], s.at[2]);
     }
 }
 
-static void FD_NAME(log)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(log)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     fd_run run;
-    for (fd_run_start(job, &run, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        FD_STREAM(FD_LOCAL(log))(STEP(1) ? run.n : 1, AT(0), AT(1));
-        for (intptr_t i = 1; i < run.n && STEP(1) == 0; i++)
+    for (fd_run_start(loop, &run, begin, end); run.n > 0; fd_run_next(loop, &run)) {
+        FD_STREAM(FD_LOCAL(log))(STRIDE(1) ? run.n : 1, AT(0), AT(1));
+        for (intptr_t i = 1; i < run.n && STRIDE(1) == 0; i++)
             AT(0)[i] = AT(0)[0];
     }
 }
@@ -146,70 +146,70 @@ static void FD_NAME(log)(const fd_job *job, intptr_t begin, intptr_t end)
 #define FD_HALF_LOG_2PI 0.91893853320467274178
 
 /* Of n log densities those that are -inf. The logarithms may have been where these are. */
-FD_ALONE void FD_LOCAL(normal_log_prob_beyond)(intptr_t n, REAL *out, const REAL *x, intptr_t x_step, const REAL *loc,
-                                               intptr_t loc_step, const REAL *scale, intptr_t scale_step)
+FD_ALONE void FD_LOCAL(normal_log_prob_beyond)(intptr_t n, REAL *out, const REAL *x, intptr_t x_stride, const REAL *loc,
+                                               intptr_t loc_stride, const REAL *scale, intptr_t scale_stride)
 {
     for (intptr_t i = 0; i < n; i++)
         if (out[i] < -REAL_MAX) {
-            const double sd = (double)scale[i * scale_step];
-            const double half_z = fd_half_standardized((double)x[i * x_step], (double)loc[i * loc_step], sd);
+            const double sd = (double)scale[i * scale_stride];
+            const double half_z = fd_half_standardized((double)x[i * x_stride], (double)loc[i * loc_stride], sd);
             double log_sd[f64v_lanes];
             f64v_store(log_sd, FD_STREAM(log)(f64v_set1(sd)));
             out[i] = (REAL)(-2 * half_z * half_z - (log_sd[0] + FD_HALF_LOG_2PI));
         }
 }
 
-/* m elements from the i-th on; of an `event` (a literal) each, as sums over events are made. */
+/* m elements from the i-th on; of an `event` (a compile-time constant) each, as sums over events are made. */
 FD_INLINE VEC FD_LOCAL(normal_log_prob_vector)(int event, intptr_t i, intptr_t m, REAL *out, const REAL *x,
-                                               intptr_t x_step, const REAL *constant, intptr_t constant_step,
-                                               const REAL *loc, const REAL *scale, int loc_step, int scale_step)
+                                               intptr_t x_stride, const REAL *constant, intptr_t constant_stride,
+                                               const REAL *loc, const REAL *scale, int loc_stride, int scale_stride)
 {
-    const VEC value = FD_LOCAL(pick_to)(x, x_step, i, m), location = FD_LOCAL(pick_to)(loc, loc_step, i, m);
-    const VEC sd = FD_LOCAL(pick_scale)(scale + i * scale_step, scale_step, m);
+    const VEC value = FD_LOCAL(pick_to)(x, x_stride, i, m), location = FD_LOCAL(pick_to)(loc, loc_stride, i, m);
+    const VEC sd = FD_LOCAL(pick_scale)(scale + i * scale_stride, scale_stride, m);
     const VEC z = V(div)(V(sub)(value, location), sd), minus_half = V(set1)((REAL)-0.5);
     const VEC square = event ? V(mul)(minus_half, V(mul)(z, z)) : V(mul)(V(mul)(minus_half, z), z);
-    const VEC normalizer = FD_LOCAL(pick_to)(constant, event ? constant_step : scale_step, i, m);
+    const VEC normalizer = FD_LOCAL(pick_to)(constant, event ? constant_stride : scale_stride, i, m);
     const VEC y = V(sub)(square, event ? normalizer : V(add)(normalizer, V(set1)((REAL)FD_HALF_LOG_2PI)));
     FD_LOCAL(store_to)(out + i, y, m);
     return y;
 }
 
 /* Whether all of n densities are finite; the constant is log_scale, which goes with scale, unless of events. */
-FD_INLINE int FD_LOCAL(normal_log_prob_run)(int event, intptr_t n, REAL *out, const REAL *x, intptr_t x_step,
-                                            const REAL *constant, intptr_t constant_step, const REAL *loc,
-                                            const REAL *scale, int loc_step, int scale_step)
+FD_INLINE int FD_LOCAL(normal_log_prob_run)(int event, intptr_t n, REAL *out, const REAL *x, intptr_t x_stride,
+                                            const REAL *constant, intptr_t constant_stride, const REAL *loc,
+                                            const REAL *scale, int loc_stride, int scale_stride)
 {
     enum { LANES = V(lanes) };
     const VEC zero = V(set1)(0);
     VEC y, finite = zero; /* a sum of 0 y: NaN if any y is infinite or NaN */
     intptr_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        y = FD_LOCAL(normal_log_prob_vector)(event, i, LANES, out, x, x_step, constant, constant_step, loc, scale,
-                                             loc_step, scale_step);
+        y = FD_LOCAL(normal_log_prob_vector)(event, i, LANES, out, x, x_stride, constant, constant_stride, loc, scale,
+                                             loc_stride, scale_stride);
         finite = V(fma)(y, zero, finite);
     }
     if (i < n) {
-        y = FD_LOCAL(normal_log_prob_vector)(event, i, n - i, out, x, x_step, constant, constant_step, loc, scale,
-                                             loc_step, scale_step);
+        y = FD_LOCAL(normal_log_prob_vector)(event, i, n - i, out, x, x_stride, constant, constant_stride, loc, scale,
+                                             loc_stride, scale_stride);
         finite = V(fma)(y, zero, finite);
     }
     return FD_LOCAL(all_finite)(finite);
 }
 
-static void FD_NAME(normal_log_prob)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(normal_log_prob)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     FD_LOCAL(room) room[4];
     FD_LOCAL(strip) s = {0};
     fd_run run;
-    fd_run_start(job, &run, begin, end);
-    while (FD_LOCAL(next_strip)(job, &run, 5, 1, &s, room)) {
-        const intptr_t loc_step = s.step[2], scale_step = s.step[3];
+    fd_run_start(loop, &run, begin, end);
+    while (FD_LOCAL(next_strip)(loop, &run, 5, 1, &s, room)) {
+        const intptr_t loc_stride = s.stride[2], scale_stride = s.stride[3];
         int finite;
-        FD_BY_STEPS(finite = FD_LOCAL(normal_log_prob_run), 0, s.n, s.at[0], s.at[1], s.step[1], s.at[4], s.step[4],
+        FD_BY_STEPS(finite = FD_LOCAL(normal_log_prob_run), 0, s.n, s.at[0], s.at[1], s.stride[1], s.at[4], s.stride[4],
                     s.at[2], s.at[3]);
         if (FD_UNLIKELY(!finite))
-            FD_LOCAL(normal_log_prob_beyond)(s.n, s.at[0], s.at[1], s.step[1], s.at[2], loc_step, s.at[3],
-                                             scale_step);
+            FD_LOCAL(normal_log_prob_beyond)(s.n, s.at[0], s.at[1], s.stride[1], s.at[2], loc_stride, s.at[3],
+                                             scale_stride);
     }
 }
 
@@ -221,7 +221,7 @@ static void FD_NAME(normal_log_prob)(const fd_job *job, intptr_t begin, intptr_t
 enum { FD_LOCAL(sum_lanes) = FD_SUM_BYTES / sizeof(REAL), FD_LOCAL(sum_chunk) = 1024 };
 
 /* What is summed: the elements; the squares of the standardized ones, for a log density; or those of their
- * halves, where that overflowed (literals). */
+ * halves, where that overflowed (compile-time constants). */
 enum { FD_LOCAL(plain), FD_LOCAL(squared), FD_LOCAL(halved) };
 
 FD_INLINE VEC FD_LOCAL(add_term)(int what, VEC y, VEC sum)
@@ -252,55 +252,55 @@ FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
     return (double)lane[0];
 }
 
-FD_INLINE void FD_LOCAL(standardize_run)(intptr_t n, REAL *z, const REAL *x, intptr_t x_step,
-                                         const REAL *loc, const REAL *scale, int loc_step, int scale_step)
+FD_INLINE void FD_LOCAL(standardize_run)(intptr_t n, REAL *z, const REAL *x, intptr_t x_stride,
+                                         const REAL *loc, const REAL *scale, int loc_stride, int scale_stride)
 {
     for (intptr_t i = 0; i < n; i += V(lanes)) {
         const intptr_t m = n - i;
         if (m >= V(lanes)) {
-            const VEC y = V(sub)(FD_LOCAL(pick)(x, x_step, i), FD_LOCAL(pick)(loc, loc_step, i));
-            V(store)(z + i, V(div)(y, FD_LOCAL(pick)(scale, scale_step, i)));
+            const VEC y = V(sub)(FD_LOCAL(pick)(x, x_stride, i), FD_LOCAL(pick)(loc, loc_stride, i));
+            V(store)(z + i, V(div)(y, FD_LOCAL(pick)(scale, scale_stride, i)));
         } else {
-            const VEC y = V(sub)(FD_LOCAL(pick_first)(x, x_step, i, m), FD_LOCAL(pick_first)(loc, loc_step, i, m));
-            V(store_first)(z + i, V(div)(y, FD_LOCAL(pick_first)(scale, scale_step, i, m)), m);
+            const VEC y = V(sub)(FD_LOCAL(pick_first)(x, x_stride, i, m), FD_LOCAL(pick_first)(loc, loc_stride, i, m));
+            V(store_first)(z + i, V(div)(y, FD_LOCAL(pick_first)(scale, scale_stride, i, m)), m);
         }
     }
 }
 
-FD_INLINE void FD_LOCAL(standardize_halves)(intptr_t n, REAL *half_z, const REAL *x, intptr_t x_step,
-                                            const REAL *loc, intptr_t loc_step, const REAL *scale,
-                                            intptr_t scale_step)
+FD_INLINE void FD_LOCAL(standardize_halves)(intptr_t n, REAL *half_z, const REAL *x, intptr_t x_stride,
+                                            const REAL *loc, intptr_t loc_stride, const REAL *scale,
+                                            intptr_t scale_stride)
 {
     for (intptr_t i = 0; i < n; i++)
-        half_z[i] = (REAL)fd_half_standardized((double)x[i * x_step], (double)loc[i * loc_step],
-                                               (double)scale[i * scale_step]);
+        half_z[i] = (REAL)fd_half_standardized((double)x[i * x_stride], (double)loc[i * loc_stride],
+                                               (double)scale[i * scale_stride]);
 }
 
-static void FD_LOCAL(event_beyond)(const fd_job *job, intptr_t begin);
+static void FD_LOCAL(event_beyond)(const fd_loop *loop, intptr_t begin);
 
 /* Gathers events chunk by chunk from the runs they come in, and adds up each. */
-FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     enum { CHUNK = FD_LOCAL(sum_chunk) };
-    const intptr_t loc_step = STEP(2), scale_step = STEP(3);
+    const intptr_t loc_stride = STRIDE(2), scale_stride = STRIDE(3);
     REAL chunk[CHUNK];
-    intptr_t filled = 0, left = job->dim; /* elements in the chunk; of the event, still to come */
+    intptr_t filled = 0, left = loop->dim; /* elements in the chunk; of the event, still to come */
     intptr_t first = begin; /* item of the event */
     double total = 0;
     fd_run run;
-    for (fd_run_start(job, &run, begin, end); run.n > 0; fd_run_next(job, &run)) {
+    for (fd_run_start(loop, &run, begin, end); run.n > 0; fd_run_next(loop, &run)) {
         intptr_t n;
         for (intptr_t i = 0; i < run.n; i += n) {
             n = fd_min(fd_min(run.n - i, CHUNK - filled), left);
-            const REAL *x = AT(1) + i * STEP(1);
-            const REAL *loc = AT(2) + i * loc_step, *scale = AT(3) + i * scale_step; /* unless plain */
+            const REAL *x = AT(1) + i * STRIDE(1);
+            const REAL *loc = AT(2) + i * loc_stride, *scale = AT(3) + i * scale_stride; /* unless plain */
             if (what == FD_LOCAL(squared)) {
-                FD_BY_STEPS(FD_LOCAL(standardize_run), n, chunk + filled, x, STEP(1), loc, scale);
+                FD_BY_STEPS(FD_LOCAL(standardize_run), n, chunk + filled, x, STRIDE(1), loc, scale);
             } else if (what == FD_LOCAL(halved)) {
-                FD_LOCAL(standardize_halves)(n, chunk + filled, x, STEP(1), loc, loc_step, scale, scale_step);
+                FD_LOCAL(standardize_halves)(n, chunk + filled, x, STRIDE(1), loc, loc_stride, scale, scale_stride);
             } else {
                 for (intptr_t k = 0; k < n; k++)
-                    chunk[filled + k] = x[k * STEP(1)];
+                    chunk[filled + k] = x[k * STRIDE(1)];
             }
             filled += n;
             left -= n;
@@ -309,15 +309,15 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, i
                 filled = 0;
             }
             if (left == 0) {
-                REAL *out = AT(0) + i * STEP(0);
+                REAL *out = AT(0) + i * STRIDE(0);
                 if (what == FD_LOCAL(plain))
                     *out += (REAL)total;
                 else
-                    *out = (what == FD_LOCAL(squared) ? (REAL)-0.5 : -2) * (REAL)total - AT(4)[i * STEP(4)];
+                    *out = (what == FD_LOCAL(squared) ? (REAL)-0.5 : -2) * (REAL)total - AT(4)[i * STRIDE(4)];
                 if (what == FD_LOCAL(squared) && FD_UNLIKELY((REAL)total > REAL_MAX))
-                    FD_LOCAL(event_beyond)(job, first);
+                    FD_LOCAL(event_beyond)(loop, first);
                 total = 0;
-                left = job->dim;
+                left = loop->dim;
                 first += left;
             }
         }
@@ -325,60 +325,60 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_job *job, intptr_t begin, i
 }
 
 /* The log density of the event that begins with an item, where it was -inf. */
-FD_ALONE void FD_LOCAL(event_beyond)(const fd_job *job, intptr_t begin)
+FD_ALONE void FD_LOCAL(event_beyond)(const fd_loop *loop, intptr_t begin)
 {
-    FD_LOCAL(sum_runs)(FD_LOCAL(halved), job, begin, begin + job->dim);
+    FD_LOCAL(sum_runs)(FD_LOCAL(halved), loop, begin, begin + loop->dim);
 }
 
 /* Functions of their own for each. */
-FD_ALONE void FD_LOCAL(sum_squares)(const fd_job *job, intptr_t begin, intptr_t end)
+FD_ALONE void FD_LOCAL(sum_squares)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(sum_runs)(FD_LOCAL(squared), job, begin, end);
+    FD_LOCAL(sum_runs)(FD_LOCAL(squared), loop, begin, end);
 }
 
-FD_ALONE void FD_LOCAL(sum_elements)(const fd_job *job, intptr_t begin, intptr_t end)
+FD_ALONE void FD_LOCAL(sum_elements)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(sum_runs)(FD_LOCAL(plain), job, begin, end);
+    FD_LOCAL(sum_runs)(FD_LOCAL(plain), loop, begin, end);
 }
 
 /* ---- short events ----------------------------------------------------------------------
- * The same sums of many events at a time, an event a lane: alone, each would wait for its own last step. Terms are
+ * The same sums of many events at a time, an event a lane: alone, each would wait for its own last stride. Terms are
  * made as if there were no events, then added up. */
 enum { FD_LOCAL(short_event) = 3 * FD_LOCAL(sum_lanes), FD_LOCAL(events_room) = 4096 / sizeof(REAL) };
 
-/* The first ndim dims of a job, with n_operand of its operands. */
-static void FD_LOCAL(part_of_job)(fd_job *part, const fd_job *job, int ndim, int n_operand, const int *which)
+/* The first ndim dims of a loop, with n_operand of its operands. */
+static void FD_LOCAL(part_of_loop)(fd_loop *part, const fd_loop *loop, int ndim, int n_operand, const int *which)
 {
     part->ndim = ndim;
     for (int d = 0; d < ndim; d++)
-        part->shape[d] = job->shape[d];
+        part->shape[d] = loop->shape[d];
     for (int k = 0; k < n_operand; k++) {
-        part->operand[k] = job->operand[which[k]];
+        part->operand[k] = loop->operand[which[k]];
         for (int d = 0; d < ndim; d++)
-            part->stride[k][d] = job->stride[which[k]][d];
+            part->stride[k][d] = loop->stride[which[k]][d];
     }
     fd_job_coalesce(part, n_operand);
 }
 
 /* The terms of items begin to end, but for squaring, to z. */
-FD_INLINE void FD_LOCAL(gather_terms)(int what, const fd_job *job, intptr_t begin, intptr_t end, REAL *z)
+FD_INLINE void FD_LOCAL(gather_terms)(int what, const fd_loop *loop, intptr_t begin, intptr_t end, REAL *z)
 {
     FD_LOCAL(room) room[3];
     FD_LOCAL(strip) s = {0};
     fd_run run;
-    fd_run_start(job, &run, begin, end);
-    while (FD_LOCAL(next_strip)(job, &run, what == FD_LOCAL(plain) ? 1 : 3, 0, &s, room)) {
-        const intptr_t loc_step = s.step[1], scale_step = s.step[2];
+    fd_run_start(loop, &run, begin, end);
+    while (FD_LOCAL(next_strip)(loop, &run, what == FD_LOCAL(plain) ? 1 : 3, 0, &s, room)) {
+        const intptr_t loc_stride = s.stride[1], scale_stride = s.stride[2];
         if (what == FD_LOCAL(squared))
-            FD_BY_STEPS(FD_LOCAL(standardize_run), s.n, z, s.at[0], s.step[0], s.at[1], s.at[2]);
+            FD_BY_STEPS(FD_LOCAL(standardize_run), s.n, z, s.at[0], s.stride[0], s.at[1], s.at[2]);
         else
             for (intptr_t i = 0; i < s.n; i += V(lanes))
-                FD_LOCAL(store_to)(z + i, FD_LOCAL(pick_to)(s.at[0], s.step[0], i, s.n - i), s.n - i);
+                FD_LOCAL(store_to)(z + i, FD_LOCAL(pick_to)(s.at[0], s.stride[0], i, s.n - i), s.n - i);
         z += s.n;
     }
 }
 
-/* Adds the first m of n_col terms (a literal) of each of a vector of events to as many sums. */
+/* Adds the first m of n_col terms (a compile-time constant) of each of a vector of events to as many sums. */
 FD_INLINE void FD_LOCAL(add_terms_of_events)(int what, int n_col, intptr_t m, intptr_t dim, const REAL *z, VEC *sum)
 {
     enum { LANES = V(lanes) };
@@ -401,7 +401,7 @@ FD_INLINE void FD_LOCAL(fold)(int half, VEC *sum)
 }
 
 /* The sums of a vector of events. Each is added up as by sum_of_chunk, whose accumulators beyond an event stay
- * 0: here are `width` of them (a literal), enough for the event, or all. */
+ * 0: here are `width` of them (a compile-time constant), enough for the event, or all. */
 FD_INLINE VEC FD_LOCAL(sum_lanewise)(int what, int width, intptr_t dim, const REAL *z)
 {
     enum { N = FD_LOCAL(sum_lanes), LANES = V(lanes) };
@@ -441,7 +441,7 @@ FD_INLINE void FD_LOCAL(sum_side_by_side)(int what, int width, intptr_t n, intpt
 
 /* From sums to results. Whether a sum of squares is beyond the range. */
 FD_INLINE int FD_LOCAL(conclude_events)(int what, intptr_t n, REAL *out, const REAL *sum, const REAL *constant,
-                                        int constant_step)
+                                        int constant_stride)
 {
     unsigned beyond = 0;
     for (intptr_t i = 0; i < n; i += V(lanes)) {
@@ -451,7 +451,7 @@ FD_INLINE int FD_LOCAL(conclude_events)(int what, intptr_t n, REAL *out, const R
         if (what == FD_LOCAL(plain)) {
             y = V(add)(FD_LOCAL(load_to)(out + i, m), s);
         } else {
-            y = V(sub)(V(mul)(V(set1)((REAL)-0.5), s), FD_LOCAL(pick_to)(constant, constant_step, i, m));
+            y = V(sub)(V(mul)(V(set1)((REAL)-0.5), s), FD_LOCAL(pick_to)(constant, constant_stride, i, m));
             beyond |= V(below)(V(set1)(REAL_MAX), s);
         }
         FD_LOCAL(store_to)(out + i, y, m);
@@ -459,22 +459,22 @@ FD_INLINE int FD_LOCAL(conclude_events)(int what, intptr_t n, REAL *out, const R
     return beyond != 0;
 }
 
-FD_INLINE void FD_LOCAL(sum_short_events)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+FD_INLINE void FD_LOCAL(sum_short_events)(int what, const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     enum { LANES = V(lanes), ROOM = FD_LOCAL(events_room) };
     const int n_operand = what == FD_LOCAL(plain) ? 1 : 2;
-    const intptr_t dim = job->dim, at_once = ROOM / dim / LANES * LANES, n = end / dim;
+    const intptr_t dim = loop->dim, at_once = ROOM / dim / LANES * LANES, n = end / dim;
     REAL z[ROOM + LANES]; /* blocks of them are read beyond the last one */
     FD_LOCAL(room) room[1];
-    fd_job terms, events;
-    int ndim = job->ndim;
-    FD_LOCAL(part_of_job)(&terms, job, ndim, what == FD_LOCAL(plain) ? 1 : 3, (const int[]){1, 2, 3});
-    for (intptr_t size = 1; size < dim; size *= job->shape[ndim])
+    fd_loop terms, events;
+    int ndim = loop->ndim;
+    FD_LOCAL(part_of_loop)(&terms, loop, ndim, what == FD_LOCAL(plain) ? 1 : 3, (const int[]){1, 2, 3});
+    for (intptr_t size = 1; size < dim; size *= loop->shape[ndim])
         ndim--;
-    FD_LOCAL(part_of_job)(&events, job, ndim, n_operand, (const int[]){0, 4});
-    const intptr_t out_step = events.stride[0][events.ndim - 1], constant_step = events.stride[1][events.ndim - 1];
-    if (out_step != 1 || (constant_step != 0 && constant_step != 1)) { /* as packed arrays never lie */
-        (what == FD_LOCAL(plain) ? FD_LOCAL(sum_elements) : FD_LOCAL(sum_squares))(job, begin, end);
+    FD_LOCAL(part_of_loop)(&events, loop, ndim, n_operand, (const int[]){0, 4});
+    const intptr_t out_stride = events.stride[0][events.ndim - 1], constant_stride = events.stride[1][events.ndim - 1];
+    if (out_stride != 1 || (constant_stride != 0 && constant_stride != 1)) { /* as packed arrays never lie */
+        (what == FD_LOCAL(plain) ? FD_LOCAL(sum_elements) : FD_LOCAL(sum_squares))(loop, begin, end);
         return;
     }
     for (intptr_t e = begin / dim, m; e < n; e += m) {
@@ -494,62 +494,62 @@ FD_INLINE void FD_LOCAL(sum_short_events)(int what, const fd_job *job, intptr_t 
         fd_run run;
         fd_run_start(&events, &run, e, e + m);
         while (FD_LOCAL(next_strip)(&events, &run, n_operand, 1, &s, room)) {
-            beyond |= s.step[1] ? FD_LOCAL(conclude_events)(what, s.n, s.at[0], sum, s.at[1], 1)
+            beyond |= s.stride[1] ? FD_LOCAL(conclude_events)(what, s.n, s.at[0], sum, s.at[1], 1)
                                 : FD_LOCAL(conclude_events)(what, s.n, s.at[0], sum, s.at[1], 0);
             sum += s.n;
         }
         for (intptr_t r = 0; FD_UNLIKELY(beyond) && r < m; r++)
             if (z[r] > REAL_MAX)
-                FD_LOCAL(event_beyond)(job, (e + r) * dim);
+                FD_LOCAL(event_beyond)(loop, (e + r) * dim);
     }
 }
 
 /* Events of one element, as scalars. What is beyond the range is done again. */
-FD_INLINE void FD_LOCAL(sum_single_events)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+FD_INLINE void FD_LOCAL(sum_single_events)(int what, const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     const int n_operand = what == FD_LOCAL(plain) ? 2 : 5;
     FD_LOCAL(room) room[4];
     FD_LOCAL(strip) s = {0};
-    fd_job all;
-    FD_LOCAL(part_of_job)(&all, job, job->ndim, n_operand, (const int[]){0, 1, 2, 3, 4});
+    fd_loop all;
+    FD_LOCAL(part_of_loop)(&all, loop, loop->ndim, n_operand, (const int[]){0, 1, 2, 3, 4});
     fd_run run;
     fd_run_start(&all, &run, begin, end);
     while (FD_LOCAL(next_strip)(&all, &run, n_operand, 1, &s, room)) {
         if (what == FD_LOCAL(plain)) {
             for (intptr_t i = 0; i < s.n; i += V(lanes)) {
-                const VEC sum = V(add)(FD_LOCAL(pick_to)(s.at[1], s.step[1], i, s.n - i), V(set1)(0));
+                const VEC sum = V(add)(FD_LOCAL(pick_to)(s.at[1], s.stride[1], i, s.n - i), V(set1)(0));
                 FD_LOCAL(store_to)(s.at[0] + i, V(add)(FD_LOCAL(load_to)(s.at[0] + i, s.n - i), sum), s.n - i);
             }
             continue;
         }
-        const intptr_t loc_step = s.step[2], scale_step = s.step[3];
+        const intptr_t loc_stride = s.stride[2], scale_stride = s.stride[3];
         int finite;
-        FD_BY_STEPS(finite = FD_LOCAL(normal_log_prob_run), 1, s.n, s.at[0], s.at[1], s.step[1], s.at[4], s.step[4],
+        FD_BY_STEPS(finite = FD_LOCAL(normal_log_prob_run), 1, s.n, s.at[0], s.at[1], s.stride[1], s.at[4], s.stride[4],
                     s.at[2], s.at[3]);
         for (intptr_t i = 0; FD_UNLIKELY(!finite) && i < s.n; i++)
             if (!(s.at[0][i] >= -REAL_MAX))
-                FD_LOCAL(sum_squares)(job, begin + i, begin + i + 1);
+                FD_LOCAL(sum_squares)(loop, begin + i, begin + i + 1);
         begin += s.n;
     }
 }
 
-static void FD_NAME(normal_log_prob_events)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(normal_log_prob_events)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    if (job->dim == 1 && end - begin > 1)
-        FD_LOCAL(sum_single_events)(FD_LOCAL(squared), job, begin, end);
-    else if (job->dim <= FD_LOCAL(short_event) && end - begin > FD_LOCAL(few) * job->dim)
-        FD_LOCAL(sum_short_events)(FD_LOCAL(squared), job, begin, end);
+    if (loop->dim == 1 && end - begin > 1)
+        FD_LOCAL(sum_single_events)(FD_LOCAL(squared), loop, begin, end);
+    else if (loop->dim <= FD_LOCAL(short_event) && end - begin > FD_LOCAL(few) * loop->dim)
+        FD_LOCAL(sum_short_events)(FD_LOCAL(squared), loop, begin, end);
     else
-        FD_LOCAL(sum_squares)(job, begin, end);
+        FD_LOCAL(sum_squares)(loop, begin, end);
 }
 
-static void FD_NAME(sum_events)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(sum_events)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    if (job->dim == 1 && end - begin > 1)
-        FD_LOCAL(sum_single_events)(FD_LOCAL(plain), job, begin, end);
-    else if (job->dim <= FD_LOCAL(short_event) && end - begin > FD_LOCAL(few) * job->dim)
-        FD_LOCAL(sum_short_events)(FD_LOCAL(plain), job, begin, end);
+    if (loop->dim == 1 && end - begin > 1)
+        FD_LOCAL(sum_single_events)(FD_LOCAL(plain), loop, begin, end);
+    else if (loop->dim <= FD_LOCAL(short_event) && end - begin > FD_LOCAL(few) * loop->dim)
+        FD_LOCAL(sum_short_events)(FD_LOCAL(plain), loop, begin, end);
     else
-        FD_LOCAL(sum_elements)(job, begin, end);
+        FD_LOCAL(sum_elements)(loop, begin, end);
 }
 #undef FD_BY_STEPS

@@ -19,20 +19,20 @@ FD_INLINE void FD_LOCAL(store_to)(REAL *p, VEC v, intptr_t m)
         V(store_first)(p, v, m);
 }
 
-/* At element i of an operand whose step is 0 or 1. */
-FD_INLINE VEC FD_LOCAL(pick_to)(const REAL *p, intptr_t step, intptr_t i, intptr_t m)
+/* At element i of an operand whose stride is 0 or 1. */
+FD_INLINE VEC FD_LOCAL(pick_to)(const REAL *p, intptr_t stride, intptr_t i, intptr_t m)
 {
-    return step ? FD_LOCAL(load_to)(p + i, m) : V(set1)(*p);
+    return stride ? FD_LOCAL(load_to)(p + i, m) : V(set1)(*p);
 }
 
 /* Scales, ones in the lanes beyond. */
-FD_INLINE VEC FD_LOCAL(pick_scale)(const REAL *p, intptr_t step, intptr_t m)
+FD_INLINE VEC FD_LOCAL(pick_scale)(const REAL *p, intptr_t stride, intptr_t m)
 {
-    const VEC v = FD_LOCAL(pick_to)(p, step, 0, m);
+    const VEC v = FD_LOCAL(pick_to)(p, stride, 0, m);
     return m >= V(lanes) ? v : V(select)(FD_LOCAL(first_lanes)(m), v, V(set1)(1));
 }
 
-/* m elements of n events x += ld to as many vectors, zeros in the lanes beyond. Best with literals. */
+/* m elements of n events x += ld to as many vectors, zeros in the lanes beyond. Best with compile-time constants. */
 FD_INLINE void FD_LOCAL(load_columns)(intptr_t n, intptr_t m, VEC *v, const REAL *x, intptr_t ld)
 {
     if (n >= V(lanes) && m >= V(lanes))

@@ -55,12 +55,12 @@ FD_ALONE double FD_LOCAL(quarter_beyond)(int inverse, intptr_t dim, double *room
 enum { FD_LOCAL(add_distance), FD_LOCAL(log_density) };
 
 /* The distances of n events, a vector of them at most, from the r-th of a run on. */
-FD_INLINE void FD_LOCAL(deliver)(int what, int inverse, const fd_job *job, const fd_run *at, intptr_t r, intptr_t n,
+FD_INLINE void FD_LOCAL(deliver)(int what, int inverse, const fd_loop *loop, const fd_run *at, intptr_t r, intptr_t n,
                                  VEC distance)
 {
     const fd_run run = *at;
-    const REAL weight = what == FD_LOCAL(log_density) ? (REAL)-0.5 : *(const REAL *)job->operand[5];
-    REAL d[V(lanes)], *out = AT(0) + r * STEP(0);
+    const REAL weight = what == FD_LOCAL(log_density) ? (REAL)-0.5 : *(const REAL *)loop->operand[5];
+    REAL d[V(lanes)], *out = AT(0) + r * STRIDE(0);
     const unsigned beyond = ~V(below)(distance, V(set1)((REAL)INFINITY)) & FD_LOCAL(first_lanes)(n);
     distance = V(mul)(V(set1)(weight), distance);
     if (FD_UNLIKELY(beyond)) {
@@ -68,24 +68,24 @@ FD_INLINE void FD_LOCAL(deliver)(int what, int inverse, const fd_job *job, const
         for (intptr_t j = 0; j < n; j++)
             if (beyond >> j & 1)
                 d[j] = (REAL)(4 * (double)weight *
-                              FD_LOCAL(quarter_beyond)(inverse, job->dim, job->operand[4], AT(1) + (r + j) * STEP(1),
-                                                       AT(2) + (r + j) * STEP(2), AT(3) + (r + j) * STEP(3)));
+                              FD_LOCAL(quarter_beyond)(inverse, loop->dim, loop->operand[4], AT(1) + (r + j) * STRIDE(1),
+                                                       AT(2) + (r + j) * STRIDE(2), AT(3) + (r + j) * STRIDE(3)));
         distance = V(load)(d);
     }
     if (what == FD_LOCAL(log_density)) {
-        const REAL *constant = AT(5) + r * STEP(5);
-        const VEC c = STEP(5) == 0   ? V(set1)(*constant)
-                      : STEP(5) == 1 ? FD_LOCAL(load_to)(constant, n)
-                                     : V(gather)(constant, STEP(5), n);
+        const REAL *constant = AT(5) + r * STRIDE(5);
+        const VEC c = STRIDE(5) == 0   ? V(set1)(*constant)
+                      : STRIDE(5) == 1 ? FD_LOCAL(load_to)(constant, n)
+                                     : V(gather)(constant, STRIDE(5), n);
         distance = V(sub)(distance, c);
-        if (STEP(0) == 1) {
+        if (STRIDE(0) == 1) {
             FD_LOCAL(store_to)(out, distance, n);
             return;
         }
     }
     V(store)(d, distance);
     for (intptr_t j = 0; j < n; j++)
-        out[j * STEP(0)] = what == FD_LOCAL(log_density) ? d[j] : out[j * STEP(0)] + d[j];
+        out[j * STRIDE(0)] = what == FD_LOCAL(log_density) ? d[j] : out[j * STRIDE(0)] + d[j];
 }
 
 /* ---- small events ------------------------------------------------------------------------ */
@@ -99,7 +99,7 @@ typedef struct FD_LOCAL(triangle) {
     VEC l[FD_SMALL_EVENT * FD_SMALL_EVENT], reciprocal[FD_SMALL_EVENT], mean[FD_SMALL_EVENT];
 } FD_LOCAL(triangle);
 
-/* n events x += ld of `dim` elements, a literal, to as many vectors. */
+/* n events x += ld of `dim` elements, a compile-time constant, to as many vectors. */
 FD_INLINE void FD_LOCAL(load_events)(int dim, intptr_t n, VEC *v, const REAL *x, intptr_t ld)
 {
     if (dim > 4) {
@@ -187,68 +187,68 @@ FD_INLINE VEC FD_LOCAL(norm_small)(int inverse, int dim, intptr_t n, const REAL 
 /* ---- any events ------------------------------------------------------------------------------ */
 
 /* The distances of n events from the r-th of a run on: those that share a factor, or one. */
-FD_INLINE void FD_LOCAL(mahalanobis_events)(int what, int inverse, const fd_job *job, const fd_run *at, intptr_t r,
+FD_INLINE void FD_LOCAL(mahalanobis_events)(int what, int inverse, const fd_loop *loop, const fd_run *at, intptr_t r,
                                             intptr_t n)
 {
     const fd_run run = *at;
-    const REAL *value = AT(1) + r * STEP(1), *loc = AT(2) + r * STEP(2), *factor = AT(3) + r * STEP(3);
-    REAL *tile = job->operand[4], distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
+    const REAL *value = AT(1) + r * STRIDE(1), *loc = AT(2) + r * STRIDE(2), *factor = AT(3) + r * STRIDE(3);
+    REAL *tile = loop->operand[4], distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
     if (n > 1) {
-        FD_LOCAL(load_tiles)(n, job->dim, tile, value, STEP(1), loc, STEP(2), FD_LOCAL(bytes_ahead)(job, 1, n, run.n));
-        FD_LOCAL(whiten_tiles)(inverse, n, job->dim, tile, factor, NULL, distance);
+        FD_LOCAL(load_tiles)(n, loop->dim, tile, value, STRIDE(1), loc, STRIDE(2), FD_LOCAL(bytes_ahead)(loop, 1, n, run.n));
+        FD_LOCAL(whiten_tiles)(inverse, n, loop->dim, tile, factor, NULL, distance);
     } else
-        V(store)(distance, V(set1)(FD_LOCAL(distance_of_one)(inverse, job->dim, tile, value, loc, factor)));
+        V(store)(distance, V(set1)(FD_LOCAL(distance_of_one)(inverse, loop->dim, tile, value, loc, factor)));
     for (intptr_t e = 0; e < n; e += V(lanes))
-        FD_LOCAL(deliver)(what, inverse, job, at, r + e, fd_min(n - e, V(lanes)), V(load)(distance + e));
+        FD_LOCAL(deliver)(what, inverse, loop, at, r + e, fd_min(n - e, V(lanes)), V(load)(distance + e));
 }
 
-/* A vector of small events at a time; inverse and dim are literals. The triangles of a run's first FD_TOGETHER
- * events are kept: the next run mostly has the same ones, with other values. */
-FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const fd_job *job, intptr_t begin,
+/* A vector of small events at a time; inverse and dim are compile-time constants. The triangles of a run's
+ * first FD_EVENT_BLOCK events are kept: the next run mostly has the same ones, with other values. */
+FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const fd_loop *loop, intptr_t begin,
                                            intptr_t end)
 {
-    enum { KEPT = FD_TOGETHER / V(lanes) };
+    enum { KEPT = FD_EVENT_BLOCK / V(lanes) };
     FD_LOCAL(triangle) kept[KEPT];
     int n_kept = 0;
-    /* Which values to prefetch: those of the sample's next FD_TOGETHER events. But a caller does other samples
+    /* Which values to prefetch: those of the sample's next FD_EVENT_BLOCK events. But a caller does other samples
      * first, after which events of more than 4 elements would be lost from the cache again: of these, the same
      * events four samples on. Where runs are along samples, either is mostly in vain. */
-    const int by_sample = dim > 4 && job->ndim > 1;
-    const intptr_t later = by_sample ? 4 * job->stride[1][job->ndim - 2] : FD_TOGETHER * STEP(1);
+    const int by_sample = dim > 4 && loop->ndim > 1;
+    const intptr_t later = by_sample ? 4 * loop->stride[1][loop->ndim - 2] : FD_EVENT_BLOCK * STRIDE(1);
     const uintptr_t ahead = (uintptr_t)later * sizeof(REAL);
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {
         int slot = -1;
         for (intptr_t r = 0; r < run.n; r += V(lanes)) {
             const intptr_t n = fd_min(run.n - r, V(lanes));
-            const REAL *factor = AT(3) + r * STEP(3), *loc = AT(2) + r * STEP(2);
-            if (slot < 0 || (STEP(2) | STEP(3)))
+            const REAL *factor = AT(3) + r * STRIDE(3), *loc = AT(2) + r * STRIDE(2);
+            if (slot < 0 || (STRIDE(2) | STRIDE(3)))
                 slot = slot == KEPT - 1 ? 0 : slot + 1;
             FD_LOCAL(triangle) *t = kept + slot;
             if (slot >= n_kept || t->factor != factor || t->loc != loc || t->n < n) {
-                FD_LOCAL(load_triangle)(inverse, dim, n, factor, STEP(3), loc, STEP(2), t);
+                FD_LOCAL(load_triangle)(inverse, dim, n, factor, STRIDE(3), loc, STRIDE(2), t);
                 n_kept = slot >= n_kept ? slot + 1 : n_kept;
             }
-            const REAL *value = AT(1) + r * STEP(1);
+            const REAL *value = AT(1) + r * STRIDE(1);
             for (int line = 0; line < dim * V(lanes) * (int)sizeof *value; line += 64)
                 fd_prefetch((uintptr_t)value + ahead + (uintptr_t)line);
-            VEC distance = FD_LOCAL(norm_small)(inverse, dim, n, value, STEP(1), t);
+            VEC distance = FD_LOCAL(norm_small)(inverse, dim, n, value, STRIDE(1), t);
             if (FD_UNLIKELY(~t->good & ((1u << n) - 1))) {
                 REAL d[V(lanes)];
                 V(store)(d, distance);
                 for (intptr_t e = 0; e < n; e++)
-                    d[e] = FD_LOCAL(distance_of_one)(inverse, dim, job->operand[4], value + e * STEP(1),
-                                                     loc + e * STEP(2), factor + e * STEP(3));
+                    d[e] = FD_LOCAL(distance_of_one)(inverse, dim, loop->operand[4], value + e * STRIDE(1),
+                                                     loc + e * STRIDE(2), factor + e * STRIDE(3));
                 distance = V(load)(d);
             }
-            FD_LOCAL(deliver)(what, inverse, job, &run, r, n, distance);
+            FD_LOCAL(deliver)(what, inverse, loop, &run, r, n, distance);
         }
     }
 }
 
 #define FD_MAHALANOBIS_SMALL(name, inverse, dim)                                               \
-    FD_ALONE void FD_LOCAL(name##_##dim)(int what, const fd_job *job, intptr_t begin, intptr_t end) \
+    FD_ALONE void FD_LOCAL(name##_##dim)(int what, const fd_loop *loop, intptr_t begin, intptr_t end) \
     {                                                                                          \
-        FD_LOCAL(mahalanobis_small)(what, inverse, dim, job, begin, end);                      \
+        FD_LOCAL(mahalanobis_small)(what, inverse, dim, loop, begin, end);                     \
     }
 #define FD_MAHALANOBIS_ALL_SMALL(name, inverse)                                                \
     FD_MAHALANOBIS_SMALL(name, inverse, 1)                                                     \
@@ -259,7 +259,7 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
     FD_MAHALANOBIS_SMALL(name, inverse, 6)                                                     \
     FD_MAHALANOBIS_SMALL(name, inverse, 7)                                                     \
     FD_MAHALANOBIS_SMALL(name, inverse, 8)                                                     \
-    static void (*const FD_LOCAL(name)[FD_SMALL_EVENT + 1])(int, const fd_job *, intptr_t, intptr_t) = { \
+    static void (*const FD_LOCAL(name)[FD_SMALL_EVENT + 1])(int, const fd_loop *, intptr_t, intptr_t) = { \
         NULL,              FD_LOCAL(name##_1), FD_LOCAL(name##_2), FD_LOCAL(name##_3), FD_LOCAL(name##_4), \
         FD_LOCAL(name##_5), FD_LOCAL(name##_6), FD_LOCAL(name##_7), FD_LOCAL(name##_8)};
 
@@ -268,18 +268,18 @@ FD_MAHALANOBIS_ALL_SMALL(mahalanobis_of_inverse, 1)
 #undef FD_MAHALANOBIS_ALL_SMALL
 #undef FD_MAHALANOBIS_SMALL
 
-#define FD_MAHALANOBIS(verb, what, inverse)                                                    \
-    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+#define FD_MAHALANOBIS(op, what, inverse)                                                      \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
     {                                                                                          \
-        if (0 < job->dim && job->dim <= FD_SMALL_EVENT) {                                      \
+        if (0 < loop->dim && loop->dim <= FD_SMALL_EVENT) {                                    \
             (inverse ? FD_LOCAL(mahalanobis_of_inverse)                                        \
-                     : FD_LOCAL(mahalanobis_of_tril))[job->dim](FD_LOCAL(what), job, begin, end); \
+                     : FD_LOCAL(mahalanobis_of_tril))[loop->dim](FD_LOCAL(what), loop, begin, end); \
             return;                                                                            \
         }                                                                                      \
-        const intptr_t step = FD_LOCAL(events_at_once)(STEP(3));                               \
-        for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))       \
-            for (intptr_t r = 0; r < run.n; r += step)                                         \
-                FD_LOCAL(mahalanobis_events)(FD_LOCAL(what), inverse, job, &run, r, fd_min(step, run.n - r)); \
+        const intptr_t at_once = FD_LOCAL(events_at_once)(STRIDE(3));                           \
+        for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \
+            for (intptr_t r = 0; r < run.n; r += at_once)                                       \
+                FD_LOCAL(mahalanobis_events)(FD_LOCAL(what), inverse, loop, &run, r, fd_min(at_once, run.n - r)); \
     }
 
 FD_MAHALANOBIS(mahalanobis_solve, add_distance, 0)

@@ -126,19 +126,19 @@ typedef struct FD_LOCAL(fd_small) {
     VEC z[FD_SMALL_EVENT], back[FD_SMALL_EVENT]; /* z and L_q^-T z */
 } FD_LOCAL(fd_small);
 
-/* An element of n items, `step` apart. */
-FD_INLINE VEC FD_LOCAL(of_items)(intptr_t n, const REAL *x, intptr_t step)
+/* An element of n items, `stride` apart. */
+FD_INLINE VEC FD_LOCAL(of_items)(intptr_t n, const REAL *x, intptr_t stride)
 {
-    return step ? V(gather)(x, step, n) : V(set1)(*x);
+    return stride ? V(gather)(x, stride, n) : V(set1)(*x);
 }
 
-FD_INLINE void FD_LOCAL(load_lower)(int diagonal, intptr_t n, intptr_t dim, VEC *v, const REAL *x, intptr_t step)
+FD_INLINE void FD_LOCAL(load_lower)(int diagonal, intptr_t n, intptr_t dim, VEC *v, const REAL *x, intptr_t stride)
 {
     for (intptr_t k = 0; k < dim; k++)
         for (intptr_t i = 0; i < dim; i++)
             v[k * dim + i] = i < k || (i > k && diagonal)
                                  ? V(set1)(0)
-                                 : FD_LOCAL(of_items)(n, x + (diagonal ? k : k * dim + i), step);
+                                 : FD_LOCAL(of_items)(n, x + (diagonal ? k : k * dim + i), stride);
     for (intptr_t k = 0; k < dim && n < V(lanes); k++) /* ones in the lanes beyond */
         v[k * (dim + 1)] = V(select)((1u << n) - 1, v[k * (dim + 1)], V(set1)(1));
 }
@@ -165,17 +165,17 @@ FD_INLINE VEC FD_LOCAL(over)(VEC x, VEC diagonal, VEC reciprocal, unsigned good)
     return FD_UNLIKELY(good != (1u << V(lanes)) - 1) ? V(select)(good, product, V(div)(x, diagonal)) : product;
 }
 
-/* Of n items, whose operands are so many steps apart; `back` on request. */
+/* Of n items, whose operands are so many strides apart; `back` on request. */
 static void FD_LOCAL(small_excess)(const FD_LOCAL(fd_pair) *pair, int with_back, intptr_t n, intptr_t dim,
-                                   FD_LOCAL(fd_small) *s, const REAL *loc_p, intptr_t loc_p_step, const REAL *loc_q,
-                                   intptr_t loc_q_step, intptr_t a_step, intptr_t b_step)
+                                   FD_LOCAL(fd_small) *s, const REAL *loc_p, intptr_t loc_p_stride, const REAL *loc_q,
+                                   intptr_t loc_q_stride, intptr_t a_stride, intptr_t b_stride)
 {
     enum { MOST = FD_SMALL_EVENT };
     const VEC limit = V(set1)(FD_RECIPROCAL_LIMIT), least = V(set1)(1 / FD_RECIPROCAL_LIMIT), zero = V(set1)(0);
     const int mixed = pair->mixed, swapped = pair->swapped, by_inverse = mixed != swapped; /* q is by W */
     VEC a[MOST * MOST], b[MOST * MOST], x[MOST], y[MOST], over[MOST], *e = s->e, *z = s->z;
-    FD_LOCAL(load_lower)(pair->diagonal_a, n, dim, a, pair->a, a_step);
-    FD_LOCAL(load_lower)(pair->diagonal_b, n, dim, b, pair->b, b_step);
+    FD_LOCAL(load_lower)(pair->diagonal_a, n, dim, a, pair->a, a_stride);
+    FD_LOCAL(load_lower)(pair->diagonal_b, n, dim, b, pair->b, b_stride);
     const VEC *q = swapped ? a : b, *solved = mixed ? a : b;
     unsigned good = ~0u;
     for (intptr_t i = 0; i < dim; i++) {
@@ -185,8 +185,8 @@ static void FD_LOCAL(small_excess)(const FD_LOCAL(fd_pair) *pair, int with_back,
         s->a[i] = a[i * dim + i];
         s->b[i] = b[i * dim + i];
         FD_LOCAL(ratio)(pair, s->a[i], s->b[i], s->r + i, s->u + i);
-        x[i] = FD_LOCAL(of_items)(n, loc_p + i, loc_p_step);
-        y[i] = FD_LOCAL(of_items)(n, loc_q + i, loc_q_step);
+        x[i] = FD_LOCAL(of_items)(n, loc_p + i, loc_p_stride);
+        y[i] = FD_LOCAL(of_items)(n, loc_q + i, loc_q_stride);
     }
     good |= ~((1u << n) - 1);
     good &= (1u << V(lanes)) - 1;
@@ -259,17 +259,17 @@ static VEC FD_LOCAL(small_kl)(const FD_LOCAL(fd_pair) *pair, intptr_t dim, const
 }
 
 /* To an element of n items. */
-FD_INLINE void FD_LOCAL(put)(intptr_t n, REAL *to, intptr_t step, VEC v)
+FD_INLINE void FD_LOCAL(put)(intptr_t n, REAL *to, intptr_t stride, VEC v)
 {
     REAL lane[V(lanes)];
     V(store)(lane, v);
     for (intptr_t e = 0; e < n; e++)
-        to[e * step] = lane[e];
+        to[e * stride] = lane[e];
 }
 
 /* The terms of n items. A scale is one of p or q's, if they are diagonal; `by_q` may be NULL. */
 static void FD_LOCAL(small_score)(intptr_t n, intptr_t dim, const FD_LOCAL(fd_small) *s, VEC g, const VEC *scale_p,
-                                  const VEC *scale_q, REAL *by_loc, REAL *by_p, REAL *by_q, intptr_t step)
+                                  const VEC *scale_q, REAL *by_loc, REAL *by_p, REAL *by_q, intptr_t stride)
 {
     const VEC *e = s->e, *z = s->z, minus_g = V(sub)(V(set1)(0), g);
     for (intptr_t i = 0; i < dim; i++) {
@@ -281,23 +281,23 @@ static void FD_LOCAL(small_score)(intptr_t n, intptr_t dim, const FD_LOCAL(fd_sm
             of_q = V(fma)(e[k * dim + i], e[k * dim + i], of_q);
         of_p = V(mul)(g, of_p);
         of_q = V(mul)(minus_g, of_q);
-        FD_LOCAL(put)(n, by_loc + i, step, V(mul)(g, s->back[i]));
-        FD_LOCAL(put)(n, scale_p ? by_p + i : by_p + i * (dim + 1), step, scale_p ? V(div)(of_p, scale_p[i]) : of_p);
+        FD_LOCAL(put)(n, by_loc + i, stride, V(mul)(g, s->back[i]));
+        FD_LOCAL(put)(n, scale_p ? by_p + i : by_p + i * (dim + 1), stride, scale_p ? V(div)(of_p, scale_p[i]) : of_p);
         if (by_q)
-            FD_LOCAL(put)(n, scale_q ? by_q + i : by_q + i * (dim + 1), step, scale_q ? V(div)(of_q, scale_q[i]) : of_q);
+            FD_LOCAL(put)(n, scale_q ? by_q + i : by_q + i * (dim + 1), stride, scale_q ? V(div)(of_q, scale_q[i]) : of_q);
         for (intptr_t j = 0; j < i && !scale_p; j++) {
             VEC sum = V(mul)(s->r[i], e[j * dim + i]);
             for (intptr_t k = i + 1; k < dim; k++)
                 sum = V(fma)(e[i * dim + k], e[j * dim + k], sum);
-            FD_LOCAL(put)(n, by_p + i * dim + j, step, V(mul)(g, sum));
-            FD_LOCAL(put)(n, by_p + j * dim + i, step, V(set1)(0));
+            FD_LOCAL(put)(n, by_p + i * dim + j, stride, V(mul)(g, sum));
+            FD_LOCAL(put)(n, by_p + j * dim + i, stride, V(set1)(0));
         }
         for (intptr_t j = 0; j < i && by_q && !scale_q; j++) {
             VEC sum = V(fma)(e[j * dim + i], s->r[j], V(mul)(z[i], z[j]));
             for (intptr_t k = 0; k < j; k++)
                 sum = V(fma)(e[k * dim + i], e[k * dim + j], sum);
-            FD_LOCAL(put)(n, by_q + i * dim + j, step, V(mul)(minus_g, sum));
-            FD_LOCAL(put)(n, by_q + j * dim + i, step, V(set1)(0));
+            FD_LOCAL(put)(n, by_q + i * dim + j, stride, V(mul)(minus_g, sum));
+            FD_LOCAL(put)(n, by_q + j * dim + i, stride, V(set1)(0));
         }
     }
 }
@@ -411,7 +411,7 @@ static void FD_LOCAL(transpose)(intptr_t dim, REAL *to, const REAL *from, intptr
 enum { FD_LOCAL(solve_rows) = 4 };
 
 /* n rows of n_vec vectors of columns, from row t on; `by` are the diagonal or (`divide` is 0) its reciprocals. All three
- * are literals. */
+ * are compile-time constants. */
 FD_INLINE void FD_LOCAL(solve_block)(int n, int n_vec, int divide, intptr_t from, intptr_t t, REAL *x, intptr_t x_row,
                                      const REAL *f, intptr_t f_row, intptr_t f_col, const REAL *by)
 {
@@ -521,10 +521,10 @@ static void FD_LOCAL(product)(const FD_LOCAL(fd_pair) *pair, intptr_t dim, REAL 
 /* From (1 + F)' to E'; `room` is as large. */
 static void FD_LOCAL(excess_of_inverse)(const FD_LOCAL(fd_pair) *pair, intptr_t dim, REAL *x, intptr_t ld, REAL *room)
 {
-    const intptr_t last = (dim - 1) * (ld + 1), a_step = pair->diagonal_a ? 1 : dim + 1;
+    const intptr_t last = (dim - 1) * (ld + 1), a_stride = pair->diagonal_a ? 1 : dim + 1;
     memcpy(room, x, (size_t)(dim * ld) * sizeof *x);
     for (intptr_t i = 0; i < dim; i++)
-        x[i * (ld + 1)] = REAL_FMA(pair->a[i * a_step], pair->b[i * (dim + 1)], -1);
+        x[i * (ld + 1)] = REAL_FMA(pair->a[i * a_stride], pair->b[i * (dim + 1)], -1);
     FD_LOCAL(times)(dim * ld, x, -1);
     FD_LOCAL(solve_triangle)(dim, x + last - (dim - 1), -ld, room + last, -ld, -1);
 }
@@ -673,11 +673,11 @@ FD_INLINE void FD_LOCAL(white_difference)(intptr_t kind, intptr_t dim, REAL *z, 
 /* Vector i of the diagonals. */
 FD_INLINE void FD_LOCAL(diagonals)(const FD_LOCAL(fd_pair) *pair, intptr_t dim, intptr_t i, VEC *a, VEC *b)
 {
-    const intptr_t m = fd_min(dim - i, V(lanes)), a_step = pair->diagonal_a ? 1 : dim + 1;
-    const intptr_t b_step = pair->diagonal_b ? 1 : dim + 1;
+    const intptr_t m = fd_min(dim - i, V(lanes)), a_stride = pair->diagonal_a ? 1 : dim + 1;
+    const intptr_t b_stride = pair->diagonal_b ? 1 : dim + 1;
     const VEC one = V(set1)(1);
-    *a = V(select)((1u << m) - 1, V(gather)(pair->a + i * a_step, a_step, m), one);
-    *b = V(select)((1u << m) - 1, V(gather)(pair->b + i * b_step, b_step, m), one);
+    *a = V(select)((1u << m) - 1, V(gather)(pair->a + i * a_stride, a_stride, m), one);
+    *b = V(select)((1u << m) - 1, V(gather)(pair->b + i * b_stride, b_stride, m), one);
 }
 
 /* Of a matrix of scratch, whose diagonal is left out: 64 bytes of sums in a fixed order, row by row in doubles. */
@@ -729,29 +729,29 @@ static REAL FD_LOCAL(large_kl)(const FD_LOCAL(fd_pair) *pair, intptr_t kind_q, i
     return (REAL)(0.5 * (distance + FD_LOCAL(squares)(dim, x, ld)) + phis);
 }
 
-static void FD_NAME(mvn_kl)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(mvn_kl)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    const intptr_t dim = job->dim, *kinds = job->operand[6];
+    const intptr_t dim = loop->dim, *kinds = loop->operand[6];
     const int small = 0 < dim && dim <= FD_SMALL_EVENT, swapped = kinds[0] == FD_INVERSE;
     FD_LOCAL(fd_small) s;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         for (intptr_t r = 0, n; r < run.n; r += n) {
-            const REAL *loc_p = AT(1) + r * STEP(1), *loc_q = AT(2) + r * STEP(2);
-            const REAL *p = AT(3) + r * STEP(3), *q = AT(4) + r * STEP(4);
+            const REAL *loc_p = AT(1) + r * STRIDE(1), *loc_q = AT(2) + r * STRIDE(2);
+            const REAL *p = AT(3) + r * STRIDE(3), *q = AT(4) + r * STRIDE(4);
             const FD_LOCAL(fd_pair) pair = FD_LOCAL(pair)(kinds, p, q);
             REAL result[V(lanes)];
             n = small ? fd_min(run.n - r, V(lanes)) : 1;
             if (small) {
-                FD_LOCAL(small_excess)(&pair, 0, n, dim, &s, loc_p, STEP(1), loc_q, STEP(2), STEP(3 + swapped),
-                                       STEP(4 - swapped));
+                FD_LOCAL(small_excess)(&pair, 0, n, dim, &s, loc_p, STRIDE(1), loc_q, STRIDE(2), STRIDE(3 + swapped),
+                                       STRIDE(4 - swapped));
                 V(store)(result, FD_LOCAL(small_kl)(&pair, dim, &s));
             } else {
-                *result = FD_LOCAL(large_kl)(&pair, kinds[1], dim, job->operand[5], loc_p, loc_q, q);
+                *result = FD_LOCAL(large_kl)(&pair, kinds[1], dim, loop->operand[5], loc_p, loc_q, q);
             }
             for (intptr_t e = 0; e < n; e++)
-                AT(0)[(r + e) * STEP(0)] =
-                    isnan(result[e]) ? FD_LOCAL(settle_kl)(kinds, dim, loc_p + e * STEP(1), loc_q + e * STEP(2),
-                                                           p + e * STEP(3), q + e * STEP(4))
+                AT(0)[(r + e) * STRIDE(0)] =
+                    isnan(result[e]) ? FD_LOCAL(settle_kl)(kinds, dim, loc_p + e * STRIDE(1), loc_q + e * STRIDE(2),
+                                                           p + e * STRIDE(3), q + e * STRIDE(4))
                                      : result[e];
         }
 }
@@ -816,27 +816,27 @@ static void FD_LOCAL(large_score)(const FD_LOCAL(fd_pair) *pair, intptr_t kind_q
         FD_LOCAL(gram)(1, dim, -g, by_q, transposed ? x : turned, u, z, room, scale_q);
 }
 
-static void FD_NAME(kl_score_mvn)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(kl_score_mvn)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    const intptr_t dim = job->dim, *kinds = job->operand[7], size = dim * dim;
+    const intptr_t dim = loop->dim, *kinds = loop->operand[7], size = dim * dim;
     const int small = 0 < dim && dim <= FD_SMALL_EVENT, swapped = kinds[0] == FD_INVERSE;
     const int diagonal_p = kinds[0] == FD_DIAGONAL, diagonal_q = kinds[1] == FD_DIAGONAL;
     FD_LOCAL(fd_small) s;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         for (intptr_t r = 0, n; r < run.n; r += n) {
-            REAL *by_loc = AT(0) + r * STEP(0), *by_p = by_loc + dim;
+            REAL *by_loc = AT(0) + r * STRIDE(0), *by_p = by_loc + dim;
             REAL *by_q = kinds[2] ? by_p + (diagonal_p ? dim : size) : NULL;
-            const REAL *g = AT(1) + r * STEP(1), *loc_p = AT(2) + r * STEP(2), *loc_q = AT(3) + r * STEP(3);
-            const REAL *p = AT(4) + r * STEP(4), *q = AT(5) + r * STEP(5);
+            const REAL *g = AT(1) + r * STRIDE(1), *loc_p = AT(2) + r * STRIDE(2), *loc_q = AT(3) + r * STRIDE(3);
+            const REAL *p = AT(4) + r * STRIDE(4), *q = AT(5) + r * STRIDE(5);
             const FD_LOCAL(fd_pair) pair = FD_LOCAL(pair)(kinds, p, q);
             n = small ? fd_min(run.n - r, V(lanes)) : 1;
             if (small) {
-                FD_LOCAL(small_excess)(&pair, 1, n, dim, &s, loc_p, STEP(2), loc_q, STEP(3), STEP(4 + swapped),
-                                       STEP(5 - swapped));
-                FD_LOCAL(small_score)(n, dim, &s, FD_LOCAL(of_items)(n, g, STEP(1)), diagonal_p ? s.a : NULL,
-                                      diagonal_q ? (swapped ? s.a : s.b) : NULL, by_loc, by_p, by_q, STEP(0));
+                FD_LOCAL(small_excess)(&pair, 1, n, dim, &s, loc_p, STRIDE(2), loc_q, STRIDE(3), STRIDE(4 + swapped),
+                                       STRIDE(5 - swapped));
+                FD_LOCAL(small_score)(n, dim, &s, FD_LOCAL(of_items)(n, g, STRIDE(1)), diagonal_p ? s.a : NULL,
+                                      diagonal_q ? (swapped ? s.a : s.b) : NULL, by_loc, by_p, by_q, STRIDE(0));
             } else {
-                FD_LOCAL(large_score)(&pair, kinds[1], dim, job->operand[6], *g, loc_p, loc_q, q, diagonal_p ? p : NULL,
+                FD_LOCAL(large_score)(&pair, kinds[1], dim, loop->operand[6], *g, loc_p, loc_q, q, diagonal_p ? p : NULL,
                                       diagonal_q ? q : NULL, by_loc, by_p, by_q);
             }
         }

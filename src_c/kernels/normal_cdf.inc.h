@@ -3,15 +3,15 @@
  * alone would cost z^2 / 2 ulp. */
 
 /* out[i] = result, for each element, given z + z_lo. */
-#define FD_CDF_KERNEL(verb, result)                                                            \
-    static void FD_NAME(verb)(const fd_job *job, intptr_t begin, intptr_t end)                 \
+#define FD_CDF_KERNEL(op, result)                                                              \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
     {                                                                                          \
-        for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))       \
+        for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \
             for (intptr_t i = 0; i < run.n; i++) {                                             \
                 double z, z_lo;                                                                \
-                fd_normal_standardize(AT(1)[i * STEP(1)], AT(2)[i * STEP(2)],                  \
-                                      AT(3)[i * STEP(3)], &z, &z_lo);                          \
-                AT(0)[i * STEP(0)] = (REAL)(result);                                           \
+                fd_normal_standardize(AT(1)[i * STRIDE(1)], AT(2)[i * STRIDE(2)],              \
+                                      AT(3)[i * STRIDE(3)], &z, &z_lo);                        \
+                AT(0)[i * STRIDE(0)] = (REAL)(result);                                         \
             }                                                                                  \
     }
 
@@ -21,12 +21,12 @@ FD_CDF_KERNEL(normal_survival, fd_normal_cdf(-z, -z_lo))
 FD_CDF_KERNEL(normal_log_survival, fd_normal_log_cdf(-z, -z_lo))
 #undef FD_CDF_KERNEL
 
-static void FD_NAME(normal_icdf)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(normal_icdf)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         for (intptr_t i = 0; i < run.n; i++) {
-            const double loc = AT(2)[i * STEP(2)], scale = AT(3)[i * STEP(3)];
+            const double loc = AT(2)[i * STRIDE(2)], scale = AT(3)[i * STRIDE(3)];
             /* The product may overflow where the sum does not. */
-            AT(0)[i * STEP(0)] = (REAL)fma(scale, fd_normal_icdf(AT(1)[i * STEP(1)]), loc);
+            AT(0)[i * STRIDE(0)] = (REAL)fma(scale, fd_normal_icdf(AT(1)[i * STRIDE(1)]), loc);
         }
 }

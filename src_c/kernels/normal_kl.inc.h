@@ -84,41 +84,41 @@ FD_INLINE VEC FD_LOCAL(normal_kl_of)(VEC loc_p, VEC p, VEC loc_q, VEC q, VEC ove
 }
 
 /* m elements of each operand. */
-FD_INLINE void FD_LOCAL(normal_kl_vector)(intptr_t m, REAL *out, const REAL *loc_p, intptr_t loc_p_step,
-                                          const REAL *p, intptr_t p_step, const REAL *loc_q, intptr_t loc_q_step,
-                                          const REAL *q, intptr_t q_step, const REAL *over_q)
+FD_INLINE void FD_LOCAL(normal_kl_vector)(intptr_t m, REAL *out, const REAL *loc_p, intptr_t loc_p_stride,
+                                          const REAL *p, intptr_t p_stride, const REAL *loc_q, intptr_t loc_q_stride,
+                                          const REAL *q, intptr_t q_stride, const REAL *over_q)
 {
-    const VEC at_p = FD_LOCAL(pick_to)(loc_p, loc_p_step, 0, m), at_q = FD_LOCAL(pick_to)(loc_q, loc_q_step, 0, m);
-    const VEC scale_p = FD_LOCAL(pick_scale)(p, p_step, m), scale_q = FD_LOCAL(pick_scale)(q, q_step, m);
+    const VEC at_p = FD_LOCAL(pick_to)(loc_p, loc_p_stride, 0, m), at_q = FD_LOCAL(pick_to)(loc_q, loc_q_stride, 0, m);
+    const VEC scale_p = FD_LOCAL(pick_scale)(p, p_stride, m), scale_q = FD_LOCAL(pick_scale)(q, q_stride, m);
     FD_LOCAL(store_to)(out, FD_LOCAL(normal_kl_of)(at_p, scale_p, at_q, scale_q, V(load)(over_q)), m);
 }
 
 /* A third of the time are divisions: those by a scale_q are kept while it repeats from run to run, as a
  * prior's does. */
-static void FD_NAME(normal_kl)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(normal_kl)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     enum { BLOCK = 256 };
-    const intptr_t loc_p_step = STEP(1), p_step = STEP(2), loc_q_step = STEP(3), q_step = STEP(4);
+    const intptr_t loc_p_stride = STRIDE(1), p_stride = STRIDE(2), loc_q_stride = STRIDE(3), q_stride = STRIDE(4);
     REAL over_q[BLOCK];
     const REAL *kept = NULL;
     intptr_t n_kept = 0;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         for (intptr_t first = 0, n; n = fd_min(run.n - first, BLOCK), n > 0; first += n) {
             REAL *out = AT(0) + first;
-            const REAL *loc_p = AT(1) + first * loc_p_step, *p = AT(2) + first * p_step;
-            const REAL *loc_q = AT(3) + first * loc_q_step, *q = AT(4) + first * q_step;
+            const REAL *loc_p = AT(1) + first * loc_p_stride, *p = AT(2) + first * p_stride;
+            const REAL *loc_q = AT(3) + first * loc_q_stride, *q = AT(4) + first * q_stride;
             intptr_t i = 0;
             for (; (q != kept || n != n_kept) && i < n; i += V(lanes))
-                V(store)(over_q + i, FD_LOCAL(kl_reciprocal)(FD_LOCAL(pick_scale)(q + i * q_step, q_step, n - i)));
+                V(store)(over_q + i, FD_LOCAL(kl_reciprocal)(FD_LOCAL(pick_scale)(q + i * q_stride, q_stride, n - i)));
             kept = q;
             n_kept = n;
             for (i = 0; i + V(lanes) <= n; i += V(lanes))
-                FD_LOCAL(normal_kl_vector)(V(lanes), out + i, loc_p + i * loc_p_step, loc_p_step, p + i * p_step,
-                                           p_step, loc_q + i * loc_q_step, loc_q_step, q + i * q_step, q_step,
+                FD_LOCAL(normal_kl_vector)(V(lanes), out + i, loc_p + i * loc_p_stride, loc_p_stride, p + i * p_stride,
+                                           p_stride, loc_q + i * loc_q_stride, loc_q_stride, q + i * q_stride, q_stride,
                                            over_q + i);
             if (i < n)
-                FD_LOCAL(normal_kl_vector)(n - i, out + i, loc_p + i * loc_p_step, loc_p_step, p + i * p_step,
-                                           p_step, loc_q + i * loc_q_step, loc_q_step, q + i * q_step, q_step,
+                FD_LOCAL(normal_kl_vector)(n - i, out + i, loc_p + i * loc_p_stride, loc_p_stride, p + i * p_stride,
+                                           p_stride, loc_q + i * loc_q_stride, loc_q_stride, q + i * q_stride, q_stride,
                                            over_q + i);
         }
 }

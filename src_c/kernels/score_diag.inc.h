@@ -14,22 +14,22 @@ typedef struct FD_LOCAL(fd_reciprocals) {
 } FD_LOCAL(fd_reciprocals);
 
 /* Before a block of n elements, or of one that repeats, which are not to change: whether theirs are known. */
-FD_INLINE int FD_LOCAL(know)(FD_LOCAL(fd_reciprocals) *kept, intptr_t n, const REAL *x, intptr_t step)
+FD_INLINE int FD_LOCAL(know)(FD_LOCAL(fd_reciprocals) *kept, intptr_t n, const REAL *x, intptr_t stride)
 {
     const int known = kept->of == x && kept->n == n;
     kept->of = x;
     kept->n = n;
-    if (!step)
+    if (!stride)
         kept->value[0] = 1 / *x;
-    return known || !step;
+    return known || !stride;
 }
 
 /* Vector i of them. */
-FD_INLINE VEC FD_LOCAL(reciprocal)(FD_LOCAL(fd_reciprocals) *kept, int known, VEC x, intptr_t step, intptr_t i,
+FD_INLINE VEC FD_LOCAL(reciprocal)(FD_LOCAL(fd_reciprocals) *kept, int known, VEC x, intptr_t stride, intptr_t i,
                                    intptr_t m)
 {
     if (known)
-        return FD_LOCAL(pick_to)(kept->value, step, i, m);
+        return FD_LOCAL(pick_to)(kept->value, stride, i, m);
     const VEC result = V(div)(V(set1)(1), x);
     FD_LOCAL(store_to)(kept->value + i, result, m);
     return result;
@@ -57,14 +57,14 @@ FD_ALONE void FD_LOCAL(score_diag_beyond)(REAL *by_value, REAL *by_scale, REAL g
 
 /* m elements from the i-th of a block on; `finite` are sums of 0 a. */
 FD_INLINE void FD_LOCAL(score_vector)(intptr_t i, intptr_t m, FD_LOCAL(fd_reciprocals) *kept, int known, VEC *finite,
-                                      REAL *by_value, REAL *by_scale, const REAL *g, intptr_t g_step, const REAL *x,
-                                      intptr_t x_step, const REAL *loc, intptr_t loc_step, const REAL *scale,
-                                      intptr_t scale_step)
+                                      REAL *by_value, REAL *by_scale, const REAL *g, intptr_t g_stride, const REAL *x,
+                                      intptr_t x_stride, const REAL *loc, intptr_t loc_stride, const REAL *scale,
+                                      intptr_t scale_stride)
 {
-    const VEC zero = V(set1)(0), sd = FD_LOCAL(pick_scale)(scale + i * scale_step, scale_step, m);
-    const VEC r = FD_LOCAL(reciprocal)(kept, known, sd, scale_step, i, m);
-    const VEC value = FD_LOCAL(pick_to)(x, x_step, i, m), at = FD_LOCAL(pick_to)(loc, loc_step, i, m);
-    const VEC h = V(mul)(FD_LOCAL(pick_to)(g, g_step, i, m), V(sub)(zero, r));
+    const VEC zero = V(set1)(0), sd = FD_LOCAL(pick_scale)(scale + i * scale_stride, scale_stride, m);
+    const VEC r = FD_LOCAL(reciprocal)(kept, known, sd, scale_stride, i, m);
+    const VEC value = FD_LOCAL(pick_to)(x, x_stride, i, m), at = FD_LOCAL(pick_to)(loc, loc_stride, i, m);
+    const VEC h = V(mul)(FD_LOCAL(pick_to)(g, g_stride, i, m), V(sub)(zero, r));
     /* value - at = difference + error exactly, as in fd_add_up: near |z| = 1 that is what counts. */
     const VEC difference = V(sub)(value, at), back = V(sub)(difference, value);
     const VEC error = V(sub)(V(sub)(value, V(sub)(difference, back)), V(add)(at, back));
@@ -77,31 +77,31 @@ FD_INLINE void FD_LOCAL(score_vector)(intptr_t i, intptr_t m, FD_LOCAL(fd_recipr
     finite[1] = V(fma)(of_scale, zero, finite[1]);
 }
 
-static void FD_NAME(score_diag)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(score_diag)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     enum { LANES = V(lanes) };
-    const intptr_t g_step = STEP(2), x_step = STEP(3), loc_step = STEP(4), scale_step = STEP(5);
+    const intptr_t g_stride = STRIDE(2), x_stride = STRIDE(3), loc_stride = STRIDE(4), scale_stride = STRIDE(5);
     FD_LOCAL(fd_reciprocals) kept;
     kept.of = NULL;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         FD_BLOCKS(first, n) {
             REAL *by_value = AT(0) + first, *by_scale = AT(1) + first;
-            const REAL *g = AT(2) + first * g_step, *x = AT(3) + first * x_step, *loc = AT(4) + first * loc_step;
-            const REAL *scale = AT(5) + first * scale_step;
-            const int known = FD_LOCAL(know)(&kept, n, scale, scale_step);
+            const REAL *g = AT(2) + first * g_stride, *x = AT(3) + first * x_stride, *loc = AT(4) + first * loc_stride;
+            const REAL *scale = AT(5) + first * scale_stride;
+            const int known = FD_LOCAL(know)(&kept, n, scale, scale_stride);
             VEC finite[2] = {V(set1)(0), V(set1)(0)};
             intptr_t i = 0;
             for (; i + LANES <= n; i += LANES)
-                FD_LOCAL(score_vector)(i, LANES, &kept, known, finite, by_value, by_scale, g, g_step, x, x_step, loc,
-                                       loc_step, scale, scale_step);
+                FD_LOCAL(score_vector)(i, LANES, &kept, known, finite, by_value, by_scale, g, g_stride, x, x_stride, loc,
+                                       loc_stride, scale, scale_stride);
             if (i < n)
-                FD_LOCAL(score_vector)(i, n - i, &kept, known, finite, by_value, by_scale, g, g_step, x, x_step, loc,
-                                       loc_step, scale, scale_step);
+                FD_LOCAL(score_vector)(i, n - i, &kept, known, finite, by_value, by_scale, g, g_stride, x, x_stride, loc,
+                                       loc_stride, scale, scale_stride);
             if (FD_UNLIKELY(!FD_LOCAL(all_finite)(V(add)(finite[0], finite[1]))))
                 for (i = 0; i < n; i++)
                     if (!(isfinite(by_value[i]) && isfinite(by_scale[i])))
-                        FD_LOCAL(score_diag_beyond)(by_value + i, by_scale + i, g[i * g_step], x[i * x_step],
-                                                    loc[i * loc_step], scale[i * scale_step]);
+                        FD_LOCAL(score_diag_beyond)(by_value + i, by_scale + i, g[i * g_stride], x[i * x_stride],
+                                                    loc[i * loc_stride], scale[i * scale_stride]);
         }
 }
 
@@ -118,20 +118,20 @@ FD_ALONE void FD_LOCAL(kl_score_diag_beyond)(REAL *by_loc, REAL *by_p, REAL *by_
 /* m elements from the i-th of a block on; `finite` are sums of 0 a. */
 FD_INLINE void FD_LOCAL(kl_score_vector)(intptr_t i, intptr_t m, FD_LOCAL(fd_reciprocals) *kept_p, int p_known,
                                          FD_LOCAL(fd_reciprocals) *kept_q, int q_known, VEC *finite, REAL *by_loc,
-                                         REAL *by_p, REAL *by_q, const REAL *g, intptr_t g_step, const REAL *loc_p,
-                                         intptr_t loc_p_step, const REAL *p, intptr_t p_step, const REAL *loc_q,
-                                         intptr_t loc_q_step, const REAL *q, intptr_t q_step)
+                                         REAL *by_p, REAL *by_q, const REAL *g, intptr_t g_stride, const REAL *loc_p,
+                                         intptr_t loc_p_stride, const REAL *p, intptr_t p_stride, const REAL *loc_q,
+                                         intptr_t loc_q_stride, const REAL *q, intptr_t q_stride)
 {
-    const VEC zero = V(set1)(0), scale_p = FD_LOCAL(pick_scale)(p + i * p_step, p_step, m);
-    const VEC scale_q = FD_LOCAL(pick_scale)(q + i * q_step, q_step, m);
-    const VEC over_p = FD_LOCAL(reciprocal)(kept_p, p_known, scale_p, p_step, i, m);
-    const VEC over_q = FD_LOCAL(reciprocal)(kept_q, q_known, scale_q, q_step, i, m);
-    const VEC at_p = FD_LOCAL(pick_to)(loc_p, loc_p_step, i, m), at_q = FD_LOCAL(pick_to)(loc_q, loc_q_step, i, m);
+    const VEC zero = V(set1)(0), scale_p = FD_LOCAL(pick_scale)(p + i * p_stride, p_stride, m);
+    const VEC scale_q = FD_LOCAL(pick_scale)(q + i * q_stride, q_stride, m);
+    const VEC over_p = FD_LOCAL(reciprocal)(kept_p, p_known, scale_p, p_stride, i, m);
+    const VEC over_q = FD_LOCAL(reciprocal)(kept_q, q_known, scale_q, q_stride, i, m);
+    const VEC at_p = FD_LOCAL(pick_to)(loc_p, loc_p_stride, i, m), at_q = FD_LOCAL(pick_to)(loc_q, loc_q_stride, i, m);
     const VEC delta = V(sub)(at_p, at_q), wider = V(sub)(scale_p, scale_q);
     /* t = scale_p / scale_q - 1, exact where the scales are close */
     const VEC t = V(mul)(wider, over_q), z = V(mul)(delta, over_q);
     const VEC t2 = V(mul)(V(add)(t, V(set1)(2)), over_q), squares = V(fma)(t, t2, V(mul)(z, V(mul)(z, over_q)));
-    const VEC weight = FD_LOCAL(pick_to)(g, g_step, i, m), of_loc = V(mul)(V(mul)(weight, z), over_q);
+    const VEC weight = FD_LOCAL(pick_to)(g, g_stride, i, m), of_loc = V(mul)(V(mul)(weight, z), over_q);
     const VEC of_p = V(mul)(V(mul)(weight, t), V(add)(over_p, over_q)), of_q = V(mul)(V(sub)(zero, weight), squares);
     FD_LOCAL(store_to)(by_loc + i, of_loc, m);
     FD_LOCAL(store_to)(by_p + i, of_p, m);
@@ -141,34 +141,35 @@ FD_INLINE void FD_LOCAL(kl_score_vector)(intptr_t i, intptr_t m, FD_LOCAL(fd_rec
     finite[2] = V(fma)(of_q, zero, finite[2]);
 }
 
-static void FD_NAME(kl_score_diag)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(kl_score_diag)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     enum { LANES = V(lanes) };
-    const intptr_t g_step = STEP(3), loc_p_step = STEP(4), p_step = STEP(5), loc_q_step = STEP(6), q_step = STEP(7);
+    const intptr_t g_stride = STRIDE(3), loc_p_stride = STRIDE(4), p_stride = STRIDE(5);
+    const intptr_t loc_q_stride = STRIDE(6), q_stride = STRIDE(7);
     FD_LOCAL(fd_reciprocals) kept_p, kept_q;
     kept_p.of = kept_q.of = NULL;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         FD_BLOCKS(first, n) {
             REAL *by_loc = AT(0) + first, *by_p = AT(1) + first, *by_q = AT(2) + first;
-            const REAL *g = AT(3) + first * g_step;
-            const REAL *loc_p = AT(4) + first * loc_p_step, *p = AT(5) + first * p_step;
-            const REAL *loc_q = AT(6) + first * loc_q_step, *q = AT(7) + first * q_step;
-            const int p_known = FD_LOCAL(know)(&kept_p, n, p, p_step);
-            const int q_known = FD_LOCAL(know)(&kept_q, n, q, q_step);
+            const REAL *g = AT(3) + first * g_stride;
+            const REAL *loc_p = AT(4) + first * loc_p_stride, *p = AT(5) + first * p_stride;
+            const REAL *loc_q = AT(6) + first * loc_q_stride, *q = AT(7) + first * q_stride;
+            const int p_known = FD_LOCAL(know)(&kept_p, n, p, p_stride);
+            const int q_known = FD_LOCAL(know)(&kept_q, n, q, q_stride);
             VEC finite[3] = {V(set1)(0), V(set1)(0), V(set1)(0)};
             intptr_t i = 0;
             for (; i + LANES <= n; i += LANES)
                 FD_LOCAL(kl_score_vector)(i, LANES, &kept_p, p_known, &kept_q, q_known, finite, by_loc, by_p, by_q, g,
-                                          g_step, loc_p, loc_p_step, p, p_step, loc_q, loc_q_step, q, q_step);
+                                          g_stride, loc_p, loc_p_stride, p, p_stride, loc_q, loc_q_stride, q, q_stride);
             if (i < n)
                 FD_LOCAL(kl_score_vector)(i, n - i, &kept_p, p_known, &kept_q, q_known, finite, by_loc, by_p, by_q, g,
-                                          g_step, loc_p, loc_p_step, p, p_step, loc_q, loc_q_step, q, q_step);
+                                          g_stride, loc_p, loc_p_stride, p, p_stride, loc_q, loc_q_stride, q, q_stride);
             if (FD_UNLIKELY(!FD_LOCAL(all_finite)(V(add)(V(add)(finite[0], finite[1]), finite[2]))))
                 for (i = 0; i < n; i++)
                     if (!(isfinite(by_loc[i]) && isfinite(by_p[i]) && isfinite(by_q[i])))
-                        FD_LOCAL(kl_score_diag_beyond)(by_loc + i, by_p + i, by_q + i, g[i * g_step],
-                                                       loc_p[i * loc_p_step], p[i * p_step], loc_q[i * loc_q_step],
-                                                       q[i * q_step]);
+                        FD_LOCAL(kl_score_diag_beyond)(by_loc + i, by_p + i, by_q + i, g[i * g_stride],
+                                                       loc_p[i * loc_p_stride], p[i * p_stride], loc_q[i * loc_q_stride],
+                                                       q[i * q_stride]);
         }
 }
 

@@ -3,15 +3,15 @@
 
 /* The panels of a factor's transpose with rows and columns in reverse order. That is lower triangular, too:
  * what it does to the elements of an event in reverse order, the transpose does to the event. */
-static void FD_LOCAL(turn_panels)(intptr_t dim, REAL *turned, const REAL *panels)
+static void FD_LOCAL(transpose_panels)(intptr_t dim, REAL *transposed, const REAL *panels)
 {
     enum { H = FD_PANEL(REAL) };
-    memset(turned, 0, (size_t)fd_panels_size(dim, H) * sizeof *turned);
+    memset(transposed, 0, (size_t)fd_panels_size(dim, H) * sizeof *transposed);
     for (intptr_t first = 0; first < dim; first += H) {
         const intptr_t end = fd_min(first + H, dim);
         for (intptr_t k = 0; k < end; k++, panels += end - first) {
             const intptr_t row = dim - 1 - k, top = row / H * H, height = fd_min(dim - top, H);
-            REAL *to = turned + top * (top + H) / 2 + row - top;
+            REAL *to = transposed + top * (top + H) / 2 + row - top;
             for (intptr_t i = k > first ? k : first; i < end; i++)
                 to[(dim - 1 - i) * height] = panels[i - first];
         }
@@ -77,12 +77,12 @@ FD_INLINE void FD_LOCAL(store_square)(int full, intptr_t n, intptr_t m, const RE
 /* n events from tiles whose rows are ld apart, or from the last row on (-ld): y = sign c x, c one for
  * each or NULL. */
 static void FD_LOCAL(to_events)(intptr_t n, intptr_t dim, const REAL *tile, intptr_t ld, REAL *y, intptr_t y_ld,
-                                const REAL *c, intptr_t c_step, REAL sign)
+                                const REAL *c, intptr_t c_stride, REAL sign)
 {
     enum { WIDTH = FD_LOCAL(tile_width), LANES = V(lanes) };
     for (intptr_t r = 0; r < n; r += LANES) {
         const REAL *rows = tile + r / WIDTH * WIDTH * dim + r % WIDTH + (ld < 0 ? (1 - dim) * ld : 0);
-        const VEC of_c = c ? V(gather)(c + r * c_step, c_step, fd_min(n - r, LANES)) : V(set1)(1);
+        const VEC of_c = c ? V(gather)(c + r * c_stride, c_stride, fd_min(n - r, LANES)) : V(set1)(1);
         const VEC weight = V(mul)(V(set1)(sign), of_c);
         REAL *to = y + r * y_ld;
         intptr_t i = 0;
@@ -116,58 +116,58 @@ FD_ALONE void FD_LOCAL(score_beyond)(int inverse, int whitened, intptr_t dim, do
 }
 
 /* With `whitened` the terms are z and g z, otherwise -z. */
-FD_INLINE void FD_LOCAL(score)(int inverse, int whitened, const fd_job *job, intptr_t begin, intptr_t end)
+FD_INLINE void FD_LOCAL(score)(int inverse, int whitened, const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    const intptr_t dim = job->dim, room = FD_SCRATCH_BYTES / (intptr_t)sizeof(REAL) * dim;
-    REAL *tile = job->operand[6], *other = tile + room, *turned = other + room;
+    const intptr_t dim = loop->dim, room = FD_SCRATCH_BYTES / (intptr_t)sizeof(REAL) * dim;
+    REAL *tile = loop->operand[6], *other = tile + room, *transposed = other + room;
     REAL *white = inverse ? other : tile, *reversed = inverse ? tile : other;
     REAL distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)], unused[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
-    const REAL *known = NULL; /* the factor that is turned */
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        const intptr_t step = FD_LOCAL(events_at_once)(STEP(5));
-        for (intptr_t r = 0; r < run.n; r += step) {
-            const intptr_t n = fd_min(step, run.n - r), ld = n > 1 ? FD_LOCAL(tile_width) : 1;
-            REAL *terms = AT(0) + r * STEP(0), *by_value = AT(1) + r * STEP(1);
-            const REAL *g = AT(2) + r * STEP(2), *value = AT(3) + r * STEP(3), *loc = AT(4) + r * STEP(4);
-            const REAL *factor = AT(5) + r * STEP(5);
+    const REAL *known = NULL; /* the factor that is transposed */
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {
+        const intptr_t at_once = FD_LOCAL(events_at_once)(STRIDE(5));
+        for (intptr_t r = 0; r < run.n; r += at_once) {
+            const intptr_t n = fd_min(at_once, run.n - r), ld = n > 1 ? FD_LOCAL(tile_width) : 1;
+            REAL *terms = AT(0) + r * STRIDE(0), *by_value = AT(1) + r * STRIDE(1);
+            const REAL *g = AT(2) + r * STRIDE(2), *value = AT(3) + r * STRIDE(3), *loc = AT(4) + r * STRIDE(4);
+            const REAL *factor = AT(5) + r * STRIDE(5);
             if (known != factor)
-                FD_LOCAL(turn_panels)(dim, turned, known = factor);
+                FD_LOCAL(transpose_panels)(dim, transposed, known = factor);
             if (n > 1)
-                FD_LOCAL(load_tiles)(n, dim, tile, value, STEP(3), loc, STEP(4),
-                                     FD_LOCAL(bytes_ahead)(job, 3, n, run.n));
+                FD_LOCAL(load_tiles)(n, dim, tile, value, STRIDE(3), loc, STRIDE(4),
+                                     FD_LOCAL(bytes_ahead)(loop, 3, n, run.n));
             for (intptr_t i = 0; n == 1 && i < dim; i++)
                 tile[i] = value[i] - loc[i];
             for (intptr_t e = 0; e < n; e++) /* where they lie apart, the hardware would not see them coming */
                 for (intptr_t i = 0; i < dim; i += 64 / (int)sizeof(REAL))
-                    fd_prefetch_write((uintptr_t)(by_value + e * STEP(1) + i));
+                    fd_prefetch_write((uintptr_t)(by_value + e * STRIDE(1) + i));
             FD_LOCAL(whiten_events)(inverse, n, dim, tile, factor, white, distance);
-            FD_LOCAL(to_events)(n, dim, white, ld, terms, STEP(0), NULL, 0, whitened ? 1 : -1);
+            FD_LOCAL(to_events)(n, dim, white, ld, terms, STRIDE(0), NULL, 0, whitened ? 1 : -1);
             if (whitened)
-                FD_LOCAL(to_events)(n, dim, white, ld, terms + dim, STEP(0), g, STEP(2), 1);
+                FD_LOCAL(to_events)(n, dim, white, ld, terms + dim, STRIDE(0), g, STRIDE(2), 1);
             for (intptr_t e = 0; e < n; e += FD_LOCAL(tile_width))
                 FD_LOCAL(reverse)(dim, ld, reversed + e * dim, white + e * dim);
-            FD_LOCAL(whiten_events)(inverse, n, dim, reversed, turned, other, unused);
-            FD_LOCAL(to_events)(n, dim, other, -ld, by_value, STEP(1), g, STEP(2), -1);
+            FD_LOCAL(whiten_events)(inverse, n, dim, reversed, transposed, other, unused);
+            FD_LOCAL(to_events)(n, dim, other, -ld, by_value, STRIDE(1), g, STRIDE(2), -1);
             for (intptr_t e = 0; e < n; e++)
                 if (FD_UNLIKELY(!(distance[e] < (REAL)INFINITY)))
-                    FD_LOCAL(score_beyond)(inverse, whitened, dim, job->operand[6], terms + e * STEP(0),
-                                           by_value + e * STEP(1), g[e * STEP(2)], value + e * STEP(3),
-                                           loc + e * STEP(4), factor);
+                    FD_LOCAL(score_beyond)(inverse, whitened, dim, loop->operand[6], terms + e * STRIDE(0),
+                                           by_value + e * STRIDE(1), g[e * STRIDE(2)], value + e * STRIDE(3),
+                                           loc + e * STRIDE(4), factor);
         }
     }
 }
 
-static void FD_NAME(score_tril)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(score_tril)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(score)(0, 0, job, begin, end);
+    FD_LOCAL(score)(0, 0, loop, begin, end);
 }
 
-static void FD_NAME(score_covariance)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(score_covariance)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(score)(0, 1, job, begin, end);
+    FD_LOCAL(score)(0, 1, loop, begin, end);
 }
 
-static void FD_NAME(score_precision)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(score_precision)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(score)(1, 1, job, begin, end);
+    FD_LOCAL(score)(1, 1, loop, begin, end);
 }

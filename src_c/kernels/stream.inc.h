@@ -31,7 +31,7 @@ static const uint64_t FD_STREAM(counter)[FD_BLOCK_STEPS] = {FD_COUNT_32(1), FD_C
 typedef struct FD_STREAM(state) {
     u64v a[u64v_group], b[u64v_group], c[u64v_group];
 } FD_STREAM(state);
-enum { FD_STREAM(together) = u64v_group * u64v_lanes };
+enum { FD_STREAM(at_once) = u64v_group * u64v_lanes };
 
 FD_INLINE FD_STREAM(state) FD_STREAM(load_state)(const fd_lanes *lanes, int first)
 {
@@ -66,7 +66,7 @@ FD_INLINE u64v FD_STREAM(next)(FD_STREAM(state) *state, int g, uint64_t counter)
 
 static void FD_STREAM(words)(fd_lanes *lanes, intptr_t n_step, uint64_t *out)
 {
-    for (int first = 0; first < FD_LANES; first += FD_STREAM(together)) {
+    for (int first = 0; first < FD_LANES; first += FD_STREAM(at_once)) {
         FD_STREAM(state) state = FD_STREAM(load_state)(lanes, first);
         for (intptr_t step = 0; step < n_step; step++)
             for (int g = 0; g < u64v_group; g++)
@@ -153,7 +153,7 @@ enum { FD_AHEAD = 1024 };
         _Alignas(64) uint64_t words[FD_BLOCK];                                                 \
         unsigned char outside[FD_BLOCK_STEPS + 8];                                             \
         const uint64_t *counter = FD_STREAM(counter) + lanes->step;                            \
-        for (int first = 0; first < FD_LANES; first += FD_STREAM(together)) {                  \
+        for (int first = 0; first < FD_LANES; first += FD_STREAM(at_once)) {                   \
             FD_STREAM(state) state = FD_STREAM(load_state)(lanes, first);                      \
             for (intptr_t step = 0; step < n_step; step++) {                                   \
                 unsigned mask = 0;                                                             \

@@ -1,7 +1,7 @@
 /* kernels/sums.inc.h - sums down to the shape of a parameter: of products of elements, and of outer
  * products of events. An element's terms are added in C order of the dims summed over: FD_SUM_TERMS of
  * them, a chunk, by fma in working precision, the chunks in twice the precision of double. Layout,
- * broadcast, vector width and the pieces that a job is done in leave the bits alone, and a sum of any
+ * broadcast, vector width and the pieces that a loop is done in leave the bits alone, and a sum of any
  * length is right to some 128 roundings.
  *
  * The sum of the present chunk is kept where the result will be, that of the chunks before it in
@@ -27,9 +27,9 @@ FD_INLINE void FD_LOCAL(conclude)(intptr_t n, REAL *sum, const fd_total *total)
 
 /* ---- products of elements ----------------------------------------------------------------- */
 
-/* n_vec (a literal) vectors of neighbouring elements, of the last one m lanes: their terms are rows. */
+/* n_vec (a compile-time constant) vectors of neighbouring elements, of the last one m lanes: their terms are rows. */
 FD_INLINE void FD_LOCAL(add_panel)(int n_vec, intptr_t m, int fresh, intptr_t n_row, REAL *out, const REAL *x,
-                                   intptr_t x_ld, int x_step, const REAL *y, intptr_t y_ld, int y_step)
+                                   intptr_t x_ld, int x_stride, const REAL *y, intptr_t y_ld, int y_stride)
 {
     enum { LANES = V(lanes) };
     VEC sum[4];
@@ -37,9 +37,9 @@ FD_INLINE void FD_LOCAL(add_panel)(int n_vec, intptr_t m, int fresh, intptr_t n_
         sum[v] = fresh ? V(set1)(0) : FD_LOCAL(load_to)(out + v * LANES, m);
     for (intptr_t r = 0; r < n_row; r++)
         for (int v = 0; v < n_vec; v++) {
-            const REAL *xs = x + r * x_ld + v * LANES * x_step, *ys = y + r * y_ld + v * LANES * y_step;
-            const VEC a = x_step ? FD_LOCAL(load_to)(xs, m) : V(set1)(*xs);
-            const VEC b = y_step ? FD_LOCAL(load_to)(ys, m) : V(set1)(*ys);
+            const REAL *xs = x + r * x_ld + v * LANES * x_stride, *ys = y + r * y_ld + v * LANES * y_stride;
+            const VEC a = x_stride ? FD_LOCAL(load_to)(xs, m) : V(set1)(*xs);
+            const VEC b = y_stride ? FD_LOCAL(load_to)(ys, m) : V(set1)(*ys);
             sum[v] = V(fma)(a, b, sum[v]);
         }
     for (int v = 0; v < n_vec; v++)
@@ -49,7 +49,7 @@ FD_INLINE void FD_LOCAL(add_panel)(int n_vec, intptr_t m, int fresh, intptr_t n_
 /* n_col neighbouring elements, terms t to t + n_row of each. */
 FD_INLINE void FD_LOCAL(add_rows)(intptr_t n_term, intptr_t t, intptr_t n_row, intptr_t n_col, REAL *out,
                                   fd_total *total, const REAL *x, intptr_t x_ld, const REAL *y, intptr_t y_ld,
-                                  int x_step, int y_step)
+                                  int x_stride, int y_stride)
 {
     enum { LANES = V(lanes) };
     while (n_row > 0) {
@@ -59,14 +59,14 @@ FD_INLINE void FD_LOCAL(add_rows)(intptr_t n_term, intptr_t t, intptr_t n_row, i
             FD_LOCAL(put_away)(t, n_col, out, total);
         intptr_t i = 0;
         for (; i + 4 * LANES <= n_col; i += 4 * LANES)
-            FD_LOCAL(add_panel)(4, LANES, fresh, n, out + i, x + i * x_step, x_ld, x_step, y + i * y_step, y_ld,
-                                y_step);
+            FD_LOCAL(add_panel)(4, LANES, fresh, n, out + i, x + i * x_stride, x_ld, x_stride, y + i * y_stride, y_ld,
+                                y_stride);
         for (; i + LANES <= n_col; i += LANES)
-            FD_LOCAL(add_panel)(1, LANES, fresh, n, out + i, x + i * x_step, x_ld, x_step, y + i * y_step, y_ld,
-                                y_step);
+            FD_LOCAL(add_panel)(1, LANES, fresh, n, out + i, x + i * x_stride, x_ld, x_stride, y + i * y_stride, y_ld,
+                                y_stride);
         if (i < n_col)
-            FD_LOCAL(add_panel)(1, n_col - i, fresh, n, out + i, x + i * x_step, x_ld, x_step, y + i * y_step,
-                                y_ld, y_step);
+            FD_LOCAL(add_panel)(1, n_col - i, fresh, n, out + i, x + i * x_stride, x_ld, x_stride, y + i * y_stride,
+                                y_ld, y_stride);
         t += n;
         n_row -= n;
         x += n * x_ld;
@@ -76,21 +76,21 @@ FD_INLINE void FD_LOCAL(add_rows)(intptr_t n_term, intptr_t t, intptr_t n_row, i
     }
 }
 
-/* n_chain (a literal) sums side by side, as one alone would wait for each of its additions. */
+/* n_chain (a compile-time constant) sums side by side, as one alone would wait for each of its additions. */
 enum { FD_LOCAL(chains) = 8 };
 
-FD_INLINE void FD_LOCAL(add_chains)(int n_chain, intptr_t n, REAL *sum, const REAL *x, intptr_t x_ld, int x_step,
-                                    const REAL *y, intptr_t y_ld, int y_step)
+FD_INLINE void FD_LOCAL(add_chains)(int n_chain, intptr_t n, REAL *sum, const REAL *x, intptr_t x_ld, int x_stride,
+                                    const REAL *y, intptr_t y_ld, int y_stride)
 {
     for (intptr_t i = 0; i < n; i++)
         for (int c = 0; c < n_chain; c++)
-            sum[c] = REAL_FMA(x[c * x_ld + i * x_step], y[c * y_ld + i * y_step], sum[c]);
+            sum[c] = REAL_FMA(x[c * x_ld + i * x_stride], y[c * y_ld + i * y_stride], sum[c]);
 }
 
 /* n_chain elements, out_ld apart, terms t to t + n of each, which lie along a row. */
 FD_INLINE void FD_LOCAL(add_terms)(int n_chain, intptr_t n_term, intptr_t t, intptr_t n, REAL *out,
                                    intptr_t out_ld, fd_total *total, const REAL *x, intptr_t x_ld, const REAL *y,
-                                   intptr_t y_ld, int x_step, int y_step)
+                                   intptr_t y_ld, int x_stride, int y_stride)
 {
     enum { CHAINS = FD_LOCAL(chains), ALL = CHAINS * FD_SUM_TERMS };
     REAL sum[CHAINS];
@@ -105,19 +105,19 @@ FD_INLINE void FD_LOCAL(add_terms)(int n_chain, intptr_t n_term, intptr_t t, int
             }
         if (n_chain == 1 && t % FD_SUM_TERMS == 0 && n >= ALL) { /* of one element many chunks */
             REAL chunk[CHAINS] = {0};
-            FD_LOCAL(add_chains)(CHAINS, FD_SUM_TERMS, chunk, x, FD_SUM_TERMS * x_step, x_step, y,
-                                 FD_SUM_TERMS * y_step, y_step);
+            FD_LOCAL(add_chains)(CHAINS, FD_SUM_TERMS, chunk, x, FD_SUM_TERMS * x_stride, x_stride, y,
+                                 FD_SUM_TERMS * y_stride, y_stride);
             for (int c = 0; c + 1 < CHAINS; c++)
                 FD_LOCAL(put_away)(t + (c + 1) * FD_SUM_TERMS, 1, chunk + c, total);
             sum[0] = chunk[CHAINS - 1];
             m = ALL;
         } else {
-            FD_LOCAL(add_chains)(n_chain, m, sum, x, x_ld, x_step, y, y_ld, y_step);
+            FD_LOCAL(add_chains)(n_chain, m, sum, x, x_ld, x_stride, y, y_ld, y_stride);
         }
         t += m;
         n -= m;
-        x += m * x_step;
-        y += m * y_step;
+        x += m * x_stride;
+        y += m * y_stride;
     }
     for (int c = 0; c < n_chain; c++) {
         if (t == n_term && n_term > FD_SUM_TERMS)
@@ -127,36 +127,36 @@ FD_INLINE void FD_LOCAL(add_terms)(int n_chain, intptr_t n_term, intptr_t t, int
 }
 
 /* A block of rows: along them either the elements of the result lie or the terms of one. */
-FD_INLINE void FD_LOCAL(add_block)(const fd_job *job, intptr_t n_term, const fd_run *run, intptr_t n_row,
-                                   int x_step, int y_step)
+FD_INLINE void FD_LOCAL(add_block)(const fd_loop *loop, intptr_t n_term, const fd_run *run, intptr_t n_row,
+                                   int x_stride, int y_stride)
 {
     enum { CHAINS = FD_LOCAL(chains) };
-    const int last = job->ndim - 1;
-    const intptr_t out_ld = n_row > 1 ? job->stride[0][last - 1] : 0;
-    const intptr_t x_ld = n_row > 1 ? job->stride[1][last - 1] : 0;
-    const intptr_t y_ld = n_row > 1 ? job->stride[2][last - 1] : 0;
-    REAL *out = (REAL *)job->operand[0] + run->offset[0];
-    fd_total *total = n_term > FD_SUM_TERMS ? (fd_total *)job->operand[3] + run->offset[0] : NULL;
-    const REAL *x = (const REAL *)job->operand[1] + run->offset[1];
-    const REAL *y = (const REAL *)job->operand[2] + run->offset[2];
-    intptr_t t = fd_term_at(job, run);
+    const int last = loop->ndim - 1;
+    const intptr_t out_ld = n_row > 1 ? loop->stride[0][last - 1] : 0;
+    const intptr_t x_ld = n_row > 1 ? loop->stride[1][last - 1] : 0;
+    const intptr_t y_ld = n_row > 1 ? loop->stride[2][last - 1] : 0;
+    REAL *out = (REAL *)loop->operand[0] + run->offset[0];
+    fd_total *total = n_term > FD_SUM_TERMS ? (fd_total *)loop->operand[3] + run->offset[0] : NULL;
+    const REAL *x = (const REAL *)loop->operand[1] + run->offset[1];
+    const REAL *y = (const REAL *)loop->operand[2] + run->offset[2];
+    intptr_t t = fd_term_at(loop, run);
 
-    if (job->stride[0][last] != 0 && out_ld == 0) {
-        FD_LOCAL(add_rows)(n_term, t, n_row, run->n, out, total, x, x_ld, y, y_ld, x_step, y_step);
+    if (loop->stride[0][last] != 0 && out_ld == 0) {
+        FD_LOCAL(add_rows)(n_term, t, n_row, run->n, out, total, x, x_ld, y, y_ld, x_stride, y_stride);
         return;
     }
     for (intptr_t r = 0; r < n_row;) {
         REAL *to = out + r * out_ld;
         fd_total *to_total = total ? total + r * out_ld : NULL;
         const REAL *xs = x + r * x_ld, *ys = y + r * y_ld;
-        if (job->stride[0][last] != 0) {
-            FD_LOCAL(add_rows)(n_term, t, 1, run->n, to, to_total, xs, 0, ys, 0, x_step, y_step);
+        if (loop->stride[0][last] != 0) {
+            FD_LOCAL(add_rows)(n_term, t, 1, run->n, to, to_total, xs, 0, ys, 0, x_stride, y_stride);
             r++;
         } else if (out_ld != 0 && n_row - r >= CHAINS) {
-            FD_LOCAL(add_terms)(CHAINS, n_term, t, run->n, to, out_ld, to_total, xs, x_ld, ys, y_ld, x_step, y_step);
+            FD_LOCAL(add_terms)(CHAINS, n_term, t, run->n, to, out_ld, to_total, xs, x_ld, ys, y_ld, x_stride, y_stride);
             r += CHAINS;
         } else {
-            FD_LOCAL(add_terms)(1, n_term, t, run->n, to, 0, to_total, xs, 0, ys, 0, x_step, y_step);
+            FD_LOCAL(add_terms)(1, n_term, t, run->n, to, 0, to_total, xs, 0, ys, 0, x_stride, y_stride);
             if (out_ld == 0)
                 t += run->n;
             r++;
@@ -164,27 +164,27 @@ FD_INLINE void FD_LOCAL(add_block)(const fd_job *job, intptr_t n_term, const fd_
     }
 }
 
-static void FD_NAME(sum_products)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(sum_products)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    const intptr_t n_term = fd_term_count(job), x_step = STEP(1), y_step = STEP(2);
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        const intptr_t n_row = fd_run_rows(job, &run);
-        if (x_step && y_step)
-            FD_LOCAL(add_block)(job, n_term, &run, n_row, 1, 1);
-        else if (x_step)
-            FD_LOCAL(add_block)(job, n_term, &run, n_row, 1, 0);
-        else if (y_step)
-            FD_LOCAL(add_block)(job, n_term, &run, n_row, 0, 1);
+    const intptr_t n_term = fd_term_count(loop), x_stride = STRIDE(1), y_stride = STRIDE(2);
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {
+        const intptr_t n_row = fd_run_rows(loop, &run);
+        if (x_stride && y_stride)
+            FD_LOCAL(add_block)(loop, n_term, &run, n_row, 1, 1);
+        else if (x_stride)
+            FD_LOCAL(add_block)(loop, n_term, &run, n_row, 1, 0);
+        else if (y_stride)
+            FD_LOCAL(add_block)(loop, n_term, &run, n_row, 0, 1);
         else
-            FD_LOCAL(add_block)(job, n_term, &run, n_row, 0, 0);
-        fd_run_skip(job, &run, n_row);
+            FD_LOCAL(add_block)(loop, n_term, &run, n_row, 0, 0);
+        fd_run_skip(loop, &run, n_row);
     }
 }
 
 /* ---- outer products of events -------------------------------------------------------------- */
 
 /* A block of the lower triangle, n_row rows from i on and n_vec vectors of columns from j on: out_ij +=
- * sum over n events of a_i b_j. These numbers and whether all rows and vectors are `full` are literals;
+ * sum over n events of a_i b_j. These numbers and whether all rows and vectors are `full` are compile-time constants;
  * rows beyond the last are done for nothing. */
 enum { FD_LOCAL(outer_rows) = 8 };
 
@@ -237,17 +237,17 @@ FD_INLINE const REAL *FD_LOCAL(gather)(intptr_t n, intptr_t dim, REAL *room, con
 
 /* The lower triangle of a sum of n outer products a b', rows of dim, each element by fma in order. Without room
  * rows stay where they are. */
-static void FD_LOCAL(add_outer)(int fresh, intptr_t n, intptr_t dim, REAL *out, const REAL *a, intptr_t a_step,
-                                const REAL *b, intptr_t b_step, REAL *room)
+static void FD_LOCAL(add_outer)(int fresh, intptr_t n, intptr_t dim, REAL *out, const REAL *a, intptr_t a_stride,
+                                const REAL *b, intptr_t b_stride, REAL *room)
 {
     enum { ROWS = FD_LOCAL(outer_rows), LANES = V(lanes), ROOM = FD_OUTER_ROOM / 2 };
     const intptr_t at_once = dim < ROOM ? ROOM / dim : 1;
     REAL *a_room = room, *b_room = room ? room + ROOM : NULL;
     for (intptr_t r = 0, m; r < n; r += m, fresh = 0) {
         m = fd_min(at_once, n - r);
-        intptr_t a_ld = a_step, b_ld = b_step;
-        const REAL *left = FD_LOCAL(gather)(m, dim, a_room, a + r * a_step, &a_ld);
-        const REAL *right = FD_LOCAL(gather)(m, dim, b_room, b + r * b_step, &b_ld);
+        intptr_t a_ld = a_stride, b_ld = b_stride;
+        const REAL *left = FD_LOCAL(gather)(m, dim, a_room, a + r * a_stride, &a_ld);
+        const REAL *right = FD_LOCAL(gather)(m, dim, b_room, b + r * b_stride, &b_ld);
         for (intptr_t i = 0; i < dim; i += ROWS) {
             const intptr_t end = fd_min(i + ROWS, dim);
             intptr_t j = 0;
@@ -266,21 +266,21 @@ static void FD_LOCAL(add_outer)(int fresh, intptr_t n, intptr_t dim, REAL *out, 
     }
 }
 
-static void FD_NAME(sum_outer)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(sum_outer)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    const intptr_t dim = job->dim, *span = job->operand[4];
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run)) {
-        const int one = STEP(0) == 0; /* matrix for the whole run, or one for each of its items */
+    const intptr_t dim = loop->dim, *span = loop->operand[4];
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {
+        const int one = STRIDE(0) == 0; /* matrix for the whole run, or one for each of its items */
         for (intptr_t r = 0; r < run.n;) {
-            intptr_t t = span[0] + fd_term_at(job, &run) + (one ? r : 0);
+            intptr_t t = span[0] + fd_term_at(loop, &run) + (one ? r : 0);
             const intptr_t n = one ? fd_min(run.n - r, FD_SUM_TERMS - t % FD_SUM_TERMS) : 1;
             const int fresh = t % FD_SUM_TERMS == 0, chunks = span[1] > FD_SUM_TERMS;
-            REAL *out = AT(0) + r * STEP(0);
-            fd_total *total = chunks ? (fd_total *)job->operand[3] + run.offset[0] + r * STEP(0) : NULL;
+            REAL *out = AT(0) + r * STRIDE(0);
+            fd_total *total = chunks ? (fd_total *)loop->operand[3] + run.offset[0] + r * STRIDE(0) : NULL;
             for (intptr_t i = 0; fresh && i < dim; i++)
                 FD_LOCAL(put_away)(t, i + 1, out + i * dim, chunks ? total + i * dim : NULL);
-            FD_LOCAL(add_outer)(fresh, n, dim, out, AT(1) + r * STEP(1), STEP(1), AT(2) + r * STEP(2), STEP(2),
-                                job->operand[5]);
+            FD_LOCAL(add_outer)(fresh, n, dim, out, AT(1) + r * STRIDE(1), STRIDE(1), AT(2) + r * STRIDE(2), STRIDE(2),
+                                loop->operand[5]);
             for (intptr_t i = 0; chunks && t + n == span[1] && i < dim; i++)
                 FD_LOCAL(conclude)(i + 1, out + i * dim, total + i * dim);
             r += n;

@@ -6,13 +6,13 @@
 enum { FD_LOCAL(tile_width) = 2 * V(lanes), FD_LOCAL(n_tile) = 2 };
 
 /* How many events of a run are done at a time: those that share a factor, as many as all tiles hold. */
-FD_INLINE intptr_t FD_LOCAL(events_at_once)(intptr_t factor_step)
+FD_INLINE intptr_t FD_LOCAL(events_at_once)(intptr_t factor_stride)
 {
-    return factor_step != 0 ? 1 : FD_LOCAL(n_tile) * FD_LOCAL(tile_width);
+    return factor_stride != 0 ? 1 : FD_LOCAL(n_tile) * FD_LOCAL(tile_width);
 }
 
 /* m elements of n events x += ld to as many rows of a tile, less their loc: none, one for all (loc_ld 0)
- * or each its own, which is a literal as is whether vectors are full. */
+ * or each its own, which is a compile-time constant as is whether vectors are full. */
 enum { FD_LOCAL(no_loc), FD_LOCAL(one_loc), FD_LOCAL(own_loc) };
 
 FD_INLINE void FD_LOCAL(load_square)(int which, intptr_t n, intptr_t m, REAL *tile, const REAL *x, intptr_t ld,
@@ -91,15 +91,15 @@ FD_INLINE void FD_LOCAL(load_tiles)(intptr_t n, intptr_t dim, REAL *tile, const 
 
 /* How far on in operand k are the events that will be wanted in a while, in bytes: further on in a run of which
  * n are done now, or in one of the next. Of large events the hardware sees itself what comes. */
-FD_INLINE intptr_t FD_LOCAL(bytes_ahead)(const fd_job *job, int k, intptr_t n, intptr_t run_n)
+FD_INLINE intptr_t FD_LOCAL(bytes_ahead)(const fd_loop *loop, int k, intptr_t n, intptr_t run_n)
 {
     enum { WHILE = 512 };
-    const intptr_t size = job->dim * (intptr_t)sizeof(REAL);
+    const intptr_t size = loop->dim * (intptr_t)sizeof(REAL);
     if (size == 0 || size > WHILE)
         return 0;
     if (n < run_n)
-        return n * STEP(k) * (intptr_t)sizeof(REAL);
-    return job->ndim > 1 ? WHILE / size * job->stride[k][job->ndim - 2] * (intptr_t)sizeof(REAL) : 0;
+        return n * STRIDE(k) * (intptr_t)sizeof(REAL);
+    return loop->ndim > 1 ? WHILE / size * loop->stride[k][loop->ndim - 2] * (intptr_t)sizeof(REAL) : 0;
 }
 
 /* The other way, from one tile, loc added. */

@@ -2,18 +2,18 @@
  * matrix it was made from. */
 
 /* ---- rows of a matrix, combined ------------------------------------------------------------------
- * n_vec (a literal) vectors of columns, of the last one m lanes; rows y are ld apart, which may be
- * negative, as may the step between their coefficients. Always in order, by fma. */
+ * n_vec (a compile-time constant) vectors of columns, of the last one m lanes; rows y are ld apart, which may be
+ * negative, as may the stride between their coefficients. Always in order, by fma. */
 
 /* x = (x - sum of c_k y_k) * scale */
 FD_INLINE void FD_LOCAL(reduce_row)(int n_vec, intptr_t m, intptr_t n, REAL *x, const REAL *y, intptr_t ld,
-                                    const REAL *c, intptr_t c_step, REAL scale)
+                                    const REAL *c, intptr_t c_stride, REAL scale)
 {
     VEC left[8];
     for (int v = 0; v < n_vec; v++)
         left[v] = FD_LOCAL(load_to)(x + v * V(lanes), m);
     for (intptr_t k = 0; k < n; k++) {
-        const VEC splat = V(set1)(c[k * c_step]);
+        const VEC splat = V(set1)(c[k * c_stride]);
         for (int v = 0; v < n_vec; v++)
             left[v] = V(fnma)(splat, FD_LOCAL(load_to)(y + k * ld + v * V(lanes), m), left[v]);
     }
@@ -23,13 +23,13 @@ FD_INLINE void FD_LOCAL(reduce_row)(int n_vec, intptr_t m, intptr_t n, REAL *x, 
 
 /* x = sum of c_k y_k, of which x may be one */
 FD_INLINE void FD_LOCAL(combine_rows)(int n_vec, intptr_t m, intptr_t n, REAL *x, const REAL *y, intptr_t ld,
-                                      const REAL *c, intptr_t c_step)
+                                      const REAL *c, intptr_t c_stride)
 {
     VEC sum[8];
     for (int v = 0; v < n_vec; v++)
         sum[v] = V(set1)(0);
     for (intptr_t k = 0; k < n; k++) {
-        const VEC splat = V(set1)(c[k * c_step]);
+        const VEC splat = V(set1)(c[k * c_stride]);
         for (int v = 0; v < n_vec; v++)
             sum[v] = V(fma)(splat, FD_LOCAL(load_to)(y + k * ld + v * V(lanes), m), sum[v]);
     }
@@ -97,38 +97,38 @@ static void FD_LOCAL(do_columns)(int what, int part, intptr_t n, intptr_t dim, R
  * x is a matrix by rows, of which only the lower triangle is read. Beyond the triangle panels leave
  * rubbish, which the end overwrites. */
 
-FD_INLINE void FD_LOCAL(left_lower)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+FD_INLINE void FD_LOCAL(left_lower)(int what, const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    const intptr_t dim = job->dim;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+    const intptr_t dim = loop->dim;
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         for (intptr_t r = 0; r < run.n; r++) {
-            REAL *x = AT(0) + r * STEP(0);
-            FD_LOCAL(do_columns)(what, FD_LOCAL(lower), dim, dim, x, dim, AT(1) + r * STEP(1));
+            REAL *x = AT(0) + r * STRIDE(0);
+            FD_LOCAL(do_columns)(what, FD_LOCAL(lower), dim, dim, x, dim, AT(1) + r * STRIDE(1));
             for (intptr_t i = 0; i < dim; i++)
                 for (intptr_t j = i + 1; j < dim; j++)
                     x[i * dim + j] = 0;
         }
 }
 
-static void FD_NAME(left_multiply_t)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(left_multiply_t)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(left_lower)(FD_LOCAL(multiply_t), job, begin, end);
+    FD_LOCAL(left_lower)(FD_LOCAL(multiply_t), loop, begin, end);
 }
 
-static void FD_NAME(left_solve_t)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(left_solve_t)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(left_lower)(FD_LOCAL(solve_t), job, begin, end);
+    FD_LOCAL(left_lower)(FD_LOCAL(solve_t), loop, begin, end);
 }
 
 /* A symmetric result needs its second half only: lower after F^-T, upper after F^-1. */
-FD_INLINE void FD_LOCAL(congruence)(int what, const fd_job *job, intptr_t begin, intptr_t end)
+FD_INLINE void FD_LOCAL(congruence)(int what, const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    const intptr_t dim = job->dim;
+    const intptr_t dim = loop->dim;
     const int half = what == FD_LOCAL(solve_t) ? FD_LOCAL(lower) : FD_LOCAL(upper);
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         for (intptr_t r = 0; r < run.n; r++) {
-            REAL *x = AT(0) + r * STEP(0), less = AT(2)[r * STEP(2)];
-            const REAL *factor = AT(1) + r * STEP(1);
+            REAL *x = AT(0) + r * STRIDE(0), less = AT(2)[r * STRIDE(2)];
+            const REAL *factor = AT(1) + r * STRIDE(1);
             for (intptr_t i = 0; i < dim; i++) {
                 x[i * dim + i] = (x[i * dim + i] - less) / 2;
                 for (intptr_t j = 0; j < i; j++)
@@ -156,24 +156,24 @@ FD_INLINE void FD_LOCAL(congruence)(int what, const fd_job *job, intptr_t begin,
 }
 
 /* By log det L, with weight `less`. */
-static void FD_NAME(subtract_log_det)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(subtract_log_det)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    const intptr_t dim = job->dim;
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
+    const intptr_t dim = loop->dim;
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         for (intptr_t r = 0; r < run.n; r++) {
-            REAL *x = AT(0) + r * STEP(0);
-            const REAL *factor = AT(1) + r * STEP(1);
+            REAL *x = AT(0) + r * STRIDE(0);
+            const REAL *factor = AT(1) + r * STRIDE(1);
             for (intptr_t i = 0; i < dim; i++)
-                x[i * (dim + 1)] -= AT(2)[r * STEP(2)] / factor[i * (dim + 1)];
+                x[i * (dim + 1)] -= AT(2)[r * STRIDE(2)] / factor[i * (dim + 1)];
         }
 }
 
-static void FD_NAME(congruence_t)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(congruence_t)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(congruence)(FD_LOCAL(solve_t), job, begin, end);
+    FD_LOCAL(congruence)(FD_LOCAL(solve_t), loop, begin, end);
 }
 
-static void FD_NAME(congruence)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(congruence)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    FD_LOCAL(congruence)(FD_LOCAL(solve), job, begin, end);
+    FD_LOCAL(congruence)(FD_LOCAL(solve), loop, begin, end);
 }

@@ -10,7 +10,7 @@
 
 enum { FD_LOCAL(row_block) = V(rows), FD_LOCAL(small_dim) = 8 };
 
-/* sum, plus loc if there is one (a literal), of m elements. The zeros above the diagonal may or may not
+/* sum, plus loc if there is one (a compile-time constant), of m elements. The zeros above the diagonal may or may not
  * have made +0 of a sum that underflowed to -0; + 0 always does. */
 FD_INLINE void FD_LOCAL(store_sum)(REAL *x, VEC sum, int has_loc, const REAL *loc, intptr_t m)
 {
@@ -19,15 +19,15 @@ FD_INLINE void FD_LOCAL(store_sum)(REAL *x, VEC sum, int has_loc, const REAL *lo
 }
 
 /* Rows of L for so many events: i to i + m, m > V(lanes) if there are two vectors of them. Column k of
- * these rows is at column + k * height. Meanwhile the memory at `ahead` is asked for, ahead_step bytes for each
+ * these rows is at column + k * height. Meanwhile the memory at `ahead` is asked for, ahead_stride bytes for each
  * column: where that is the next panel, in a far cache, draws at d = 512 take a fifth less time. */
 typedef struct FD_LOCAL(block_of) {
     const REAL *column, *loc;
     uintptr_t ahead;
-    intptr_t ahead_step, height, i, m, ld, loc_ld;
+    intptr_t ahead_stride, height, i, m, ld, loc_ld;
 } FD_LOCAL(block_of);
 
-/* n_row events x += ld; whether there are `two` vectors and the last one is `whole`: all literals. */
+/* n_row events x += ld; whether there are `two` vectors and the last one is `whole`: all compile-time constants. */
 FD_INLINE void FD_LOCAL(multiply_block)(int n_row, int two, int whole, int has_loc, REAL *x,
                                         const FD_LOCAL(block_of) *rows)
 {
@@ -44,7 +44,7 @@ FD_INLINE void FD_LOCAL(multiply_block)(int n_row, int two, int whole, int has_l
         for (; k < i + V(lanes); k++, column += height) {
             const VEC above = V(load)(column), below = FD_LOCAL(load_to)(column + V(lanes), last);
             fd_prefetch(ahead);
-            ahead += (uintptr_t)rows->ahead_step;
+            ahead += (uintptr_t)rows->ahead_stride;
             FD_UNROLL
             for (int r = 0; r < n_row; r++) {
                 const VEC x_k = V(set1)(x[r * ld + k]);
@@ -112,14 +112,14 @@ static void FD_LOCAL(multiply_rows)(intptr_t n, intptr_t dim, REAL *x, intptr_t 
             /* The next panel, by the calls for MANY events each their part; of 128 bytes one line, which brings its
              * neighbour. */
             const uintptr_t next = (uintptr_t)(first > 0 ? panel - first * H : panel);
-            const intptr_t ahead_step = (intptr_t)sizeof(REAL) * H * MANY / (n > MANY ? n : MANY);
-            FD_LOCAL(block_of) rows = {panel + at, loc ? loc + i : NULL, next, ahead_step, height, i, m, ld, loc_ld};
+            const intptr_t ahead_stride = (intptr_t)sizeof(REAL) * H * MANY / (n > MANY ? n : MANY);
+            FD_LOCAL(block_of) rows = {panel + at, loc ? loc + i : NULL, next, ahead_stride, height, i, m, ld, loc_ld};
             intptr_t r = 0;
             if (!loc) {
                 FD_LOCAL(whiten_one)(x, &rows);
                 continue;
             }
-            for (; r + MANY <= n; r += MANY, rows.loc += MANY * loc_ld, rows.ahead += (uintptr_t)(i * ahead_step))
+            for (; r + MANY <= n; r += MANY, rows.loc += MANY * loc_ld, rows.ahead += (uintptr_t)(i * ahead_stride))
                 FD_LOCAL(multiply_many)(x + r * ld, &rows);
             for (; r + 2 <= n; r += 2, rows.loc += 2 * loc_ld)
                 FD_LOCAL(multiply_two)(x + r * ld, &rows);
@@ -129,8 +129,8 @@ static void FD_LOCAL(multiply_rows)(intptr_t n, intptr_t dim, REAL *x, intptr_t 
     }
 }
 
-/* The same for small events, `dim` a literal: all sums of an event at once. Factors are factor_ld apart,
- * 0 if there is one for all (a literal). */
+/* The same for small events, `dim` a compile-time constant: all sums of an event at once. Factors are factor_ld apart,
+ * 0 if there is one for all (a compile-time constant). */
 FD_INLINE void FD_LOCAL(multiply_small)(int n_row, int dim, REAL *x, intptr_t ld, const REAL *loc, intptr_t loc_ld,
                                         const REAL *factor, intptr_t factor_ld)
 {
@@ -156,30 +156,30 @@ FD_INLINE void FD_LOCAL(multiply_small)(int n_row, int dim, REAL *x, intptr_t ld
         }
 }
 
-#define FD_ROW(k) (AT(k) + r * STEP(k))
+#define FD_ROW(k) (AT(k) + r * STRIDE(k))
 
 /* From the last event down: a store of part of a vector holds up loads of what lies beyond it. */
-FD_INLINE void FD_LOCAL(multiply_small_run)(int dim, const fd_job *job, const fd_run *at)
+FD_INLINE void FD_LOCAL(multiply_small_run)(int dim, const fd_loop *loop, const fd_run *at)
 {
     enum { BLOCK = FD_LOCAL(row_block) };
     const fd_run run = *at;
     intptr_t r = run.n;
-    if (STEP(2) == 0)
+    if (STRIDE(2) == 0)
         while (r >= BLOCK) {
             r -= BLOCK;
-            FD_LOCAL(multiply_small)(BLOCK, dim, FD_ROW(0), STEP(0), FD_ROW(1), STEP(1), AT(2), 0);
+            FD_LOCAL(multiply_small)(BLOCK, dim, FD_ROW(0), STRIDE(0), FD_ROW(1), STRIDE(1), AT(2), 0);
         }
     else
         while (r >= BLOCK) {
             r -= BLOCK;
-            FD_LOCAL(multiply_small)(BLOCK, dim, FD_ROW(0), STEP(0), FD_ROW(1), STEP(1), FD_ROW(2), STEP(2));
+            FD_LOCAL(multiply_small)(BLOCK, dim, FD_ROW(0), STRIDE(0), FD_ROW(1), STRIDE(1), FD_ROW(2), STRIDE(2));
         }
     while (--r >= 0)
         FD_LOCAL(multiply_small)(1, dim, FD_ROW(0), 0, FD_ROW(1), 0, FD_ROW(2), 0);
 }
 
 
-/* Events of 1, 2 or 4 elements one after the other, several of them to a vector: `dim` is a literal, as
+/* Events of 1, 2 or 4 elements one after the other, several of them to a vector: `dim` is a compile-time constant, as
  * are whether they share one loc and one factor (4 always do). A run's n elements. */
 FD_INLINE void FD_LOCAL(multiply_packed)(int dim, int one_loc, int one_factor, intptr_t n, REAL *x, const REAL *loc,
                                          const REAL *factor)
@@ -212,13 +212,13 @@ FD_INLINE void FD_LOCAL(multiply_packed)(int dim, int one_loc, int one_factor, i
 }
 
 /* Does a run if it can be done like that. */
-FD_INLINE int FD_LOCAL(multiply_packed_run)(int dim, const fd_job *job, const fd_run *at)
+FD_INLINE int FD_LOCAL(multiply_packed_run)(int dim, const fd_loop *loop, const fd_run *at)
 {
     const fd_run run = *at;
-    const int one_loc = STEP(1) == 0, one_factor = STEP(2) == 0;
+    const int one_loc = STRIDE(1) == 0, one_factor = STRIDE(2) == 0;
     const intptr_t n = run.n * dim;
-    if (dim > V(lanes) || STEP(0) != dim || !(one_loc || STEP(1) == dim) ||
-        !(one_factor || (STEP(2) == dim * dim && (dim == 1 || (dim == 2 && V(lanes) >= 4)))))
+    if (dim > V(lanes) || STRIDE(0) != dim || !(one_loc || STRIDE(1) == dim) ||
+        !(one_factor || (STRIDE(2) == dim * dim && (dim == 1 || (dim == 2 && V(lanes) >= 4)))))
         return 0;
     if (one_loc && one_factor)
         FD_LOCAL(multiply_packed)(dim, 1, 1, n, AT(0), AT(1), AT(2));
@@ -232,10 +232,10 @@ FD_INLINE int FD_LOCAL(multiply_packed_run)(int dim, const fd_job *job, const fd
 }
 
 #define FD_SMALL(d)                                                                            \
-    FD_ALONE void FD_LOCAL(multiply_##d)(const fd_job *job, const fd_run *run)                 \
+    FD_ALONE void FD_LOCAL(multiply_##d)(const fd_loop *loop, const fd_run *run)               \
     {                                                                                          \
-        if (!((d <= 2 || d == 4) && FD_LOCAL(multiply_packed_run)(d, job, run)))               \
-            FD_LOCAL(multiply_small_run)(d, job, run);                                         \
+        if (!((d <= 2 || d == 4) && FD_LOCAL(multiply_packed_run)(d, loop, run)))              \
+            FD_LOCAL(multiply_small_run)(d, loop, run);                                        \
     }
 FD_SMALL(1)
 FD_SMALL(2)
@@ -247,18 +247,18 @@ FD_SMALL(7)
 FD_SMALL(8)
 #undef FD_SMALL
 
-static void FD_NAME(multiply_tril)(const fd_job *job, intptr_t begin, intptr_t end)
+static void FD_NAME(multiply_tril)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    static void (*const small[])(const fd_job *, const fd_run *) = {
+    static void (*const small[])(const fd_loop *, const fd_run *) = {
         NULL, FD_LOCAL(multiply_1), FD_LOCAL(multiply_2), FD_LOCAL(multiply_3), FD_LOCAL(multiply_4),
         FD_LOCAL(multiply_5), FD_LOCAL(multiply_6), FD_LOCAL(multiply_7), FD_LOCAL(multiply_8)};
-    for (fd_run run = fd_run_at(job, begin, end); run.n > 0; fd_run_next(job, &run))
-        if (job->dim <= FD_LOCAL(small_dim))
-            small[job->dim](job, &run);
-        else if (STEP(2) == 0)
-            FD_LOCAL(multiply_rows)(run.n, job->dim, AT(0), STEP(0), AT(1), STEP(1), AT(2));
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
+        if (loop->dim <= FD_LOCAL(small_dim))
+            small[loop->dim](loop, &run);
+        else if (STRIDE(2) == 0)
+            FD_LOCAL(multiply_rows)(run.n, loop->dim, AT(0), STRIDE(0), AT(1), STRIDE(1), AT(2));
         else
             for (intptr_t r = 0; r < run.n; r++)
-                FD_LOCAL(multiply_rows)(1, job->dim, FD_ROW(0), 0, FD_ROW(1), 0, FD_ROW(2));
+                FD_LOCAL(multiply_rows)(1, loop->dim, FD_ROW(0), 0, FD_ROW(1), 0, FD_ROW(2));
 }
 #undef FD_ROW

@@ -28,7 +28,8 @@ typedef struct FD_LOCAL(norm) {
 } FD_LOCAL(norm);
 
 /* The triangle on the diagonal of n elements x of n_vec vectors of events, from what is left of the x, their
- * `sum`, with the reciprocals of the diagonal; or for W added to their `sum`. All but the pointers are literals. */
+ * `sum`, with the reciprocals of the diagonal; or for W added to their `sum`. All but the pointers are
+ * compile-time constants. */
 FD_INLINE void FD_LOCAL(whiten_triangle)(int inverse, int n_vec, int n, REAL *x, const REAL *column, intptr_t height,
                                          const REAL *reciprocal, VEC (*sum)[2])
 {
@@ -86,8 +87,8 @@ FD_INLINE int FD_LOCAL(reciprocals)(int n, const REAL *column, intptr_t height, 
 }
 
 /* Elements i to i + n of n_vec vectors of events: L^-1 in place, or W if `inverse`, which goes to the tile
- * `white` unless it is NULL (these are literals). `column` is where column 0 of these rows of the factor is, and
- * `height` how far on the next; `reciprocal` those of the diagonal, if all have one. What comes of columns
+ * `white` unless it is NULL (these are compile-time constants). `column` is where column 0 of these rows of the
+ * factor is, and `height` how far on the next; `reciprocal` those of the diagonal, if all have one. What comes of columns
  * before `from` has been done; with `to` <= i only the columns before that are done now. */
 FD_INLINE void FD_LOCAL(whiten_block)(int inverse, int n_vec, int n, REAL *tile, const REAL *column, intptr_t height,
                                       intptr_t i, intptr_t from, intptr_t to, const REAL *reciprocal,

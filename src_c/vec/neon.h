@@ -192,6 +192,8 @@ static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
 
 static inline void f64v_store_f32(float *p, f64v v) { vst1_f32(p, vcvt_f32_f64(v)); }
 
+static inline void vec_done(void) {}
+
 static inline f64v f64v_lookup(int gather, const double *table, u64v index)
 {
     (void)gather;

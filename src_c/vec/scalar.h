@@ -16,8 +16,8 @@
  *   fnma(a, b, c)           c - a * b, rounded once
  *   transpose(v)            `lanes` vectors in place: lane j of v[i] and lane i of v[j] change places
  *   load_square(v, p, ld, m)   the first m elements of `lanes` rows, ld apart, transposed: lane j of v[i] is
- *                           element i of row j; m is a literal, lanes or half of it
- *   splat(d, k, v)          lane k of each d lanes in all of them; 0 <= k < d <= lanes, d = 2 or 4, literals
+ *                           element i of row j; m is a compile-time constant, lanes or half of it
+ *   splat(d, k, v)          lane k of each d lanes in all of them; 0 <= k < d <= lanes, d = 2 or 4, constants
  *   even_pairs(a, b), odd_pairs(a, b)   of the pairs of lanes of a, then of b: the first of each two, the
  *                           second of each two (where lanes >= 4)
  *   evens(a, b), odds(a, b) of the lanes of a, then of b: every other one, from the first or the second on
@@ -25,16 +25,19 @@
  * and for u64v (uint64_t), as many lanes as f64v:
  *   group                   vectors to keep in registers at a time, for enough independent work
  *   add and or xor          modulo 2^64
- *   srl(a, k) sll(a, k)     shifts by a literal; rotl24 rotates left by 24
+ *   srl(a, k) sll(a, k)     shifts by a compile-time constant; rotl24 rotates left by 24
  *   mul32(a, b)             product of the low 32 bits of each
  *   bits, f64v_from_bits    the same bits as another type
  *   f64v_select(m, a, b)    a in the lanes of mask m, b in the others
  *   f64v_store_f32(p, v)    rounded to floats
  *   below(a, b)             mask of the lanes where a < b, both below 2^63
- *   f64v_lookup(gather, table, i)   table[i] of each lane's i; by a gather if that literal is 1 and the ISA
+ *   f64v_lookup(gather, table, i)   table[i] of each lane's i; by a gather if that constant is 1 and the ISA
  *                           has one, for which it defines FD_VEC_GATHER
  *
- * and for u32v (uint32_t), as many lanes as f32v: set1, add, and, or, srl, bits, f32v_from_bits, f32v_select. */
+ * and for u32v (uint32_t), as many lanes as f32v: set1, add, and, or, srl, bits, f32v_from_bits, f32v_select.
+ *
+ * vec_done()                leaves no upper halves of vectors in use; compilers see to that, but where clang makes
+ *                           narrow vectors of wide ones in memory, and thinks that those are never in a register */
 #ifndef FD_VEC_H
 #define FD_VEC_H
 
@@ -125,5 +128,7 @@ static inline f32v f32v_select(unsigned mask, f32v a, f32v b) { return mask ? a 
 
 static inline void f64v_store_f32(float *p, f64v v) { *p = (float)v; }
 static inline f64v f64v_lookup(int gather, const double *table, u64v index) { return (void)gather, table[index]; }
+
+static inline void vec_done(void) {}
 
 #endif

@@ -12,4 +12,6 @@
 #define FD_VEC_IN_MEMORY(array) (void)(array)
 #endif
 
+static inline void vec_done(void) { _mm256_zeroupper(); }
+
 #endif

@@ -185,13 +185,13 @@ static const size_t scratch_size = MAX_WORKER * FD_SCRATCH_BYTES * MAX_DIM;
 static void count_rows(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
                        intptr_t end)
 {
-    memset(scratch, 1, FD_SCRATCH_BYTES * (size_t)drawing->job.dim);
+    memset(scratch, 1, FD_SCRATCH_BYTES * (size_t)drawing->loop.dim);
     const fd_stream *stream = noise->state;
     CHECK(0 <= begin && begin < end && end <= drawing->n_batch);
     for (intptr_t row = begin; row < end; row++)
-        ((unsigned char *)drawing->job.operand[0])[row]++;
-    CHECK(begin == 0 || drawing->job.dim > 1 || (stream->normal_position % FD_BLOCK == 0));
-    fd_stream_take(noise->state, (end - begin) * drawing->job.dim);
+        ((unsigned char *)drawing->loop.operand[0])[row]++;
+    CHECK(begin == 0 || drawing->loop.dim > 1 || (stream->normal_position % FD_BLOCK == 0));
+    fd_stream_take(noise->state, (end - begin) * drawing->loop.dim);
 }
 
 /* Draws by turns, some given up; whether all is done. Between turns nobody is at work: memory may move. */
@@ -200,7 +200,7 @@ static int draw_shared(const fd_drawing *drawing, fd_draw *draw, fd_stream *stre
 {
     const int n_turn = below(random, 4) ? -1 : below(random, 3), n_worker = 1 + below(random, MAX_WORKER);
     const size_t size = fd_share_size(n_worker);
-    const fd_place place = fd_stream_take(stream, n_row * drawing->job.dim);
+    const fd_place place = fd_stream_take(stream, n_row * drawing->loop.dim);
     fd_share *share = malloc(size);
     CHECK(share);
     fd_share_start(share, drawing, draw, &place, scratch, n_row, n_worker);
@@ -223,7 +223,7 @@ static void check_rows(fd_stream *stream, void *scratch, uint64_t *random)
 {
     unsigned char done[MAX_ROW] = {0};
     const int n_row = 1 + below(random, MAX_ROW), dim = below(random, 2) ? 1 : 1 + below(random, 9);
-    const fd_drawing drawing = {.job = {.dim = dim, .operand = {done}}, .n_batch = n_row};
+    const fd_drawing drawing = {.loop = {.dim = dim, .operand = {done}}, .n_batch = n_row};
     const uint64_t position = next_random(random) % FD_POSITIONS;
     fd_stream_seek_normal(stream, position, 0);
     const int all = draw_shared(&drawing, count_rows, stream, scratch, n_row, random);
@@ -262,13 +262,13 @@ static void check_share(shares *s, uint64_t *random)
             s->matrix[i] = value;
     }
     memset(s->loc, 0, sizeof s->loc);
-    fd_job packing = {.ndim = 1, .dim = dim, .shape = {1}, .operand = {s->factor, s->matrix}};
+    fd_loop packing = {.ndim = 1, .dim = dim, .shape = {1}, .operand = {s->factor, s->matrix}};
     fd_lookup(FD_pack_tril, dtype)(&packing, 0, 1);
     packing.operand[0] = s->panels;
     packing.operand[1] = s->factor;
     fd_lookup(FD_pack_panels, dtype)(&packing, 0, 1);
     fd_drawing drawing = {
-        .job = {.ndim = 1,
+        .loop = {.ndim = 1,
                 .dim = dim,
                 .shape = {kind == 2 ? n_batch : n_row},
                 .operand = {s->wanted, s->loc, kind == 2 ? s->panels : s->matrix}},
@@ -276,7 +276,7 @@ static void check_share(shares *s, uint64_t *random)
         .dtype = dtype,
         .n_batch = n_batch,
     };
-    drawing.job.stride[0][0] = dim;
+    drawing.loop.stride[0][0] = dim;
 
     const uint64_t from = below(random, 2) ? 0 : FD_POSITIONS - 4096, within = next_random(random);
     const uint64_t position = from ? from + within % 4096 : within % FD_POSITIONS;
@@ -287,7 +287,7 @@ static void check_share(shares *s, uint64_t *random)
     memset(s->out, FILL, sizeof s->out);
     draw(&drawing, &(fd_noise){&s->alone, {fd_stream_fill_f32, fd_stream_fill_f64}}, s->scratch, 0, n_row);
 
-    drawing.job.operand[0] = s->out;
+    drawing.loop.operand[0] = s->out;
     const int all = draw_shared(&drawing, draw, &s->stream, s->scratch, n_row, random);
     CHECK(s->stream.normal_position == s->alone.normal_position);
     CHECK(s->stream.normal_carry == s->alone.normal_carry);

@@ -1,8 +1,8 @@
 /* tests/c/kernels/cases.c - every kernel against the scalar one.
  *
- *   cases   one job: operands laid out and filled, run on every row whole, coalesced, in pieces
+ *   cases   one loop: operands laid out and filled, run on every target whole, coalesced, in pieces
  *           and item by item; all must give the same bits (a NaN is a NaN) and touch nothing else
- *   jobs    all sizes to two vectors and one, all patterns of steps, padded and reversed rows */
+ *   loops    all sizes to two vectors and one, all patterns of strides, padded and reversed rows */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -28,19 +28,19 @@ static int same(fd_dtype dtype, const void *a, const void *b, intptr_t i)
 }
 
 /* Where the i-th item of an operand is, repeats left out. */
-static intptr_t offset_of(const fd_job *job, int k, intptr_t i)
+static intptr_t offset_of(const fd_loop *loop, int k, intptr_t i)
 {
     intptr_t offset = 0;
-    for (int d = job->ndim - 1; d >= 0; d--)
-        if (job->stride[k][d]) {
-            offset += i % job->shape[d] * job->stride[k][d];
-            i /= job->shape[d];
+    for (int d = loop->ndim - 1; d >= 0; d--)
+        if (loop->stride[k][d]) {
+            offset += i % loop->shape[d] * loop->stride[k][d];
+            i /= loop->shape[d];
         }
     return offset;
 }
 
 /* In up to three pieces, cut at multiples of `grain`. */
-static void run_in_pieces(fd_kernel *kernel, const fd_job *job, intptr_t n_item, intptr_t grain)
+static void run_in_pieces(fd_kernel *kernel, const fd_loop *loop, intptr_t n_item, intptr_t grain)
 {
     intptr_t a = below(n_item / grain + 1) * grain, b = below(n_item / grain + 1) * grain;
     if (a > b) {
@@ -48,19 +48,19 @@ static void run_in_pieces(fd_kernel *kernel, const fd_job *job, intptr_t n_item,
         a = b;
         b = larger;
     }
-    kernel(job, 0, a);
-    kernel(job, a, b);
-    kernel(job, b, n_item);
+    kernel(loop, 0, a);
+    kernel(loop, a, b);
+    kernel(loop, b, n_item);
 }
 
 /* One by one, from the last to the first. */
-static void run_backwards(fd_kernel *kernel, const fd_job *job, intptr_t n_item, intptr_t grain)
+static void run_backwards(fd_kernel *kernel, const fd_loop *loop, intptr_t n_item, intptr_t grain)
 {
     const intptr_t preset[2] = {found[1], found[3]};
     intptr_t first[2] = {preset[0], preset[1]};
     for (intptr_t i = n_item - grain; i >= 0; i -= grain) {
         found[1] = found[3] = -1;
-        kernel(job, i, i + grain);
+        kernel(loop, i, i + grain);
         for (int k = 0; k < 2; k++)
             if (preset[k] < 0 && found[1 + 2 * k] >= 0)
                 first[k] = found[1 + 2 * k];
@@ -127,8 +127,8 @@ static void keep(fd_op op, unsigned char (*where)[ROOM])
 static float weight_f32[] = {1, -0.5f};
 static double weight_f64[] = {1, -0.5};
 
-/* Runs a job, whose strides and shape are given, on all rows and in all ways. */
-static void check_case(fd_op op, fd_dtype dtype, fd_job *job, int wild)
+/* Runs a loop, whose strides and shape are given, on all targets and in all ways. */
+static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
 {
     const fd_layout layout = fd_op_layout(op);
     const char *letters = fd_op_operands(op);
@@ -138,56 +138,56 @@ static void check_case(fd_op op, fd_dtype dtype, fd_job *job, int wild)
     intptr_t n_item = 1, span[2] = {0, 1}, first[FD_MAX_OPERAND] = {0};
     int n_view = 0; /* operands with strides, as fd_job_coalesce() wants it */
 
-    for (int d = 0; d < job->ndim; d++) {
-        n_item *= job->shape[d];
-        span[1] *= job->stride[0][d] ? 1 : job->shape[d];
+    for (int d = 0; d < loop->ndim; d++) {
+        n_item *= loop->shape[d];
+        span[1] *= loop->stride[0][d] ? 1 : loop->shape[d];
     }
     for (int k = 0; letters[k]; k++) {
         if (strchr("na", letters[k]))
-            job->operand[k] = letters[k] == 'n' ? &found[1] : one_in(4) ? NULL : &found[3];
+            loop->operand[k] = letters[k] == 'n' ? &found[1] : one_in(4) ? NULL : &found[3];
         if (letters[k] == 'K')
-            job->operand[k] = kinds;
+            loop->operand[k] = kinds;
         if (letters[k] == 'N')
-            job->operand[k] = span;
+            loop->operand[k] = span;
         if (letters[k] == 'O')
-            job->operand[k] = outer_room;
+            loop->operand[k] = outer_room;
         if (letters[k] == 'w')
-            job->operand[k] =
+            loop->operand[k] =
                 dtype == FD_F32 ? (void *)&weight_f32[below(2)] : (void *)&weight_f64[below(2)];
         if (strchr("SBDQR", letters[k])) {
             const int totals = letters[k] == 'R';
             scratch = &arena[k];
             scratch_bytes = totals ? (size_t)n_element[0] * sizeof(fd_total)
-                                   : scratch_size(letters[k], dtype, job->dim);
+                                   : scratch_size(letters[k], dtype, loop->dim);
             place(&arena[k], scratch_bytes, totals ? sizeof(fd_total) : 64, GUARD_WRITTEN);
-            job->operand[k] = arena[k].p + (totals ? (size_t)first[0] * sizeof(fd_total) : 0);
+            loop->operand[k] = arena[k].p + (totals ? (size_t)first[0] * sizeof(fd_total) : 0);
         }
         if (!has_strides(op, k))
             continue;
-        const intptr_t core = core_of(op, k, dtype, job->dim);
+        const intptr_t core = core_of(op, k, dtype, loop->dim);
         intptr_t low = 0, high = core;
         n_view = k + 1;
-        for (int d = 0; d < job->ndim; d++) {
-            const intptr_t reach = job->stride[k][d] * (job->shape[d] - 1);
+        for (int d = 0; d < loop->ndim; d++) {
+            const intptr_t reach = loop->stride[k][d] * (loop->shape[d] - 1);
             *(reach < 0 ? &low : &high) += reach;
         }
         place(&arena[k], (size_t)(high - low) * itemsize[dtype], itemsize[dtype],
               writes(op, k) ? GUARD_WRITTEN : GUARD_READ);
-        job->operand[k] = arena[k].p + (size_t)-low * itemsize[dtype];
+        loop->operand[k] = arena[k].p + (size_t)-low * itemsize[dtype];
         first[k] = -low;
         n_element[k] = high - low;
         memset(is_written[k], 0, (size_t)n_element[k]);
-        for (intptr_t i = 0; i < n_distinct(job, k); i++) {
-            const intptr_t at = offset_of(job, k, i);
+        for (intptr_t i = 0; i < n_distinct(loop, k); i++) {
+            const intptr_t at = offset_of(loop, k, i);
             if (!strchr("odr=FPt", letters[k]))
-                put_item(letters[k], dtype, (char *)job->operand[k] + at * (intptr_t)itemsize[dtype], job->dim, core,
+                put_item(letters[k], dtype, (char *)loop->operand[k] + at * (intptr_t)itemsize[dtype], loop->dim, core,
                          wild);
             if (writes(op, k))
                 memset(is_written[k] + first[k] + at, 1, (size_t)core);
         }
     }
 
-    fd_job coalesced = *job;
+    fd_loop coalesced = *loop;
     fd_job_coalesce(&coalesced, n_view);
 
     const intptr_t found_initial[5] = {-77, one_in(8) ? below(n_item) : -1, -77, one_in(8) ? below(n_item) : -1, -77};
@@ -199,11 +199,11 @@ static void check_case(fd_op op, fd_dtype dtype, fd_job *job, int wild)
     now.what = fd_op_name(op);
     now.dtype = dtype;
     now.wild = wild;
-    now.job = job;
+    now.loop = loop;
     now.n = n_item;
     now.way = "whole";
     use(0);
-    fd_lookup(op, dtype)(job, 0, n_item);
+    fd_lookup(op, dtype)(loop, 0, n_item);
 
     /* Scalar is right by definition where it may write, and must have written nowhere else. */
     memcpy(found_wanted, found_initial, sizeof found);
@@ -232,40 +232,40 @@ static void check_case(fd_op op, fd_dtype dtype, fd_job *job, int wild)
     compare(op, dtype, scratch, scratch_bytes, found_wanted);
 
     static const char *const ways[] = {"whole", "coalesced", "in pieces", "one by one"};
-    const intptr_t grain = layout == FD_EVENT_SUMS ? job->dim : 1;
+    const intptr_t grain = layout == FD_EVENT_SUMS ? loop->dim : 1;
     /* Items that add to the same number must do so in order. */
-    const int in_order = letters[0] == '=' || (layout == FD_EVENTS && n_distinct(job, 0) < n_item);
-    const uint64_t cuts = random_state; /* the next case is the same however many rows there are */
-    for (int row = 0; row < n_row; row++) {
+    const int in_order = letters[0] == '=' || (layout == FD_EVENTS && n_distinct(loop, 0) < n_item);
+    const uint64_t cuts = random_state; /* the next case is the same however many targets there are */
+    for (int target = 0; target < n_target; target++) {
         random_state = cuts;
-        use(row);
+        use(target);
         fd_kernel *kernel = fd_lookup(op, dtype);
-        for (int way = row == 0; way < (in_order ? 3 : 4); way++) {
+        for (int way = target == 0; way < (in_order ? 3 : 4); way++) {
             restore(op);
             memcpy(found, found_initial, sizeof found);
             now.way = ways[way];
             if (way == 2)
-                run_in_pieces(kernel, job, n_item, grain);
+                run_in_pieces(kernel, loop, n_item, grain);
             else if (way == 3)
-                run_backwards(kernel, job, n_item, grain);
+                run_backwards(kernel, loop, n_item, grain);
             else
-                kernel(way == 1 ? &coalesced : job, 0, n_item);
+                kernel(way == 1 ? &coalesced : loop, 0, n_item);
             check_upper_halves();
             compare(op, dtype, scratch, scratch_bytes, found_wanted);
         }
     }
-    now.job = NULL;
+    now.loop = NULL;
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------ */
+/* ---- loops ------------------------------------------------------------------------------------ */
 
 /* Outer dims, none to two, before the innermost n, which the operands in mask `repeated` have once. */
-static void check_job(fd_op op, fd_dtype dtype, intptr_t dim, intptr_t n, unsigned repeated, int wild)
+static void check_loop(fd_op op, fd_dtype dtype, intptr_t dim, intptr_t n, unsigned repeated, int wild)
 {
     const fd_layout layout = fd_op_layout(op);
     const char *letters = fd_op_operands(op);
-    fd_job job = {.ndim = layout < FD_CHECK_ELEMENTS ? 1 + (int)below(3) : 1, .dim = dim};
-    const int last = job.ndim - 1;
+    fd_loop loop = {.ndim = layout < FD_CHECK_ELEMENTS ? 1 + (int)below(3) : 1, .dim = dim};
+    const int last = loop.ndim - 1;
     int n_event_dim = 0;
     if (strchr(letters, 'K')) {
         kinds[0] = below(3);
@@ -273,23 +273,23 @@ static void check_job(fd_op op, fd_dtype dtype, intptr_t dim, intptr_t n, unsign
         kinds[2] = !one_in(4);
     }
     for (int d = 0; d < last; d++)
-        job.shape[d] = 1 + below(3);
+        loop.shape[d] = 1 + below(3);
     if (last > 0 && (layout == FD_ELEMENTS || layout == FD_EVENT_SUMS) && n < 70 && one_in(4)) /* short runs in a block */
-        job.shape[last - 1] = 1 + below(3000 / n);
-    job.shape[last] = n;
+        loop.shape[last - 1] = 1 + below(3000 / n);
+    loop.shape[last] = n;
     if (layout == FD_EVENT_SUMS) {
-        n_event_dim = 1 + (int)below(job.ndim);
-        job.dim = 1;
+        n_event_dim = 1 + (int)below(loop.ndim);
+        loop.dim = 1;
         for (int d = 0; d < n_event_dim; d++)
-            job.dim *= job.shape[last - d];
+            loop.dim *= loop.shape[last - d];
     }
     if (layout == FD_EVENTS && letters[0] == '+') /* these may sum over dims */
-        n_event_dim = (int)below(job.ndim + 1);
+        n_event_dim = (int)below(loop.ndim + 1);
     for (int k = 0; letters[k]; k++) {
         if (!has_strides(op, k))
             continue;
         if (letters[k] == 'g') {
-            memcpy(job.stride[k], job.stride[k - 1], sizeof job.stride[k]);
+            memcpy(loop.stride[k], loop.stride[k - 1], sizeof loop.stride[k]);
             continue;
         }
         unsigned repeat = 0;
@@ -299,19 +299,19 @@ static void check_job(fd_op op, fd_dtype dtype, intptr_t dim, intptr_t n, unsign
             for (int d = 0; d < last; d++)
                 repeat |= (unsigned)one_in(4) << d;
         if (letters[k] == '=')
-            repeat = (unsigned)below((intptr_t)1 << job.ndim);
+            repeat = (unsigned)below((intptr_t)1 << loop.ndim);
         if (letters[k] == '+' || (layout == FD_EVENT_SUMS && strchr("rk", letters[k])))
             for (int d = 0; d < n_event_dim; d++)
                 repeat |= 1u << (last - d);
         const int padded = one_in(2) && !strchr("FP", letters[k]) && layout < FD_CHECK_ELEMENTS;
-        set_strides(&job, k, core_of(op, k, dtype, dim), repeat, padded);
+        set_strides(&loop, k, core_of(op, k, dtype, dim), repeat, padded);
     }
-    check_case(op, dtype, &job, wild);
+    check_case(op, dtype, &loop, wild);
 }
 
 void check_kernels(void)
 {
-    /* Two vectors and one of the widest row, floats: 33; then single sizes around blocks and chunks. */
+    /* Two vectors and one of the widest target, floats: 33; then single sizes around blocks and chunks. */
     static const intptr_t sizes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
                                      21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 48, 63, 64, 65, 100, 150};
     static const intptr_t chunks[] = {1023, 1024, 1025, 1039, 2049, 3000};
@@ -347,11 +347,11 @@ void check_kernels(void)
                         for (int t = 0; t < times; t++) {
                             /* Of small items up to more than a tile, or than kernels keep factors of. */
                             const intptr_t n = sizes[s] <= 10 && one_in(3) ? 10 + below(31) : 1 + below(most);
-                            check_job(op, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? n : sizes[s], pattern, wild);
+                            check_loop(op, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? n : sizes[s], pattern, wild);
                         }
                     }
                     for (int s = 0; s < N_CHUNK && !by_dim && exact(op); s++)
-                        check_job(op, (fd_dtype)dtype, 1, chunks[s], pattern, wild);
+                        check_loop(op, (fd_dtype)dtype, 1, chunks[s], pattern, wild);
                 }
     }
     now.wild = TAME;

@@ -17,7 +17,7 @@ extern struct now {
     const char *what, *isa, *way;
     fd_dtype dtype;
     int wild;
-    const fd_job *job;
+    const fd_loop *loop;
     intptr_t n;
 } now;
 
@@ -25,14 +25,14 @@ void fail(const char *format, ...);
 void crashed(int signal_number);
 void check_upper_halves(void);
 
-/* ---- rows -------------------------------------------------------------------------------- */
+/* ---- targets -------------------------------------------------------------------------------- */
 
-extern int n_row;
+extern int n_target;
 
-void find_rows(void);
-void use(int row);
-int n_form(int row);
-void use_form(int row, int gather);
+void find_targets(void);
+void use(int target);
+int n_form(int target);
+void use_form(int target, int gather);
 
 /* ---- random ------------------------------------------------------------------------------ */
 
@@ -94,8 +94,8 @@ int writes(fd_op op, int k);
 int has_strides(fd_op op, int k);
 size_t scratch_size(char letter, fd_dtype dtype, intptr_t dim);
 intptr_t core_of(fd_op op, int k, fd_dtype dtype, intptr_t dim);
-intptr_t n_distinct(const fd_job *job, int k);
-void set_strides(fd_job *job, int k, intptr_t core, unsigned repeat, int padded);
+intptr_t n_distinct(const fd_loop *loop, int k);
+void set_strides(fd_loop *loop, int k, intptr_t core, unsigned repeat, int padded);
 void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_t core, int wild);
 
 /* ---- checks ------------------------------------------------------------------------------ */

@@ -3,7 +3,7 @@
 
 #include "check.h"
 
-/* Tile by tile and in pieces, on any row, against noise and colour one after the other. */
+/* Tile by tile and in pieces, on any target, against noise and colour one after the other. */
 static void check_draw(fd_draw *fill, fd_op op, fd_dtype dtype, intptr_t n_sample, intptr_t n_batch, intptr_t dim)
 {
     static fd_stream stream;
@@ -15,43 +15,43 @@ static void check_draw(fd_draw *fill, fd_op op, fd_dtype dtype, intptr_t n_sampl
     fd_noise noise = {&stream, {fd_stream_fill_f32, fd_stream_fill_f64}};
 
     /* Samples and batch; loc and scale or factor have the batch dim, or not even that. */
-    fd_job job = {.ndim = 2, .dim = dim, .shape = {n_sample, n_batch}};
-    set_strides(&job, 0, events ? dim : 1, 0, 0);
+    fd_loop loop = {.ndim = 2, .dim = dim, .shape = {n_sample, n_batch}};
+    set_strides(&loop, 0, events ? dim : 1, 0, 0);
     for (int k = 1; k < 3; k++) {
         const intptr_t core = core_of(op, k, dtype, dim);
         const unsigned repeat = 1u | (one_in(2) ? 2u : 0u);
-        set_strides(&job, k, core, repeat, 0);
+        set_strides(&loop, k, core, repeat, 0);
         place(&arena[k], (size_t)(core * n_batch) * itemsize[dtype], itemsize[dtype], GUARD_READ);
-        job.operand[k] = arena[k].p;
-        for (intptr_t i = 0; i < n_distinct(&job, k); i++)
+        loop.operand[k] = arena[k].p;
+        for (intptr_t i = 0; i < n_distinct(&loop, k); i++)
             put_item(letters[k], dtype, arena[k].p + (size_t)(i * core) * itemsize[dtype], dim, core, TAME);
     }
     now.what = events ? fd_op_name(op) : noise_only ? "draw of noise" : "draw of elements";
     now.dtype = dtype;
-    now.job = &job;
+    now.loop = &loop;
     now.n = n_event;
 
     use(0);
     fd_stream_start(&stream, key);
-    job.operand[0] = wanted[0];
+    loop.operand[0] = wanted[0];
     noise.fill[dtype](&stream, n, wanted[0]);
     place(&arena[3], FD_SCRATCH_BYTES * (size_t)dim, 64, GUARD_WRITTEN);
-    job.operand[3] = arena[3].p;
+    loop.operand[3] = arena[3].p;
     if (!noise_only)
-        fd_lookup(op, dtype)(&job, 0, n_event);
+        fd_lookup(op, dtype)(&loop, 0, n_event);
 
-    for (int row = 0; row < n_row; row++) {
-        use(row);
+    for (int target = 0; target < n_target; target++) {
+        use(target);
         for (int pieces = 0; pieces < 2; pieces++) {
             place(&arena[0], size, itemsize[dtype], GUARD_WRITTEN);
-            job.operand[0] = arena[0].p;
+            loop.operand[0] = arena[0].p;
             now.way = pieces ? "in pieces" : "whole";
-            fd_drawing drawing = {job, fd_lookup(op, dtype), dtype, n_batch};
+            fd_drawing drawing = {loop, fd_lookup(op, dtype), dtype, n_batch};
             if (events) { /* the batch dims only */
-                drawing.job.ndim = 1;
-                drawing.job.shape[0] = n_batch;
+                drawing.loop.ndim = 1;
+                drawing.loop.shape[0] = n_batch;
                 for (int k = 0; k < 3; k++)
-                    drawing.job.stride[k][0] = job.stride[k][1];
+                    drawing.loop.stride[k][0] = loop.stride[k][1];
             }
             const intptr_t cut = pieces ? below(n_event + 1) : n_event;
             fd_stream_start(&stream, key);
@@ -67,7 +67,7 @@ static void check_draw(fd_draw *fill, fd_op op, fd_dtype dtype, intptr_t n_sampl
         }
     }
     n_case++;
-    now.job = NULL;
+    now.loop = NULL;
 }
 
 void check_draws(void)

@@ -28,14 +28,14 @@ static void print_now(void)
 {
     fprintf(stderr, "%s %s on %s, %s, n = %jd, wild %d", now.what, dtype_names[now.dtype], now.isa, now.way,
             (intmax_t)now.n, now.wild);
-    if (now.job) {
-        fprintf(stderr, ", dim %jd, shape", (intmax_t)now.job->dim);
-        for (int d = 0; d < now.job->ndim; d++)
-            fprintf(stderr, " %jd", (intmax_t)now.job->shape[d]);
+    if (now.loop) {
+        fprintf(stderr, ", dim %jd, shape", (intmax_t)now.loop->dim);
+        for (int d = 0; d < now.loop->ndim; d++)
+            fprintf(stderr, " %jd", (intmax_t)now.loop->shape[d]);
         for (int k = 0; k < FD_MAX_OPERAND; k++) {
             fprintf(stderr, "; strides %d:", k);
-            for (int d = 0; d < now.job->ndim; d++)
-                fprintf(stderr, " %jd", (intmax_t)now.job->stride[k][d]);
+            for (int d = 0; d < now.loop->ndim; d++)
+                fprintf(stderr, " %jd", (intmax_t)now.loop->stride[k][d]);
         }
     }
     fputs("\n", stderr);
@@ -90,32 +90,32 @@ void check_upper_halves(void)
         fail("the upper halves of vector registers are left in use");
 }
 
-/* ---- rows ------------------------------------------------------------------------------------ */
+/* ---- targets ------------------------------------------------------------------------------------ */
 
-/* The rows of the dispatch table that this CPU can run, found out once: CPUID is slow on a virtual one. */
-static int rows[16];
-int n_row;
+/* The targets of the dispatch table that this CPU can run, found out once: CPUID is slow on a virtual one. */
+static int targets[16];
+int n_target;
 
-void find_rows(void)
+void find_targets(void)
 {
-    for (int row = 0; row < fd_isa_count(); row++)
-        if (fd_isa_available(row))
-            rows[n_row++] = row;
+    for (int target = 0; target < fd_isa_count(); target++)
+        if (fd_isa_available(target))
+            targets[n_target++] = target;
 }
 
-void use(int row)
+void use(int target)
 {
-    fd_isa_use(rows[row]);
-    now.isa = fd_isa_name(rows[row]);
+    fd_isa_use(targets[target]);
+    now.isa = fd_isa_name(targets[target]);
 }
 
-/* The forms of a row's noise: without gathers, and with them if it has any. */
-int n_form(int row) { return 1 + fd_isa_has_gather(rows[row]); }
+/* The forms of a target's noise: without gathers, and with them if it has any. */
+int n_form(int target) { return 1 + fd_isa_has_gather(targets[target]); }
 
-void use_form(int row, int gather)
+void use_form(int target, int gather)
 {
-    fd_isa_use_gather(rows[row], gather);
-    now.isa = gather ? "avx512, gathers" : fd_isa_name(rows[row]);
+    fd_isa_use_gather(targets[target], gather);
+    now.isa = gather ? "avx512, gathers" : fd_isa_name(targets[target]);
 }
 
 /* ---- random ---------------------------------------------------------------------------------- */

@@ -2,10 +2,10 @@
  * of dav1d's checkasm: a plain C program, so that sanitizers, other compilers and emulated CPUs
  * can have it. tests/c/run builds and runs it in all these ways.
  *
- *   harness    failures, rows of the dispatch table, repeatable numbers, memory between forbidden pages
+ *   harness    failures, targets of the dispatch table, repeatable numbers, memory between forbidden pages
  *   operands   by the letters of kernels.def: one that is missing here fails
  *   cases      kernels, whole, coalesced, in pieces, item by item
- *   stream     seed, words and normals of every row, in any portions
+ *   stream     seed, words and normals of every target, in any portions
  *   draws      tiles against noise and colour done one after the other
  *
  * `kernels [N]` takes the stream's hash over N blocks (default 1024) each of float64 and float32
@@ -23,7 +23,7 @@ int main(int argc, char **argv)
     signal(SIGSEGV, crashed);
     signal(SIGBUS, crashed);
     signal(SIGILL, crashed);
-    find_rows();
+    find_targets();
     open_arenas();
     kernels_hash = hash_start;
     check_kernels();
@@ -31,8 +31,8 @@ int main(int argc, char **argv)
     check_draws();
     check_hash(n_block);
     printf("%d cases on", n_case);
-    for (int row = 0; row < fd_isa_count(); row++)
-        printf(" %s%s", fd_isa_name(row), fd_isa_available(row) ? "" : " (not on this CPU)");
+    for (int target = 0; target < fd_isa_count(); target++)
+        printf(" %s%s", fd_isa_name(target), fd_isa_available(target) ? "" : " (not on this CPU)");
     puts(n_failure ? ": FAILED" : ": all the same");
     return n_failure != 0;
 }

@@ -51,29 +51,29 @@ size_t scratch_size(char letter, fd_dtype dtype, intptr_t dim)
 /* ---- strides --------------------------------------------------------------------------------- */
 
 /* Number of items of an operand, repeats left out. */
-intptr_t n_distinct(const fd_job *job, int k)
+intptr_t n_distinct(const fd_loop *loop, int k)
 {
     intptr_t n = 1;
-    for (int d = 0; d < job->ndim; d++)
-        n *= job->stride[k][d] ? job->shape[d] : 1;
+    for (int d = 0; d < loop->ndim; d++)
+        n *= loop->stride[k][d] ? loop->shape[d] : 1;
     return n;
 }
 
 /* Strides of operand k: bit d of `repeat` repeats it along dim d; `padded` leaves gaps between rows
  * and turns some dims round (not where a last dim of one element may be coalesced away: the next
  * would have to have step 1). */
-void set_strides(fd_job *job, int k, intptr_t core, unsigned repeat, int padded)
+void set_strides(fd_loop *loop, int k, intptr_t core, unsigned repeat, int padded)
 {
     intptr_t extent = core;
-    padded = padded && (core > 1 || job->shape[job->ndim - 1] > 1);
-    for (int d = job->ndim - 1; d >= 0; d--) {
-        job->stride[k][d] = 0;
+    padded = padded && (core > 1 || loop->shape[loop->ndim - 1] > 1);
+    for (int d = loop->ndim - 1; d >= 0; d--) {
+        loop->stride[k][d] = 0;
         if (repeat >> d & 1)
             continue;
-        const int step_one = d == job->ndim - 1 && core == 1;
+        const int step_one = d == loop->ndim - 1 && core == 1;
         const intptr_t stride = extent + (padded && !step_one ? below(4) : 0);
-        job->stride[k][d] = padded && !step_one && one_in(6) ? -stride : stride;
-        extent += stride * (job->shape[d] - 1);
+        loop->stride[k][d] = padded && !step_one && one_in(6) ? -stride : stride;
+        extent += stride * (loop->shape[d] - 1);
     }
 }
 
@@ -114,8 +114,8 @@ static void put_spd(fd_dtype dtype, void *p, intptr_t dim, int wild, int upper)
     }
 }
 
-/* A lower triangle with positive diagonal: step_i between rows, step_k between columns. */
-static void put_lower(fd_dtype dtype, void *p, intptr_t dim, int wild, intptr_t step_i, intptr_t step_k)
+/* A lower triangle with positive diagonal: stride_i between rows, stride_k between columns. */
+static void put_lower(fd_dtype dtype, void *p, intptr_t dim, int wild, intptr_t stride_i, intptr_t stride_k)
 {
     for (intptr_t i = 0; i < dim; i++)
         for (intptr_t k = 0; k < dim; k++) {
@@ -124,7 +124,7 @@ static void put_lower(fd_dtype dtype, void *p, intptr_t dim, int wild, intptr_t 
             double element = k > i ? 0.0 : one_in(2) ? value * size : value / size;
             if (wild && i == k && one_in(32)) /* without a reciprocal */
                 element = dtype == FD_F32 ? (one_in(2) ? 1e-40 : 2e38) : (one_in(2) ? 1e-310 : 1.2e308);
-            put(dtype, p, i * step_i + k * step_k, element);
+            put(dtype, p, i * stride_i + k * stride_k, element);
         }
 }
 

@@ -1,4 +1,4 @@
-/* tests/c/kernels/stream.c - seed, words and normals of every row, in any portions, and the stream's hash. */
+/* tests/c/kernels/stream.c - seed, words and normals of every target, in any portions, and the stream's hash. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,13 +32,13 @@ static void check_block(fd_key key, uint64_t block, intptr_t n_step)
         now.what = names[what];
         now.dtype = what == 1 ? FD_F32 : FD_F64;
         now.n = n_step;
-        for (int row = 0; row < n_row; row++)
-            for (int form = 0; form < n_form(row); form++) {
-                use_form(row, form);
+        for (int target = 0; target < n_target; target++)
+            for (int form = 0; form < n_form(target); form++) {
+                use_form(target, form);
                 const fd_stream_ops *ops = fd_stream_ops_current();
                 fd_lanes lanes;
                 ops->seed(&lanes, key, block, code);
-                if (row == 0)
+                if (target == 0)
                     start = lanes;
                 else if (memcmp(&start, &lanes, sizeof lanes) != 0)
                     fail("seed of block %" PRIx64, block);
@@ -61,7 +61,7 @@ static void check_block(fd_key key, uint64_t block, intptr_t n_step)
                     else if (what == 2)
                         ops->settle_f64(key, &pending);
                     check_upper_halves();
-                    if (row == 0 && !pieces) {
+                    if (target == 0 && !pieces) {
                         memcpy(wanted[0], out->p, size);
                         scalar_end = lanes;
                     }
@@ -151,11 +151,11 @@ void check_hash(intptr_t n_block)
     now.n = n_block;
     now.way = "by blocks";
     random_state = 3000;
-    for (int row = 0; row < n_row; row++)
-        for (int form = 0; form < n_form(row); form++) {
-            use_form(row, form);
+    for (int target = 0; target < n_target; target++)
+        for (int form = 0; form < n_form(target); form++) {
+            use_form(target, form);
             const uint64_t hash = hash_stream(n_block);
-            if (row == 0)
+            if (target == 0)
                 scalar = hash;
             if (hash != scalar)
                 fail("hash %016" PRIx64 ", scalar has %016" PRIx64, hash, scalar);

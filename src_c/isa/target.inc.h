@@ -1,4 +1,4 @@
-/* isa/row.inc.h - one row of the dispatch table: every kernel body for both dtypes, in the lane
+/* isa/target.inc.h - one target of the dispatch table: every kernel body for both dtypes, in the lane
  * words of the vec/ header and under the FD_ISA name that the including file has set. */
 #include "../kernels/body.h"
 #include "../special.h"
@@ -52,7 +52,7 @@
 #include "../kernels/all.inc.h"
 
 #define FD_ENTRY(op, dtype) FD_CAT(FD_CAT(fd_##op, dtype), FD_ISA)
-const fd_row FD_CAT(fd_row, FD_ISA) = {
+const fd_target FD_CAT(fd_target, FD_ISA) = {
     {
 #define FD_KERNEL(op, layout, operands, cost) {FD_ENTRY(op, f32), FD_ENTRY(op, f64)},
 #include "../kernels.def"
