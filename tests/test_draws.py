@@ -62,7 +62,8 @@ def test_mvn_is_loc_plus_scale_tril_eps(name, bit_generator, dtype, isa):
             d = random_mvn(name, (*loc, dim), (*matrix, dim, dim), dtype)
             for sample_shape in ((), (3,), (20, 2)):
                 eps = theirs.standard_normal(sample_shape + d.batch_shape + (dim,), dtype)
-                columns = np.moveaxis(eps.reshape(-1, *d.batch_shape, dim), 0, -1).astype(float)
+                n = int(np.prod(sample_shape))
+                columns = np.moveaxis(eps.reshape(n, *d.batch_shape, dim), 0, -1).astype(float)
                 colored = np.moveaxis(d.scale_tril.astype(float) @ columns, -1, 0)
                 wanted = d.loc + colored.reshape(eps.shape)
                 got = d.sample(sample_shape, rng=ours)
