@@ -35,13 +35,13 @@ examples: .venv/package.stamp .venv/examples.stamp ## train a VAE and a policy: 
 	done
 
 test: .venv/package.stamp .venv/test.stamp ## unit tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-c: ## every kernel on every instruction set against scalar, and threads, in C: gcc, clang, sanitizers, NEON
 	tests/c/run $(ARGS)
 
 test-peers: .venv/package.stamp .venv/test.stamp .venv/peers.stamp .venv/adapters.stamp ## comparisons with torch and scipy; the adapters to torch, Pyro, autograd and more
-	$(BIN)/python -m pytest -m peers tests/peers $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m peers tests/peers $(ARGS)
 
 lint: .venv/package.stamp .venv/lint.stamp .venv/examples.stamp ## style, types, import directions, compiler warnings
 	$(BIN)/ruff check --output-format concise .
