@@ -54,7 +54,7 @@ lint: .venv/package.stamp .venv/lint.stamp .venv/examples.stamp ## style, types,
 	$(BIN)/python tools/check_imports.py
 	$(BIN)/python bench/report.py --check
 	set -e; for cc in $(COMPILERS); do \
-	    CC=$$cc CFLAGS=-Werror $(BIN)/python setup.py --quiet build_ext --force \
+	    CC=$$cc FASTDIST_BUILD_CFLAGS="-O1 -Werror" $(BIN)/python setup.py --quiet build_ext --force \
 	        --build-temp build/lint/$$cc --build-lib build/lint/$$cc; \
 	done
 	@echo "all clean, with $(COMPILERS)"
