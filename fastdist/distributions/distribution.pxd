@@ -3,12 +3,18 @@
 cimport numpy as np
 
 
+cdef class Kept:
+    cdef readonly object __wrapped__
+    cdef np.ndarray of(self, Base d, int event_ndim)
+
+
 cdef class Ways:
     cdef object cls
     cdef tuple names            # of parameters
     cdef dict core_ndim         # how many dims of an array are its own, by name
     cdef dict checks            # the kernel that checks a parameter, by name; of others there is None
     cdef bint draw_by_plan, density_by_plan
+    cdef Kept kept_entropy      # `_entropy`, if that is one
 
 
 cdef class Base:

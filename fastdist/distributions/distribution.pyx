@@ -25,6 +25,7 @@ cimport numpy as np
 from cpython.ref cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport intptr_t
+from libc.string cimport memcpy
 
 from fastdist._kernels cimport core
 from fastdist._kernels.draws cimport draw
@@ -34,6 +35,7 @@ from fastdist._params cimport (
     broadcast,
     deliver,
     destination,
+    has_shape,
     parameters,
     read_shape,
     read_value,
@@ -44,9 +46,10 @@ from fastdist.distributions._indexing cimport parse_expanded, parse_index, part
 from fastdist.random._block_sfc64 cimport own_noise
 
 import copyreg
+import inspect
 import math
 from functools import cached_property
-from types import MappingProxyType
+from types import MappingProxyType, MethodType
 from typing import SupportsIndex
 
 import numpy as np
@@ -139,6 +142,8 @@ cdef class Ways:
         self.checks = {name: CHECKS.get(constraint) for name, constraint in cls.arg_constraints.items()}
         self.draw_by_plan = depth(cls, "_draw_plan") <= depth(cls, "_draw")
         self.density_by_plan = depth(cls, "_density_plan") <= depth(cls, "_log_prob")
+        entropy = inspect.getattr_static(cls, "_entropy")
+        self.kept_entropy = entropy if isinstance(entropy, Kept) else None
 
 
 cdef dict ways_of_class = {}
@@ -361,15 +366,6 @@ cdef class Base:
                 self._keep(name, array)
         return array
 
-    def _kept_here(self, key, make):
-        """The same of what depends on the shape of the batch, too, and does not go along into another one."""
-        array = None if self.made is None else self.made.get(key)
-        if array is None:
-            array = make()
-            if not self._lent:
-                self.made = {**(self.made or {}), key: array}
-        return array
-
     def _keep(self, str name, array):
         """Add an array; others may be reading the dict that there was."""
         array = np.asarray(array)
@@ -574,10 +570,16 @@ cdef class Base:
             Shape `batch_shape`.
         """
         cdef np.npy_intp dims[MAX_NDIM]
-        cdef int ndim = append(dims, 0, self._batch_shape)
-        entropy = np.asarray(self._entropy(len(self._event_shape)))
+        cdef int ndim = append(dims, 0, self._batch_shape), event_ndim = <int>PyTuple_GET_SIZE(self._event_shape)
+        cdef Kept way = ways(self).kept_entropy
+        cdef np.ndarray entropy = (
+            np.asarray(self._entropy(event_ndim)) if way is None else way.of(self, event_ndim))
         cdef np.ndarray result = destination(out, self.typenum, ndim, dims, None)
-        np.PyArray_CopyInto(result, entropy)
+        if (np.PyArray_ISCARRAY_RO(entropy) and np.PyArray_TYPE(entropy) == self.typenum
+                and has_shape(entropy, ndim, dims)):  # in a third of NumPy's time
+            memcpy(np.PyArray_DATA(result), np.PyArray_DATA(entropy), np.PyArray_NBYTES(result))
+        else:
+            np.PyArray_CopyInto(result, entropy)
         return deliver(result, out)
 
     def event_entropy(self):
@@ -926,6 +928,28 @@ class shown(property):
             return
         key = name if name in cls._core_ndim else f"_{name}"
         property.__init__(self, Shown(key, self.fget), None, None, self.fget.__doc__)
+
+
+@cython.final
+cdef class Kept:
+    """A method of a number of event dims: packed arrays, kept for a batch and not taken along to another."""
+
+    def __init__(self, method):
+        self.__wrapped__ = method
+
+    def __get__(self, d, cls):
+        return self if d is None else MethodType(self, d)
+
+    def __call__(self, Base d not None, int event_ndim):
+        return self.of(d, event_ndim)
+
+    cdef np.ndarray of(self, Base d, int event_ndim):
+        array = None if d.made is None else d.made.get((self, event_ndim))
+        if array is None:
+            array = self.__wrapped__(d, event_ndim)
+            if not d._lent:
+                d.made = {**(d.made or {}), (self, event_ndim): array}
+        return array
 
 
 @cython.final

@@ -29,7 +29,7 @@ from fastdist.distributions import _factors, constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import InverseLower, Lower
-from fastdist.distributions.distribution import Distribution, shown
+from fastdist.distributions.distribution import Distribution, Kept, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed, with_events
 
 MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")
@@ -300,10 +300,9 @@ class MultivariateNormal(Distribution):
         dim = self._event_shape[0] * math.prod(tail)
         return _params.pack(np.asarray(half_log_det + dim * constant), dtype)
 
+    @Kept
     def _entropy(self, event_ndim: int) -> Real:
-        return self._kept_here(
-            event_ndim, lambda: self._constant(HALF_LOG_2PI_E, self._dtype, self._batch_dims(event_ndim))
-        )
+        return self._constant(HALF_LOG_2PI_E, self._dtype, self._batch_dims(event_ndim))
 
     def _shown(self) -> tuple[str, ...]:
         return "loc", self._given

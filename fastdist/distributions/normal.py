@@ -17,7 +17,7 @@ from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import Diagonal
-from fastdist.distributions.distribution import Distribution, shown
+from fastdist.distributions.distribution import Distribution, Kept, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed
 
 LOG_PROB, LOG_PROB_EVENTS = KERNELS["normal_log_prob"], KERNELS["normal_log_prob_events"]
@@ -144,13 +144,11 @@ class Normal(Distribution):
     def _event_dims(self, event_ndim: int) -> Shape:
         return self._batch_shape[len(self._batch_shape) - event_ndim :]
 
+    @Kept
     def _entropy(self, event_ndim: int) -> Real:
-        def make() -> Real:
-            # In float64, as a float32 sum loses digits where it comes near 0.
-            wide = self._per_event(self._logarithms(_params.FLOAT64), event_ndim, HALF_LOG_2PI_E)
-            return _params.pack(wide, self._dtype)
-
-        return self._kept_here(event_ndim, make)
+        # In float64, as a float32 sum loses digits where it comes near 0.
+        wide = self._per_event(self._logarithms(_params.FLOAT64), event_ndim, HALF_LOG_2PI_E)
+        return _params.pack(wide, self._dtype)
 
     # ---- the cdf family ------------------------------------------------------------------
 

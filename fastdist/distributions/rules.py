@@ -141,7 +141,9 @@ def kl_divergence(p: Distribution, q: Distribution, *, out: Real | None = None) 
     if not (isinstance(p, Distribution) and isinstance(q, Distribution)):
         name, d = ("p", p) if not isinstance(p, Distribution) else ("q", q)
         raise TypeError(f"{name} must be a Distribution, got {type(d).__name__}")
-    shape = _shapes.broadcast_shapes(p=p._batch_shape, q=q._batch_shape)
+    shape = p._batch_shape
+    if shape != q._batch_shape:
+        shape = _shapes.broadcast_shapes(p=shape, q=q._batch_shape)
     divergence = np.asarray(divergence_of(p, q)(p, q))
     return _params.delivered(divergence, shape, divergence.dtype, out)
 

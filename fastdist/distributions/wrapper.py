@@ -84,33 +84,31 @@ class Wrapper(Distribution):
         n = self._held[name]
         return held._batch_shape[len(held._batch_shape) - n :]
 
-    def _with_held(self, new: Self, part: Callable[[str, Distribution], Distribution]) -> Self:
+    def _expanded(self, shape: Shape) -> Self:
+        new = super()._expanded(shape)
         for name in self._held:
-            setattr(new, name, part(name, getattr(self, name)))
+            setattr(new, name, getattr(self, name).expand(shape + self._tail(name)))
         return new
 
-    def _expanded(self, shape: Shape) -> Self:
-        return self._with_held(
-            super()._expanded(shape), lambda name, held: held.expand(shape + self._tail(name))
-        )
-
     def _part(self, entries: Entries, batch_shape: Shape) -> Self:
-        def part(name: str, held: Distribution) -> Distribution:
-            whole = self._batch_shape + self._tail(name)
-            if held._batch_shape != whole:
+        new = super()._part(entries, batch_shape)
+        for name, n in self._held.items():
+            held: Distribution = getattr(self, name)
+            shape = held._batch_shape
+            whole = self._batch_shape + shape[len(shape) - n :]
+            if shape != whole:
                 held = held.expand(whole)
-            return held[entries]  # its own dims stay whole
-
-        return self._with_held(super()._part(entries, batch_shape), part)
+            setattr(new, name, held[entries])  # its own dims stay whole
+        return new
 
     def _stacked(self, parts: list[Self], axis: int) -> Self:
-        def side_by_side(name: str, _: Distribution) -> Distribution:
+        new = super()._stacked(parts, axis)
+        for name in self._held:
             held: list[Distribution] = [
                 getattr(d, name).expand(d._batch_shape + d._tail(name)) for d in parts
             ]
-            return stack(held, axis)
-
-        return self._with_held(super()._stacked(parts, axis), side_by_side)
+            setattr(new, name, stack(held, axis))
+        return new
 
     def _asked(self, method: Callable[..., Real], noise: Noise, out: Real, workers: int) -> None:
         """Fill `out` by a public method of a held distribution, which may take no more than it needs."""
