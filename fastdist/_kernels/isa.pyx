@@ -13,7 +13,9 @@ cdef const core.fd_api *functions() noexcept nogil:
 def isas():
     """Names of the instruction sets this build has and this CPU can run, slowest first."""
     return tuple(
-        core.fd_isa_name(target).decode() for target in range(core.fd_isa_count()) if core.fd_isa_available(target)
+        core.fd_isa_name(target).decode()
+        for target in range(core.fd_isa_count())
+        if core.fd_isa_available(target)
     )
 
 

@@ -570,7 +570,8 @@ cdef class Base:
             Shape `batch_shape`.
         """
         cdef np.npy_intp dims[MAX_NDIM]
-        cdef int ndim = append(dims, 0, self._batch_shape), event_ndim = <int>PyTuple_GET_SIZE(self._event_shape)
+        cdef int ndim = append(dims, 0, self._batch_shape)
+        cdef int event_ndim = <int>PyTuple_GET_SIZE(self._event_shape)
         cdef Kept way = ways(self).kept_entropy
         cdef np.ndarray entropy = (
             np.asarray(self._entropy(event_ndim)) if way is None else way.of(self, event_ndim))
