@@ -14,7 +14,7 @@ typedef struct fd_api {
     fd_layout (*op_layout)(fd_op op);
     intptr_t (*op_cost)(fd_op op, intptr_t dim);
     void (*coalesce)(fd_loop *loop, int n_operand);
-    void (*turn)(fd_loop *loop);
+    void (*rotate_dims)(fd_loop *loop);
     void (*run)(fd_kernel *kernel, const fd_loop *loop, intptr_t begin, intptr_t end);
 
     fd_draw *draw_noise, *draw_elements, *draw_events;

@@ -92,7 +92,7 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
         copy_loop(&tile, &part);
         add_samples(&tile, n_batch * dim);
         if (innermost)
-            fd_job_turn(&tile);
+            fd_loop_rotate_dims(&tile);
     }
 
     while (begin < end) {

@@ -75,10 +75,10 @@ typedef struct fd_loop {
 } fd_loop;
 
 /* Drops dims of size 1 and merges neighbours that every operand walks as one. */
-void fd_job_coalesce(fd_loop *loop, int n_operand);
+void fd_loop_coalesce(fd_loop *loop, int n_operand);
 
 /* Makes the first dim the last: the items in another order. */
-void fd_job_turn(fd_loop *loop);
+void fd_loop_rotate_dims(fd_loop *loop);
 
 /* Does items begin <= i < end of a loop. What an item's result is depends on that item's
  * operands alone, never on begin, end, its neighbours or the instruction set. */

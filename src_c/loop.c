@@ -3,7 +3,7 @@
 
 #include "fpstate.h"
 
-void fd_job_coalesce(fd_loop *loop, int n_operand)
+void fd_loop_coalesce(fd_loop *loop, int n_operand)
 {
     int kept = 0;
     for (int d = 0; d < loop->ndim; d++) {
@@ -29,7 +29,7 @@ void fd_job_coalesce(fd_loop *loop, int n_operand)
             loop->stride[k][d] = 0;
 }
 
-static void turn(intptr_t *entry, int n)
+static void rotate(intptr_t *entry, int n)
 {
     const intptr_t first = entry[0];
     for (int d = 1; d < n; d++)
@@ -37,11 +37,11 @@ static void turn(intptr_t *entry, int n)
     entry[n - 1] = first;
 }
 
-void fd_job_turn(fd_loop *loop)
+void fd_loop_rotate_dims(fd_loop *loop)
 {
-    turn(loop->shape, loop->ndim);
+    rotate(loop->shape, loop->ndim);
     for (int k = 0; k < FD_MAX_OPERAND; k++)
-        turn(loop->stride[k], loop->ndim);
+        rotate(loop->stride[k], loop->ndim);
 }
 
 void fd_do(fd_kernel *kernel, const fd_loop *loop, intptr_t begin, intptr_t end)

@@ -144,7 +144,7 @@ cdef extern from "api.h" nogil:
         fd_layout (*op_layout)(fd_op op) noexcept nogil
         intptr_t (*op_cost)(fd_op op, intptr_t dim) noexcept nogil
         void (*coalesce)(fd_loop *loop, int n_operand) noexcept nogil
-        void (*turn)(fd_loop *loop) noexcept nogil
+        void (*rotate_dims)(fd_loop *loop) noexcept nogil
         void (*run)(fd_kernel *kernel, const fd_loop *loop, intptr_t begin, intptr_t end) noexcept nogil
 
         fd_draw *draw_noise

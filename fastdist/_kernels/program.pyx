@@ -83,7 +83,7 @@ cdef class Kernel:
             return 1
         if is_in(letter, b"kr+") or self.layout < core.FD_EVENTS or self.layout == core.FD_CHECK_ELEMENTS:
             return 0
-        return 2 if is_in(letter, b"YMTXCF=") else 1
+        return 2 if is_in(letter, b"YMTXCFG=") else 1
 
     cdef intptr_t scratch(self, core.fd_dtype dtype, intptr_t dim) noexcept:
         """Bytes of scratch memory."""
@@ -387,7 +387,7 @@ cdef void run_samples(
     if not small:
         for d in range(1, piece.ndim):
             n *= piece.shape[d]
-        api.turn(piece)
+        api.rotate_dims(piece)
         api.run(function, piece, 0, n)
         return
     rest = piece.shape[1]

@@ -27,15 +27,16 @@ from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import _factors, constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E
+from fastdist.distributions.algebra import Algebra
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import InverseLower, Lower
-from fastdist.distributions.distribution import Distribution, Kept, shown
+from fastdist.distributions.distribution import Kept, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed, with_events
 
 MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")
 
 
-class MultivariateNormal(Distribution):
+class MultivariateNormal(Algebra):
     r"""Normal (Gaussian) distribution of vectors of d elements.
 
     .. math::
@@ -171,6 +172,20 @@ class MultivariateNormal(Distribution):
                 check_symmetry=self._validate_args,
             )
         self._arrays["_factor"] = factor
+
+    def _made(
+        self, loc: Real, factor: Real, matrix: Real | None = None, *, given: str = "", batch_shape: Shape = ()
+    ) -> MultivariateNormal:
+        """Of a factor, and of the matrix where there is a better one than that is the factor of."""
+        new = MultivariateNormal.__new__(MultivariateNormal)
+        new._given = given or self._given
+        new._derived = matrix is None
+        arrays = {"loc": _params.pack(loc, factor.dtype, 1), "_factor": np.ascontiguousarray(factor)}
+        if matrix is not None:
+            arrays[new._given] = matrix
+        shape = batch_shape or np.broadcast_shapes(loc.shape[:-1], factor.shape[:-2])
+        new._set_up(arrays, shape, loc.shape[-1:], factor.dtype, self._validate_args)
+        return new
 
     # ---- parameters --------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ A rule is a class's own only as long as no subclass has changed what it is about
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from fastdist.random import as_noise
 
 Divergence = Callable[[Any, Any], Real]
 Gradients = dict[str, Any]  # arrays, or those of a distribution that is held
-Pull = Callable[[Real, Any], Any]  # to Gradients, for kl_divergence to two of them
+Pull = Callable[[Any, Any], Any]  # to Gradients, for kl_divergence to two of them
 AnyDivergence = TypeVar("AnyDivergence", bound=Divergence)
 AnyRule = TypeVar("AnyRule", bound=Callable[..., Pull])
 
@@ -170,7 +170,7 @@ def pair_of(p: Distribution, q: Distribution) -> tuple[type, type]:
 # ---- gradients --------------------------------------------------------------------------------------
 
 
-def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real, Callable[..., Any]]:
+def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, Callable[..., Any]]:
     r"""Value of a method, and its pullback: from the gradient by the value to those by the parameters.
 
     .. math:: \text{pullback}(g) = \nabla \sum_i g_i \, \text{value}_i
@@ -180,7 +180,8 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
     Parameters
     ----------
     method : callable
-        `rsample`, `log_prob` or `entropy` of a distribution, or `kl_divergence`.
+        `rsample`, `log_prob` or `entropy` of a distribution, or `kl_divergence`; or a method that returns
+        another distribution, such as `condition`.
     *args, **kwargs
         Its arguments, `rng`, `out` and `workers` included.
 
@@ -194,8 +195,10 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
         was built with, under its constructor's name, in the shape it was given in and the
         distribution's dtype, and for `log_prob` one for ``"value"``, in the value's shape and the
         result's dtype. `Independent` passes through to its base. For `kl_divergence` there is a
-        dict for ``"p"`` and one for ``"q"``. It may be called any number of times, and
-        always gives the same.
+        dict for ``"p"`` and one for ``"q"``. Where the value is a distribution it takes gradients by its
+        parameters, a dict as its own methods' pullbacks return (``"value"`` is left aside, what is missing is
+        0), and returns also those by the method's array arguments, by name. It may be called any number of
+        times, and always gives the same.
 
     Raises
     ------
@@ -246,6 +249,8 @@ def vjp(method: Callable[..., Real], /, *args: Any, **kwargs: Any) -> tuple[Real
         out = {"out": kwargs.pop("out")} if "out" in kwargs else {}
         pull = rule(d, *args, **kwargs)
         value = method(*args, **kwargs, **out)
+    if isinstance(value, Distribution):
+        return value, _pullback_of(value, pull)
     return value, _pullback(pull, value, sees_value(d, name))
 
 
@@ -270,6 +275,29 @@ def _pullback(pull: Pull, value: Real, sees: bool) -> Callable[[ArrayLike], Any]
 
     def pullback(cotangent: ArrayLike) -> Any:
         return pull(_cotangent(cotangent, shape, dtype), record)
+
+    return pullback
+
+
+def _pullback_of(made: Distribution, pull: Pull) -> Callable[[Gradients], Gradients]:
+    """What the user gets of a method that returns a distribution: from gradients by that one's parameters."""
+
+    def pullback(cotangents: Gradients) -> Gradients:
+        names = made._named()
+        if not isinstance(cotangents, Mapping):
+            raise TypeError(
+                f"the cotangent of a {type(made).__name__} is a dict of gradients by {' and '.join(names)}, "
+                f"got {type(cotangents).__name__}"
+            )
+        unknown = [name for name in cotangents if name not in (*names, "value")]
+        if unknown:
+            raise ValueError(f"{type(made).__name__} has {' and '.join(names)}, no {unknown[0]!r}")
+        g = {
+            name: _cotangent(cotangents.get(name, 0), made._parameter_shape(name), made._dtype)
+            for name in names
+        }
+        result: Gradients = pull({name: np.ascontiguousarray(array) for name, array in g.items()}, made)
+        return result
 
     return pullback
 

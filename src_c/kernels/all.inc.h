@@ -13,6 +13,7 @@
 #else
 #include "cholesky_float.inc.h"
 #endif
+#include "rank_update.inc.h"
 #include "normal_cdf.inc.h"
 #include "sums.inc.h"
 #include "score_diag.inc.h"

@@ -1,5 +1,5 @@
 /* kernels/body.h - the words that kernel bodies are written in. A body is included once per
- * dtype by isa/row.inc.h, which sets FD_ISA, FD_DTYPE, REAL, VEC, REAL_FMA, ... around it. */
+ * dtype by isa/target.inc.h, which sets FD_ISA, FD_DTYPE, REAL, VEC, REAL_FMA, ... around it. */
 #ifndef FD_BODY_H
 #define FD_BODY_H
 

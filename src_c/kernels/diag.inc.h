@@ -357,7 +357,7 @@ static void FD_LOCAL(part_of_loop)(fd_loop *part, const fd_loop *loop, int ndim,
         for (int d = 0; d < ndim; d++)
             part->stride[k][d] = loop->stride[which[k]][d];
     }
-    fd_job_coalesce(part, n_operand);
+    fd_loop_coalesce(part, n_operand);
 }
 
 /* The terms of items begin to end, but for squaring, to z. */

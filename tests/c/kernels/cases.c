@@ -136,7 +136,7 @@ static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
     const region *scratch = NULL;
     size_t scratch_bytes = 0;
     intptr_t n_item = 1, span[2] = {0, 1}, first[FD_MAX_OPERAND] = {0};
-    int n_view = 0; /* operands with strides, as fd_job_coalesce() wants it */
+    int n_view = 0; /* operands with strides, as fd_loop_coalesce() wants it */
 
     for (int d = 0; d < loop->ndim; d++) {
         n_item *= loop->shape[d];
@@ -188,7 +188,7 @@ static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
     }
 
     fd_loop coalesced = *loop;
-    fd_job_coalesce(&coalesced, n_view);
+    fd_loop_coalesce(&coalesced, n_view);
 
     const intptr_t found_initial[5] = {-77, one_in(8) ? below(n_item) : -1, -77, one_in(8) ? below(n_item) : -1, -77};
     intptr_t found_wanted[5];
@@ -322,7 +322,7 @@ void check_kernels(void)
         const fd_layout layout = fd_op_layout(op);
         const char *letters = fd_op_operands(op);
         now.what = fd_op_name(op);
-        if (strlen(letters) > FD_MAX_OPERAND || letters[strspn(letters, "vlspcgoxedkr+=YMTXCFLPftwnaKNSBDQOR")])
+        if (strlen(letters) > FD_MAX_OPERAND || letters[strspn(letters, "vlspcgoxedukr+=YMTXCFGLPftwnaKNSBDQOR")])
             fail("operands \"%s\" are too many, or a letter has no meaning in tests/c/kernels", letters);
         for (intptr_t dim = 0; dim <= MAX_DIM; dim++)
             if (fd_op_cost(op, dim) < 1)

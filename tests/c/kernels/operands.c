@@ -23,7 +23,7 @@ int exact(fd_op op)
 }
 
 /* Whether an op writes operand k; scratch and what was found are left aside. */
-int writes(fd_op op, int k) { return strchr("oxedr+=XFPt", fd_op_operands(op)[k]) != NULL; }
+int writes(fd_op op, int k) { return strchr("oxedr+=XFGuPt", fd_op_operands(op)[k]) != NULL; }
 
 /* Whether operand k is laid out by strides of its own. */
 int has_strides(fd_op op, int k) { return !strchr("wnaKNSBDQOR", fd_op_operands(op)[k]); }
@@ -149,6 +149,7 @@ void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_t core,
         put_panels(dtype, p, dim, wild);
         break;
     case 'C':
+    case 'G':
         put_lower(dtype, p, dim, wild, 1, dim);
         break;
     case 'T':
@@ -202,7 +203,10 @@ intptr_t core_of(fd_op op, int k, fd_dtype dtype, intptr_t dim)
     case 'X':
     case 'C':
     case 'F':
+    case 'G':
         return dim * dim;
+    case 'u':
+        return dim;
     case 'L':
     case 'P':
         return fd_panels_size(dim, FD_PANEL_BYTES / (intptr_t)itemsize[dtype]);
