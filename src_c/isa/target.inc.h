@@ -9,6 +9,7 @@
 
 #include "../kernels/stream.inc.h"
 #include "../kernels/log.inc.h"
+#include "../kernels/exp.inc.h"
 
 /* double first, which float matrices are factorised in. */
 #define FD_DTYPE f64

@@ -41,6 +41,8 @@ static inline __m256i fd_first64(intptr_t n)
     static inline V V##_div(V a, V b) { return _mm256_div_##PX(a, b); }                        \
     static inline V V##_sqrt(V a) { return _mm256_sqrt_##PX(a); }                              \
     static inline V V##_abs(V a) { return _mm256_andnot_##PX(_mm256_set1_##PX(-0.0f), a); }    \
+    static inline V V##_min(V a, V b) { return _mm256_min_##PX(a, b); }                        \
+    static inline V V##_max(V a, V b) { return _mm256_max_##PX(a, b); }                        \
     static inline unsigned V##_below(V a, V b)                                                 \
     {                                                                                          \
         return (unsigned)_mm256_movemask_##PX(_mm256_cmp_##PX(a, b, _CMP_LT_OQ));              \
@@ -214,6 +216,12 @@ static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
 }
 
 static inline void f64v_store_f32(float *p, f64v v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
+static inline f64v f64v_low(f32v v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
+static inline f64v f64v_high(f32v v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
+static inline f32v f32v_narrow(f64v a, f64v b)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(a)), _mm256_cvtpd_ps(b), 1);
+}
 
 /* By way of memory, because scalar registers address: as fast as a gather at its fastest. */
 static inline f64v f64v_lookup(int gather, const double *table, u64v index)

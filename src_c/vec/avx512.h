@@ -28,6 +28,8 @@
     static inline V V##_div(V a, V b) { return _mm512_div_##PX(a, b); }                        \
     static inline V V##_sqrt(V a) { return _mm512_sqrt_##PX(a); }                              \
     static inline V V##_abs(V a) { return _mm512_abs_##PX(a); }                                \
+    static inline V V##_min(V a, V b) { return _mm512_min_##PX(a, b); }                        \
+    static inline V V##_max(V a, V b) { return _mm512_max_##PX(a, b); }                        \
     static inline unsigned V##_below(V a, V b)                                                 \
     {                                                                                          \
         return _mm512_cmp_##PX##_mask(a, b, _CMP_LT_OQ);                                       \
@@ -207,6 +209,12 @@ static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
 }
 
 static inline void f64v_store_f32(float *p, f64v v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
+static inline f64v f64v_low(f32v v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v)); }
+static inline f64v f64v_high(f32v v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)); }
+static inline f32v f32v_narrow(f64v a, f64v b)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a)), _mm512_cvtpd_ps(b), 1);
+}
 
 /* Without a gather by way of memory, because scalar registers address; in halves, because what is read of a
  * stored vector of 64 bytes has to wait until the cache has it. A gather takes three quarters of the time, where

@@ -19,6 +19,8 @@
     static inline V V##_div(V a, V b) { return vdivq_##PX(a, b); }                             \
     static inline V V##_sqrt(V a) { return vsqrtq_##PX(a); }                                   \
     static inline V V##_abs(V a) { return vabsq_##PX(a); }                                     \
+    static inline V V##_min(V a, V b) { return vbslq_##PX(vcltq_##PX(a, b), a, b); }           \
+    static inline V V##_max(V a, V b) { return vbslq_##PX(vcgtq_##PX(a, b), a, b); }           \
     static inline V V##_fma(V a, V b, V c) { return vfmaq_##PX(c, a, b); }                     \
     static inline V V##_fnma(V a, V b, V c) { return vfmsq_##PX(c, a, b); }
 
@@ -191,6 +193,9 @@ static inline f32v f32v_select(unsigned mask, f32v a, f32v b)
 }
 
 static inline void f64v_store_f32(float *p, f64v v) { vst1_f32(p, vcvt_f32_f64(v)); }
+static inline f64v f64v_low(f32v v) { return vcvt_f64_f32(vget_low_f32(v)); }
+static inline f64v f64v_high(f32v v) { return vcvt_high_f64_f32(v); }
+static inline f32v f32v_narrow(f64v a, f64v b) { return vcvt_high_f32_f64(vcvt_f32_f64(a), b); }
 
 static inline void vec_done(void) {}
 

@@ -11,6 +11,7 @@
  *   gather(p, step, n)      p[0], p[step], ...: 0 < n <= lanes elements, zero in the lanes beyond
  *   add sub mul div sqrt    each rounded once
  *   abs(a)                  without its sign
+ *   min(a, b), max(a, b)    a where a < b or a > b, otherwise b, so where one is NaN
  *   below(a, b)             mask of the lanes where a < b, lane 0 in bit 0
  *   fma(a, b, c)            a * b + c, rounded once
  *   fnma(a, b, c)           c - a * b, rounded once
@@ -30,6 +31,8 @@
  *   bits, f64v_from_bits    the same bits as another type
  *   f64v_select(m, a, b)    a in the lanes of mask m, b in the others
  *   f64v_store_f32(p, v)    rounded to floats
+ *   f64v_low(v), f64v_high(v)   the first half of a vector of floats as doubles, and the second; f32v_narrow(a, b)
+ *                           rounds both back to one. With one lane there is no second.
  *   below(a, b)             mask of the lanes where a < b, both below 2^63
  *   f64v_lookup(gather, table, i)   table[i] of each lane's i; by a gather if that constant is 1 and the ISA
  *                           has one, for which it defines FD_VEC_GATHER
@@ -64,6 +67,8 @@
     static inline V V##_div(V a, V b) { return a / b; }                                    \
     static inline V V##_sqrt(V a) { return SQRT(a); }                                      \
     static inline V V##_abs(V a) { return ABS(a); }                                        \
+    static inline V V##_min(V a, V b) { return a < b ? a : b; }                            \
+    static inline V V##_max(V a, V b) { return a > b ? a : b; }                            \
     static inline unsigned V##_below(V a, V b) { return a < b; }                           \
     static inline V V##_fma(V a, V b, V c) { return FMA(a, b, c); }                        \
     static inline V V##_fnma(V a, V b, V c) { return FMA(-a, b, c); }                      \
@@ -127,6 +132,9 @@ static inline f32v f32v_from_bits(u32v a)
 static inline f32v f32v_select(unsigned mask, f32v a, f32v b) { return mask ? a : b; }
 
 static inline void f64v_store_f32(float *p, f64v v) { *p = (float)v; }
+static inline f64v f64v_low(f32v v) { return (double)v; }
+static inline f64v f64v_high(f32v v) { return (double)v; }
+static inline f32v f32v_narrow(f64v a, f64v b) { return (void)b, (float)a; }
 static inline f64v f64v_lookup(int gather, const double *table, u64v index) { return (void)gather, table[index]; }
 
 static inline void vec_done(void) {}
