@@ -3,7 +3,9 @@
  * The tile is 4096 elements (32 KiB of float64, an L1 cache). Where it holds few samples, 32 of them are
  * done together, or as many as 16 tiles hold (512 KiB, part of an L2 cache), but at least 8, of large
  * events dim / 8 up to 32, in at most 256 tiles: a batch item's events of all of them are coloured one
- * after the other, so that its factor is read from far away once and not for each sample. */
+ * after the other, so that its factor is read from far away once and not for each sample.
+ *
+ * What stages do, they do to a tile of rows, too. */
 #include "fastdist.h"
 
 #include "fpstate.h"
@@ -12,6 +14,29 @@
 enum { TILE = 4096, SOME_SAMPLES = 8, MANY_SAMPLES = 32, MANY_TILES = 16, MOST_TILES = 256, MANY_EVENTS = 32 };
 
 static const intptr_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
+
+/* Stages from `first` to `last`, of rows begin to end. */
+static void do_stages(const fd_drawing *drawing, int first, int last, intptr_t begin, intptr_t end)
+{
+    for (const fd_stage *stage = drawing->stage + first; stage < drawing->stage + last; stage++)
+        stage->kernel(&stage->loop, begin * drawing->loop.dim, end * drawing->loop.dim);
+}
+
+/* Fills rows begin to end with noise, and does what comes before colour. */
+static void start_rows(const fd_drawing *drawing, const fd_noise *noise, void *row, intptr_t begin, intptr_t end)
+{
+    noise->fill[drawing->dtype](noise->state, (end - begin) * drawing->loop.dim, row);
+    if (drawing->n_before)
+        do_stages(drawing, 0, drawing->n_before, begin, end);
+}
+
+static void finish_rows(const fd_drawing *drawing, intptr_t begin, intptr_t end)
+{
+    if (drawing->n_before < drawing->n_stage)
+        do_stages(drawing, drawing->n_before, drawing->n_stage, begin, end);
+}
+
+static intptr_t rows_of_tile(intptr_t dim) { return TILE / dim > 0 ? TILE / dim : 1; }
 
 void fd_draw_noise(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end)
 {
@@ -25,15 +50,15 @@ void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, void *sc
 {
     (void)scratch;
     char *x = drawing->loop.operand[0];
+    const intptr_t dim = drawing->loop.dim, tile = rows_of_tile(dim);
     while (begin < end) {
-        const intptr_t n = fd_min(TILE, end - begin);
-        noise->fill[drawing->dtype](noise->state, n, x + begin * itemsize[drawing->dtype]);
-        drawing->colorize(&drawing->loop, begin, begin + n);
-        begin += n;
+        const intptr_t stop = begin + fd_min(tile, end - begin);
+        start_rows(drawing, noise, x + begin * dim * itemsize[drawing->dtype], begin, stop);
+        drawing->colorize(&drawing->loop, begin * dim, stop * dim);
+        finish_rows(drawing, begin, stop);
+        begin = stop;
     }
 }
-
-static intptr_t rows_of_tile(intptr_t dim) { return TILE / dim > 0 ? TILE / dim : 1; }
 
 /* Whether a batch item's events are done together; but events of 1 or 2 elements are coloured several to a
  * vector where they lie side by side. */
@@ -102,17 +127,18 @@ void fd_draw_events(const fd_drawing *drawing, const fd_noise *noise, void *scra
         intptr_t rows;
         if (n_sample > 1) {
             rows = n_sample * n_batch;
-            noise->fill[drawing->dtype](noise->state, rows * dim, row);
+            start_rows(drawing, noise, row, begin, begin + rows);
             tile.operand[0] = row;
             tile.shape[innermost ? tile.ndim - 1 : 0] = n_sample;
             drawing->colorize(&tile, 0, rows);
         } else {
             /* Part of one sample: batch items `first` and on. */
             rows = fd_min(fd_min(tile_rows, end - begin), n_batch - first);
-            noise->fill[drawing->dtype](noise->state, rows * dim, row);
+            start_rows(drawing, noise, row, begin, begin + rows);
             part.operand[0] = row - first * dim * size;
             drawing->colorize(&part, first, first + rows);
         }
+        finish_rows(drawing, begin, begin + rows);
         begin += rows;
     }
 }
@@ -127,9 +153,9 @@ void fd_draw_rows(fd_draw *draw, const fd_drawing *drawing, const fd_noise *nois
 
 intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most)
 {
-    if (draw != fd_draw_events)
-        return n;
     const intptr_t n_batch = drawing->n_batch, dim = drawing->loop.dim, sample = n_batch * dim;
+    if (draw != fd_draw_events)
+        return (n + dim - 1) / dim;
     const intptr_t n_sample = fd_min(samples_of_tile(n_batch, dim), most / sample);
     const intptr_t tile = n_sample > 1 ? n_sample * n_batch : rows_of_tile(dim);
     return (n + tile * dim - 1) / (tile * dim) * tile;

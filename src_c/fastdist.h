@@ -133,12 +133,23 @@ typedef struct fd_noise {
     void (*fill[FD_N_DTYPE])(void *state, intptr_t n, void *out);
 } fd_noise;
 
+/* A stage of what is done tile by tile: a kernel and its loop. Only in a pullback (see below) does it need to know
+ * `unit` and `in_tile`. */
+typedef struct fd_stage {
+    fd_kernel *kernel;
+    fd_loop loop;
+    intptr_t unit;
+    intptr_t in_tile[FD_MAX_OPERAND];
+} fd_stage;
+
 /* A draw: x is filled with noise in stream order and coloured in place by `colorize`, whose
  * operand 0 is x. They do rows begin <= r < end; as the noise is sequential, calls
- * must come in ascending order.
+ * must come in ascending order. Before colour and after it come stages, whose items are all elements of the
+ * draw in stream order: what a density is made of, transforms of the draw in place.
  *
- * fd_draw_noise     rows are elements; nothing is coloured.
- * fd_draw_elements  rows are elements; the loop's items are in stream order, samples outermost.
+ * fd_draw_noise     rows are elements; nothing is coloured, and there are no stages.
+ * fd_draw_elements  rows are loop.dim elements, those that stages sum over; the loop's items are elements in stream
+ *                   order, samples outermost.
  * fd_draw_events    rows are events of loop.dim elements, row r being batch item r % n_batch of
  *                   sample r / n_batch; the loop has the batch dims only. */
 typedef struct fd_drawing {
@@ -146,6 +157,8 @@ typedef struct fd_drawing {
     fd_kernel *colorize;
     fd_dtype dtype;
     intptr_t n_batch;
+    const fd_stage *stage;
+    int n_before, n_stage;
 } fd_drawing;
 
 /* `scratch` is the caller's alone: FD_SCRATCH_BYTES * loop.dim bytes for fd_draw_events to give to the
@@ -167,13 +180,6 @@ intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, int
  * operand k of a stage is in the tile if in_tile[k] >= 0, beginning at that element of it, and strided
  * over all items as if the tile held them all. */
 enum { FD_MAX_STAGE = 6, FD_TILE = 2048 };
-
-typedef struct fd_stage {
-    fd_kernel *kernel;
-    fd_loop loop;
-    intptr_t unit;
-    intptr_t in_tile[FD_MAX_OPERAND];
-} fd_stage;
 
 typedef struct fd_pull {
     fd_stage stage[FD_MAX_STAGE];

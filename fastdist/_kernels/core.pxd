@@ -73,21 +73,23 @@ cdef extern from "fastdist.h" nogil:
         void *state
         void (*fill[2])(void *state, intptr_t n, void *out) noexcept nogil
 
-    ctypedef struct fd_drawing:
-        fd_loop loop
-        fd_kernel *colorize
-        fd_dtype dtype
-        intptr_t n_batch
-
-    ctypedef void fd_draw(
-        const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
-    ) noexcept
-
     ctypedef struct fd_stage:
         fd_kernel *kernel
         fd_loop loop
         intptr_t unit
         intptr_t in_tile[8]
+
+    ctypedef struct fd_drawing:
+        fd_loop loop
+        fd_kernel *colorize
+        fd_dtype dtype
+        intptr_t n_batch
+        const fd_stage *stage
+        int n_before, n_stage
+
+    ctypedef void fd_draw(
+        const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin, intptr_t end
+    ) noexcept
 
     ctypedef struct fd_pull:
         fd_stage stage[6]

@@ -13,6 +13,7 @@ throughout.
 cimport numpy as np
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport PyObject
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport intptr_t
 
 from fastdist._kernels cimport core
@@ -22,6 +23,7 @@ from fastdist._kernels.program cimport (
     KEEP_GIL,
     MAX_NDIM,
     MAX_OPERAND,
+    NUMBER,
     PIECE,
     SMALL_SCRATCH,
     Kernel,
@@ -53,17 +55,21 @@ cdef int draw_noise(Noise noise, void *out, intptr_t n, core.fd_dtype dtype, int
     drawing.loop.dim = 1
     drawing.loop.operand[0] = out
     drawing.dtype = dtype
+    drawing.n_before = drawing.n_stage = 0
     if n:
         draw_rows(noise, &drawing, api.draw_noise, n, NORMAL, workers, 0)
     return 0
 
 
 cdef int draw(
-    Noise noise, Plan plan, np.ndarray out, tuple batch_shape, tuple event_shape, int workers
+    Noise noise, Plan plan, np.ndarray out, tuple batch_shape, tuple event_shape, int workers,
+    np.ndarray density=None
 ) except -1:
-    """The noise's next normals in all of a packed array, coloured by a plan."""
+    """The noise's next normals in all of a packed array, coloured by a plan; its stages may make a density."""
     cdef core.fd_drawing drawing
     cdef Kernel kernel = plan.kernel
+    cdef Memory stages = None
+    cdef intptr_t cost
     cdef bint vectors = kernel.layout == core.FD_EVENTS
     cdef intptr_t dims[MAX_NDIM]
     cdef PyObject *operands[MAX_OPERAND]
@@ -92,8 +98,51 @@ cdef int draw(
     drawing.dtype = plan.dtype
     drawing.n_batch = plan.n_batch
     drawing.colorize = kernel.function(plan.dtype)
+    drawing.n_before = <int>len(plan.before)
+    drawing.n_stage = drawing.n_before + <int>len(plan.after)
+    cost = kernel.cost(plan.dim)
+    if drawing.n_stage:
+        stages = Memory(drawing.n_stage * sizeof(core.fd_stage))
+        drawing.stage = <const core.fd_stage *>stages.aligned
+        if density is not None and not vectors:  # rows are what is summed over
+            drawing.loop.dim = np.PyArray_SIZE(out) // np.PyArray_SIZE(density)
+            n_row = np.PyArray_SIZE(density)
+        cost *= drawing.loop.dim // plan.dim
+        cost += drawing.loop.dim * lay_out_stages(<core.fd_stage *>stages.aligned, plan, out, density)
     return draw_rows(noise, &drawing, api.draw_events if vectors else api.draw_elements, n_row,
-                     kernel.cost(plan.dim), workers, kernel.scratch(plan.dtype, plan.dim))
+                     cost, workers, kernel.scratch(plan.dtype, plan.dim))
+
+
+cdef intptr_t lay_out_stages(
+    core.fd_stage *stage, Plan plan, np.ndarray out, np.ndarray density
+) except -1:
+    """The loops of a plan's stages over a draw; what they cost an element."""
+    cdef PyObject *operands[MAX_OPERAND]
+    cdef intptr_t dims[MAX_NDIM]
+    cdef intptr_t cost = 0
+    cdef int ndim = np.PyArray_NDIM(out), n_event = 0, n_brought, k
+    cdef Kernel kernel
+    cdef tuple arrays
+    for k in range(ndim):
+        dims[k] = np.PyArray_DIM(out, k)
+    if density is not None:
+        n_event = ndim - np.PyArray_NDIM(density)
+    for kernel, arrays in plan.before + plan.after:
+        n_brought = kernel.n_array - <int>PyTuple_GET_SIZE(arrays)
+        for k in range(kernel.n_array):
+            operands[k] = <PyObject *>out
+            if k >= n_brought:
+                operands[k] = PyTuple_GET_ITEM(arrays, k - n_brought)
+            elif kernel.role[k] == NUMBER:
+                operands[k] = <PyObject *>density
+        lay_out(
+            &stage.loop, kernel, ndim, dims, n_event if kernel.layout == core.FD_EVENT_SUMS else 0, 0,
+            operands, 0, -1)
+        api.coalesce(&stage.loop, kernel.n_operand)
+        stage.kernel = kernel.function(plan.dtype)
+        cost += kernel.cost(1)
+        stage += 1
+    return cost
 
 
 cdef int draw_rows(

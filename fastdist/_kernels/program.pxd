@@ -58,6 +58,7 @@ cdef struct Found:
 cdef class Plan:
     cdef Kernel kernel
     cdef tuple arrays
+    cdef tuple before, after        # of colour: a kernel and its arrays each
     cdef PyObject *operands[8]      # those arrays, behind the ones that a call brings
     cdef core.fd_dtype dtype
     cdef int n_brought, n_summed
@@ -70,6 +71,7 @@ cdef class Plan:
     cdef intptr_t stride[8][8]      # of dims, then operands
     cdef void *data[8]
     cdef intptr_t sample_stride[2]
+    cdef Plan with_stages(self, tuple before, tuple after)
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1
     cdef bint holds_samples(self, np.ndarray out, tuple batch_shape) noexcept
     cdef void put_loop(self, core.fd_loop *loop, intptr_t n_sample) noexcept

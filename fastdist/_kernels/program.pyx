@@ -442,10 +442,16 @@ cdef class Plan:
         The distribution's.
     n_summed : int, optional
         How many of the dims behind those of a result, in values and arrays, are summed over.
+
+    Notes
+    -----
+    A plan of draws may have stages before colour and after it. Their kernels bring the density of the draw, an
+    operand of a number an event, and for the other operands that the distribution has no arrays for the draw.
     """
 
     def __init__(self, Kernel kernel not None, *arrays, int n_summed=0):
         cdef int k, n
+        self.before = self.after = ()
         for array in arrays:
             if not isinstance(array, np.ndarray):
                 raise TypeError(f"a plan for {kernel.name} takes arrays, got {array!r}")
@@ -464,6 +470,20 @@ cdef class Plan:
             if kernel.role[k] != NO_ARRAY:
                 self.data[k] = np.PyArray_DATA(<np.ndarray>self.operands[n])
                 n += 1
+
+    def first(self, Kernel kernel not None, *arrays):
+        """The plan with a stage more before all others."""
+        return self.with_stages(((kernel, arrays), *self.before), self.after)
+
+    def then(self, Kernel kernel not None, *arrays):
+        """The plan with a stage more behind all others."""
+        return self.with_stages(self.before, (*self.after, (kernel, arrays)))
+
+    cdef Plan with_stages(self, tuple before, tuple after):
+        cdef Plan plan = Plan(self.kernel, *self.arrays, n_summed=self.n_summed)
+        plan.before = before
+        plan.after = after
+        return plan
 
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1:
         """Lay out the loop over a batch of a shape, and over events that are summed."""

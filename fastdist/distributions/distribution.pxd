@@ -13,7 +13,7 @@ cdef class Ways:
     cdef tuple names            # of parameters
     cdef dict core_ndim         # how many dims of an array are its own, by name
     cdef dict checks            # the kernel that checks a parameter, by name; of others there is None
-    cdef bint draw_by_plan, density_by_plan
+    cdef bint draw_by_plan, density_by_plan, scored_by_plan, scored_by_hook
     cdef Kept kept_entropy      # `_entropy`, if that is one
 
 
@@ -26,7 +26,7 @@ cdef class Base:
     cdef public bint _lent                  # its arrays are others' memory: keep nothing made from them
     cdef int typenum
     cdef Ways way                           # those of its class
-    cdef object draw_plan, density_plan     # None where there is none, False until it has been asked for
+    cdef object draw_plan, density_plan, scored_plan    # None where there is none, False until it has been asked for
     cdef dict made                          # what is kept of this batch
     cdef int reparameterised                # has_rsample, which a wrapper has to ask for; -1: not known yet
     cdef int dtype_is(self, object dtype) except -1

@@ -3,12 +3,14 @@
 """Distribution: what every distribution has, and the way of each call from the user to a kernel and back.
 
     sample, rsample     shape, rng, out -> a draw's Plan, over noise     (_kernels/draws.pyx)
+    sample_and_log_prob the same, with stages that make the density of the noise
     log_prob            value, out -> a density's Plan                   (_kernels/program.pyx)
 
 A Plan is a kernel and the arrays of a distribution that it reads. A distribution has plans for what its
 kernels do, in `_draw_plan` and `_density_plan`, and does the rest in hooks:
 
     _draw(noise, out, workers)             the noise's next draw of out.shape
+    _draw_scored(noise, out, density, workers)     the same and its density; of a plan, `_scored_plan`
     _log_prob(value, event_ndim, out)      log density, summed over `event_ndim` trailing dims of value
     _entropy(event_ndim)                   entropy, likewise; unbroadcast
 
@@ -59,7 +61,7 @@ from fastdist._kernels.program import KERNELS, sum_events
 from fastdist._shapes import ShapeLike
 from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import _foreign, _indexing, constraints
-from fastdist.random import RNGLike, as_noise, parse_workers, standard_normal
+from fastdist.random import RNGLike, as_noise, parse_workers, set_workers, standard_normal
 
 np.import_array()
 
@@ -113,7 +115,7 @@ cdef int depth(object cls, str name) except -1:
 
 
 # What a holder goes past on its way to the hooks.
-cdef tuple PASSED = ("sample", "rsample", "log_prob", "entropy")
+cdef tuple PASSED = ("sample", "rsample", "sample_and_log_prob", "log_prob", "entropy")
 
 cdef dict CHECKS = {
     constraints.real: KERNELS["check_finite"],
@@ -132,6 +134,15 @@ cdef bint passes(object cls) except -1:
     return known
 
 
+def _pair(out):
+    """What a method that returns two arrays got for `out`."""
+    if out is None:
+        return None, None
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise TypeError(f"out must be a pair, of a draw and of its log density, got {type(out).__name__}")
+    return out
+
+
 cdef class Ways:
     """How calls of a class go, by a plan if no more derived class has a hook; what its parameters are."""
 
@@ -144,6 +155,10 @@ cdef class Ways:
         self.density_by_plan = depth(cls, "_density_plan") <= depth(cls, "_log_prob")
         entropy = inspect.getattr_static(cls, "_entropy")
         self.kept_entropy = entropy if isinstance(entropy, Kept) else None
+        # A draw and its density together go by what knows of both, or one after the other.
+        law = min([depth(cls, name) for name in LAW])
+        self.scored_by_hook = depth(cls, "_draw_scored") <= law
+        self.scored_by_plan = depth(cls, "_scored_plan") <= min(law, depth(cls, "_draw_scored"))
 
 
 cdef dict ways_of_class = {}
@@ -201,6 +216,43 @@ cdef Plan plan_of_draw(Base d):
             return plan
         d.draw_plan = plan
     return d.draw_plan
+
+
+cdef Plan plan_of_scored(Base d, int event_ndim):
+    cdef bint own = event_ndim == PyTuple_GET_SIZE(d._event_shape) and not d._lent
+    if own and d.scored_plan is not False:
+        return d.scored_plan
+    plan = d._scored_plan(event_ndim)
+    if own:
+        d.scored_plan = plan
+    return plan
+
+
+cdef int fill_scored(
+    Base d, Noise noise, np.ndarray x, np.ndarray density, int event_ndim, int workers
+) except -1:
+    """The noise's next draw of an array's shape and its log density, summed over its last `event_ndim` dims."""
+    cdef Plan plan = None
+    if ways(d).scored_by_plan and np.PyArray_SIZE(x):
+        plan = plan_of_scored(d, event_ndim)
+    if plan is not None:
+        return draw(noise, plan, x, d._batch_shape, d._event_shape, workers, density)
+    workers = workers or parse_workers(None)
+    if ways(d).scored_by_hook:
+        d._draw_scored(noise, x, density, workers)
+    else:
+        Base._draw_scored(d, noise, x, density, workers)
+    return 0
+
+
+def draw_scored(Base d not None, Noise noise not None, np.ndarray out not None, np.ndarray density not None, int workers):
+    """`fill_scored` for those that hold a distribution, whose own public method goes before it."""
+    if d._passes():
+        fill_scored(d, noise, out, density, np.PyArray_NDIM(out) - np.PyArray_NDIM(density), workers)
+        return
+    shape = np.shape(density)[:np.PyArray_NDIM(density) - <int>len(d._batch_shape)]
+    with set_workers(workers):
+        d.sample_and_log_prob(shape, rng=noise, out=(out, density))
 
 
 cdef bint of_parameters(Plan plan, Base d):
@@ -268,7 +320,7 @@ cdef class Base:
     def __cinit__(self, *args, **kwargs):
         self.reparameterised = -1
         self.typenum = np.NPY_FLOAT64
-        self.draw_plan = self.density_plan = False
+        self.draw_plan = self.density_plan = self.scored_plan = False
         if kwargs:
             foreign = [name for name in kwargs if name in _foreign.KEYWORDS]
             if foreign:
@@ -474,6 +526,87 @@ cdef class Base:
             _draw_by_hook(self, noise, out, n_lead, workers)
         else:
             draw(noise, plan, out, self._batch_shape, self._event_shape, workers)
+
+    # ---- draws with their densities --------------------------------------------------------
+
+    def sample_and_log_prob(
+        self,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: tuple[Real | None, Real | None] | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> tuple[Real, Real]:
+        """Draw samples, and the logarithms of their probability densities.
+
+        A density is that of the draw before it was rounded, made from its noise: right and finite
+        where `log_prob` of the rounded draw would be far off, or infinite, as for a squashed draw
+        of 1 (`TransformedDistribution`).
+
+        Parameters
+        ----------
+        sample_shape, rng, workers
+            As for `sample`, whose draw it is, bit for bit.
+        out : pair of numpy.ndarray, optional
+            Arrays of the results' shapes and dtype to write to, and to return. Each may be None.
+
+        Returns
+        -------
+        draw : numpy.ndarray
+            Shape ``sample_shape + batch_shape + event_shape``.
+        log_prob : numpy.ndarray
+            Shape ``sample_shape + batch_shape``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `sample` does, and for an `out` that is no pair.
+
+        Notes
+        -----
+        Of a distribution that has only draws and densities of its own it is the density of the
+        draw, as `log_prob` says.
+
+        Examples
+        --------
+        >>> import fastdist as fd
+        >>> x, log_prob = fd.Normal(0.0, 1.0).sample_and_log_prob((3,), rng=0)
+        >>> x.shape, log_prob.shape
+        ((3,), (3,))
+        """
+        cdef np.npy_intp dims[MAX_NDIM]
+        cdef int n_lead = read_shape("sample_shape", sample_shape, dims)
+        cdef int n_batch = append(dims, n_lead, self._batch_shape)
+        cdef int ndim = append(dims, n_batch, self._event_shape)
+        cdef Noise noise = own_noise(rng)
+        if noise is None:
+            noise = as_noise(rng)
+        cdef int n_worker = 0 if workers is None else parse_workers(workers)
+        x_out, density_out = _pair(out)
+        cdef np.ndarray x = destination(x_out, self.typenum, ndim, dims, None)
+        cdef np.ndarray density = destination(density_out, self.typenum, n_batch, dims, None)
+        fill_scored(self, noise, x, density, ndim - n_batch, n_worker)
+        return deliver(x, x_out), deliver(density, density_out)
+
+    def _scored_plan(self, int event_ndim):
+        """What a draw and its density, summed over so many dims, go by, if kernels make both of the noise."""
+        return None
+
+    def _plan_of_scored(self, int event_ndim):
+        """The plan that these go by, unless a hook makes them."""
+        return plan_of_scored(self, event_ndim) if ways(self).scored_by_plan else None
+
+    def _draw_scored(self, Noise noise not None, np.ndarray out not None, np.ndarray density not None, int workers):
+        """The noise's next draw of a packed array's shape, and its log density, a packed array, too."""
+        cdef int n_lead = np.PyArray_NDIM(density) - <int>len(self._batch_shape)
+        if self._passes():
+            fill(self, noise, out, n_lead, workers, False)
+            score(self, out, np.PyArray_NDIM(out) - np.PyArray_NDIM(density), density)
+            return
+        shape = np.shape(density)[:n_lead]
+        with set_workers(workers):
+            out[...] = self.sample(shape, rng=noise)
+        density[...] = self.log_prob(out)
 
     # ---- densities -------------------------------------------------------------------------
 

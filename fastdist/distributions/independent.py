@@ -14,7 +14,7 @@ from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import Distribution, keeps
+from fastdist.distributions.distribution import Distribution, draw_scored, keeps
 from fastdist.distributions.rules import Pull, expanded, own_vjp, rule_of, sees_value
 from fastdist.distributions.wrapper import Wrapper
 
@@ -149,6 +149,15 @@ class Independent(Wrapper):
             self._draw(noise, out, workers)
         else:
             self._asked(self._base.rsample, noise, out, workers)
+
+    def _scored_plan(self, event_ndim: int) -> Plan | None:
+        return self._base._plan_of_scored(event_ndim) if self._base._passes() else None
+
+    def _draw_scored(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
+        tail = self._tail("_base")
+        of_base = np.empty(density.shape + tail, density.dtype)
+        draw_scored(self._base, noise, out, of_base, workers)
+        density[...] = sum_events(of_base, tail)
 
     def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
         return self._base._plan_of_densities(event_ndim, dtype) if self._base._passes() else None

@@ -20,13 +20,13 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import Plan, apply, sum_events
+from fastdist._kernels.program import KERNELS, Plan, apply, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import _factors, constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD
 from fastdist.distributions.algebra import Algebra
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import InverseLower, Lower
@@ -287,6 +287,13 @@ class MultivariateNormal(Algebra):
             return None
         (loc,) = self._in(dtype, "loc")
         return Plan(self._structure.log_prob, loc, self._panels(dtype), self._constant(HALF_LOG_2PI, dtype))
+
+    def _scored_plan(self, event_ndim: int) -> Plan | None:
+        plan = self._plan_of_draws()
+        if plan is None or event_ndim > 1:
+            return None
+        log_prob, constant = KERNELS["normal_log_prob_events"], self._constant(HALF_LOG_2PI, self._dtype)
+        return plan.first(log_prob, *STANDARD[self._dtype.char], constant)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         tail = self._batch_dims(event_ndim)

@@ -14,7 +14,7 @@ from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD, log
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import Diagonal
 from fastdist.distributions.distribution import Distribution, Kept, shown
@@ -119,6 +119,14 @@ class Normal(Distribution):
             return Plan(LOG_PROB, loc, scale, log_scale)
         constant = self._per_event(log_scale, event_ndim, HALF_LOG_2PI)
         return Plan(LOG_PROB_EVENTS, loc, scale, constant, n_summed=event_ndim)
+
+    def _scored_plan(self, event_ndim: int) -> Plan | None:
+        # Log densities are those of the noise, less log_scale.
+        plan, dtype = self._plan_of_draws(), self._dtype
+        if plan is None:
+            return None
+        constant = self._per_event(self._logarithms(dtype), event_ndim, HALF_LOG_2PI)
+        return plan.first(LOG_PROB_EVENTS, *STANDARD[dtype.char], constant)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         if event_ndim or self._arrays["scale"].size <= KEPT:

@@ -2,6 +2,7 @@
 #include "lanes.inc.h"
 #include "diag.inc.h"
 #include "normal_kl.inc.h"
+#include "transforms.inc.h"
 #include "tril.inc.h"
 #include "tiles.inc.h"
 #include "whiten.inc.h"

@@ -162,13 +162,19 @@ FD_INLINE f64v log1p_sum(f64v x, f64v x_low)
 
 FD_INLINE f64v log1p_f64(f64v x) { return log1p_sum(x, f64v_set1(0)); }
 
-/* m / (m + 2), m = e^(2 |x|) - 1, which rounds to 1 from 20 on. */
-FD_INLINE f64v tanh_f64(f64v x)
+/* m / (m + 2), m + low = e^(2 |x|) - 1, which rounds to 1 from 20 on. */
+FD_INLINE f64v tanh_of(f64v x, f64v m, f64v low)
 {
-    f64v low, sum_low;
-    const f64v a = abs_below(x, 20), m = expm1_sum(f64v_add(a, a), f64v_set1(0), &low);
+    f64v sum_low;
     const f64v sum = two_sum(m, f64v_set1(2), &sum_low);
     return with_sign(divide_sums(m, low, sum, f64v_add(sum_low, low)), x);
+}
+
+FD_INLINE f64v tanh_f64(f64v x)
+{
+    f64v low;
+    const f64v a = abs_below(x, 20), m = expm1_sum(f64v_add(a, a), f64v_set1(0), &low);
+    return tanh_of(x, m, low);
 }
 
 /* log(1 + 2 a / (1 - a)) / 2, a = |y| */
@@ -229,14 +235,19 @@ FD_INLINE f64v softplus_inverse_f64(f64v y)
 }
 
 /* log(1 - tanh(x)^2) = -log(1 + sinh(x)^2), sinh(x)^2 = m^2 / (m + 1) / 4, m = e^(2 |x|) - 1 */
+FD_INLINE f64v log_sech2_of(f64v x, f64v m)
+{
+    const f64v quarter = f64v_mul(f64v_set1(0.25), m), size = f64v_abs(x);
+    const f64v square = f64v_mul(quarter, f64v_div(m, f64v_add(m, f64v_set1(1))));
+    const f64v far = f64v_sub(f64v_set1(1.3862943611198906188), f64v_add(size, size));
+    return f64v_select(f64v_below(f64v_set1(20), size), far, f64v_sub(f64v_set1(0), log1p_f64(square)));
+}
+
 FD_INLINE f64v log_sech2_f64(f64v x)
 {
-    const f64v zero = f64v_set1(0), a = abs_below(x, 20);
+    const f64v a = abs_below(x, 20);
     f64v low;
-    const f64v m = expm1_sum(f64v_add(a, a), zero, &low), quarter = f64v_mul(f64v_set1(0.25), m);
-    const f64v square = f64v_mul(quarter, f64v_div(m, f64v_add(m, f64v_set1(1))));
-    const f64v size = f64v_abs(x), far = f64v_sub(f64v_set1(1.3862943611198906188), f64v_add(size, size));
-    return f64v_select(f64v_below(f64v_set1(20), size), far, f64v_sub(zero, log1p_f64(square)));
+    return log_sech2_of(x, expm1_sum(f64v_add(a, a), f64v_set1(0), &low));
 }
 
 /* float by double: each half of a vector. */
