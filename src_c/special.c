@@ -589,6 +589,15 @@ double fd_normal_cdf(double z, double z_lo)
     return z < 0.0 ? 0.0 : z > 0.0 ? 1.0 : z;
 }
 
+double fd_half_normal_cdf(double z, double z_lo)
+{
+    if (z <= 0.0)
+        return 0.0;
+    if (z < 0.5)
+        return 2.0 * centre_cdf(z, z_lo);
+    return z < TAIL_END ? 1.0 - 2.0 * tail(z, z_lo) : z > 0.0 ? 1.0 : z;
+}
+
 double fd_normal_log_cdf(double z, double z_lo)
 {
     double a = fabs(z);

@@ -22,6 +22,10 @@
    The survival function is fd_normal_cdf(-z, -z_lo). */
 double fd_normal_cdf(double z, double z_lo);
 
+/* 2 Phi(z) - 1, the distribution function of |z|; 0 below 0.
+   Within 3 ulp. */
+double fd_half_normal_cdf(double z, double z_lo);
+
 /* log Phi(z).
    Within 2.1 ulp.  -inf at z = -inf (and where -z^2/2 overflows), zero at +inf,
    NaN gives NaN.  The log survival function is fd_normal_log_cdf(-z, -z_lo). */

@@ -18,11 +18,14 @@ from fastdist._typing import ArrayLike, NDArray
 __all__ = [
     "Constraint",
     "independent",
+    "interval",
     "lower_cholesky",
+    "nonnegative",
     "positive",
     "positive_definite",
     "real",
     "real_vector",
+    "unit_interval",
 ]
 
 
@@ -40,6 +43,8 @@ class Constraint:
     """
 
     is_discrete = False
+    lower_bound = -math.inf
+    upper_bound = math.inf
 
     def __init__(self, name: str, event_dim: int, predicate: Callable[[NDArray[Any]], Any]) -> None:
         self.name = name
@@ -60,12 +65,43 @@ class Constraint:
         return self.name
 
 
+class _Interval(Constraint):
+    """Numbers between two, both included; with a `name` the object that the module has under it."""
+
+    def __init__(self, lower_bound: float, upper_bound: float, name: str | None = None) -> None:
+        self.lower_bound = lower_bound
+        self.upper_bound = upper_bound
+        self._named = name is not None
+        super().__init__(
+            name or f"interval({lower_bound}, {upper_bound})",
+            0,
+            lambda value: (value >= lower_bound) & (value <= upper_bound),
+        )
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self.name if self._named else (interval, (self.lower_bound, self.upper_bound))
+
+    def __eq__(self, other: object) -> bool:
+        bounds = self.lower_bound, self.upper_bound
+        return isinstance(other, _Interval) and bounds == (other.lower_bound, other.upper_bound)
+
+    def __hash__(self) -> int:
+        return hash((self.lower_bound, self.upper_bound))
+
+
+def interval(lower_bound: float, upper_bound: float) -> Constraint:
+    """Numbers between two, both included."""
+    return _Interval(float(lower_bound), float(upper_bound))
+
+
 class _Independent(Constraint):
     """`base`, with its last `ndims` batch dims made part of the event."""
 
     def __init__(self, base: Constraint, ndims: int) -> None:
         self.base = base
         self.ndims = ndims
+        self.lower_bound = base.lower_bound
+        self.upper_bound = base.upper_bound
 
         def holds(value: NDArray[Any]) -> NDArray[np.bool_]:
             good = base.check(value)
@@ -106,6 +142,9 @@ def _is_positive_definite(value: NDArray[Any]) -> NDArray[np.bool_]:
 
 real = Constraint("real", 0, lambda value: value == value)
 positive = Constraint("positive", 0, lambda value: value > 0)
+positive.lower_bound = 0.0
+nonnegative = _Interval(0.0, math.inf, "nonnegative")
+unit_interval = _Interval(0.0, 1.0, "unit_interval")
 real_vector = Constraint("real_vector", 1, lambda value: (value == value).all(-1))
 lower_cholesky = Constraint("lower_cholesky", 2, _is_tril)
 positive_definite = Constraint("positive_definite", 2, _is_positive_definite)

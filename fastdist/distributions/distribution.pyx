@@ -281,6 +281,11 @@ cdef int score(Base d, np.ndarray value, int event_ndim, np.ndarray out) except 
     return score_by_plan(d, plan, value, event_ndim, out)
 
 
+def score_value(Base d not None, np.ndarray value not None, int event_ndim, np.ndarray out not None):
+    """`score` for those that hold a distribution which passes."""
+    score(d, value, event_ndim, out)
+
+
 cdef int score_by_plan(Base d, Plan plan, np.ndarray value, int event_ndim, np.ndarray out) except -1:
     cdef tuple batch_shape = d._batch_shape, event_shape = d._event_shape
     cdef int n = <int>PyTuple_GET_SIZE(batch_shape) - (event_ndim - <int>PyTuple_GET_SIZE(event_shape))

@@ -15,7 +15,16 @@ from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, draw_scored, keeps
-from fastdist.distributions.rules import Pull, expanded, own_vjp, rule_of, sees_value
+from fastdist.distributions.rules import (
+    Gradients,
+    Pull,
+    expanded,
+    own_vjp,
+    rule_of,
+    rule_of_scored,
+    sees_value,
+    sees_value_of,
+)
 from fastdist.distributions.wrapper import Wrapper
 
 
@@ -202,6 +211,21 @@ class Independent(Wrapper):
 @own_vjp("rsample", Independent, sees_value=lambda d: sees_value(d._base, "rsample"))
 def _vjp_rsample(d: Independent, replay: Callable[[], Noise]) -> Pull:
     return rule_of(type(d._base), "rsample").rule(d._base, replay)
+
+
+@own_vjp(
+    "sample_and_log_prob", Independent, sees_value=lambda d: sees_value_of(d._base, rule_of_scored(d._base))
+)
+def _vjp_scored(d: Independent, replay: Callable[[], Noise]) -> Pull:
+    base, tail = rule_of_scored(d._base), d._tail("_base")
+    pull = base.rule(d._base, replay)
+    sees = sees_value_of(d._base, base)
+
+    def pull_base(g: tuple[Real, Real], value: tuple[Real, Real]) -> Gradients:
+        x = value[0]
+        return pull((g[0], expanded(g[1], tail)), (x, d._base.log_prob(x)) if sees else value)
+
+    return pull_base
 
 
 @own_vjp("log_prob", Independent)

@@ -31,7 +31,17 @@ from fastdist.distributions.algebra import Algebra
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import InverseLower, Lower
 from fastdist.distributions.distribution import Kept, shown
-from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed, with_events
+from fastdist.distributions.rules import (
+    Gradients,
+    Pull,
+    cast,
+    new,
+    of_noise,
+    own_vjp,
+    recorded,
+    summed,
+    with_events,
+)
 
 MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")
 
@@ -349,6 +359,9 @@ def _vjp_rsample(d: MultivariateNormal, replay: Callable[[], Noise]) -> Pull:
         return {"loc": summed(g, d._parameter_shape("loc")), name: by_matrix}
 
     return pull
+
+
+own_vjp("sample_and_log_prob", MultivariateNormal)(of_noise)
 
 
 @own_vjp("log_prob", MultivariateNormal)

@@ -18,7 +18,7 @@ from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STAND
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import Diagonal
 from fastdist.distributions.distribution import Distribution, Kept, shown
-from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed
+from fastdist.distributions.rules import Gradients, Pull, cast, new, of_noise, own_vjp, recorded, summed
 
 LOG_PROB, LOG_PROB_EVENTS = KERNELS["normal_log_prob"], KERNELS["normal_log_prob_events"]
 # More logarithms of scales than these, 8 MB, are not kept but made for each density, which then takes
@@ -217,6 +217,9 @@ def _vjp_rsample(d: Normal, replay: Callable[[], Noise]) -> Pull:
         return {"loc": by_loc, "scale": by_scale}
 
     return pull
+
+
+own_vjp("sample_and_log_prob", Normal)(of_noise)
 
 
 @own_vjp("log_prob", Normal)

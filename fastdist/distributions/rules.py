@@ -19,7 +19,7 @@ import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels import pullbacks
-from fastdist._kernels.sources import RecordingNoise
+from fastdist._kernels.sources import Noise, RecordingNoise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions.distribution import DENSITY, DRAW, LAW, Distribution, keeps
@@ -42,6 +42,7 @@ class Rule(NamedTuple):
 # What a subclass may override of a method: then it needs a rule of its own.
 _PARTS = {
     "rsample": DRAW,
+    "sample_and_log_prob": (*LAW, "sample_and_log_prob", "_draw_scored"),
     "log_prob": DENSITY,
     "entropy": ("entropy", "event_entropy", "_entropy"),
     **{
@@ -240,18 +241,20 @@ def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, 
     if not isinstance(d, Distribution):
         raise TypeError(f"method must be a distribution's method or kl_divergence, got {method!r}")
     name: str = method.__name__
-    rule, _ = rule_of(type(d), name)
-    if name == "rsample":
+    rule = rule_of_scored(d) if name == "sample_and_log_prob" else rule_of(type(d), name)
+    if name in ("rsample", "sample_and_log_prob"):
         noise = RecordingNoise(as_noise(kwargs.pop("rng", None)))
-        pull = rule(d, noise.replay)
+        pull = rule.rule(d, noise.replay)
         value = method(*args, rng=noise, **kwargs)
+        if name == "sample_and_log_prob":
+            return value, _pullback_of_two(pull, value, sees_value_of(d, rule))
     else:
         out = {"out": kwargs.pop("out")} if "out" in kwargs else {}
-        pull = rule(d, *args, **kwargs)
+        pull = rule.rule(d, *args, **kwargs)
         value = method(*args, **kwargs, **out)
     if isinstance(value, Distribution):
         return value, _pullback_of(value, pull)
-    return value, _pullback(pull, value, sees_value(d, name))
+    return value, _pullback(pull, value, sees_value_of(d, rule))
 
 
 def _vjp_of_kl(
@@ -298,6 +301,20 @@ def _pullback_of(made: Distribution, pull: Pull) -> Callable[[Gradients], Gradie
         }
         result: Gradients = pull({name: np.ascontiguousarray(array) for name, array in g.items()}, made)
         return result
+
+    return pullback
+
+
+def _pullback_of_two(pull: Pull, value: tuple[Real, Real], sees: bool) -> Callable[[Any], Any]:
+    """The same of a draw and its log density: `pull` takes a pair of cotangents."""
+    shapes = [(one.shape, one.dtype) for one in value]
+    record = tuple(one.copy() for one in value) if sees else value
+
+    def pullback(cotangents: Any) -> Any:
+        if not isinstance(cotangents, (tuple, list)) or len(cotangents) != 2:
+            raise TypeError("cotangents must be a pair: for the draw, and for its log density")
+        pair = zip(cotangents, shapes, strict=True)
+        return pull(tuple(_cotangent(0 if g is None else g, *like) for g, like in pair), record)
 
     return pullback
 
@@ -456,8 +473,59 @@ def rule_of(cls: type, name: str) -> Rule:
 
 def sees_value(d: Distribution, name: str) -> bool:
     """True if the rule for a distribution's method has a use for the value."""
-    sees = rule_of(type(d), name).sees_value
-    return sees if isinstance(sees, bool) else sees(d)
+    return sees_value_of(d, rule_of(type(d), name))
+
+
+def sees_value_of(d: Distribution, rule: Rule) -> bool:
+    """True if a rule has a use for the value."""
+    return rule.sees_value if isinstance(rule.sees_value, bool) else rule.sees_value(d)
+
+
+# ---- a draw and its density --------------------------------------------------------------------------
+
+
+def rule_of_scored(d: Distribution) -> Rule:
+    """The rule for `sample_and_log_prob`: its own, or those of the draw and of its density."""
+    if not d.has_rsample:
+        raise NotImplementedError(f"{type(d).__name__} has no reparameterised draws")
+    try:
+        return rule_of(type(d), "sample_and_log_prob")
+    except NotImplementedError:
+        return Rule(_one_after_the_other, sees_value=True)
+
+
+def _one_after_the_other(d: Distribution, replay: Callable[[], Noise]) -> Pull:
+    by_draw, of_density = rule_of(type(d), "rsample").rule(d, replay), rule_of(type(d), "log_prob").rule
+
+    def pull(g: tuple[Real, Real], value: tuple[Real, Real]) -> Gradients:
+        by_density: Gradients = of_density(d, value[0])(g[1], value[1])
+        with _params.quiet:
+            by_value = np.asarray(g[0] + by_density.pop("value"))
+        return added(by_draw(by_value, value[0]), by_density)
+
+    return pull
+
+
+def of_noise(d: Distribution, replay: Callable[[], Noise]) -> Pull:
+    """The rule for a draw that is affine in noise: log densities are the noise's, less what the entropy has more."""
+    by_draw, by_entropy = rule_of(type(d), "rsample").rule(d, replay), rule_of(type(d), "entropy").rule(d)
+
+    def pull(g: tuple[Real, Real], _: Any) -> Gradients:
+        of_entropy = summed(g[1], d._batch_shape)
+        np.negative(of_entropy, out=of_entropy)
+        return added(by_draw(g[0], None), by_entropy(of_entropy, None))
+
+    return pull
+
+
+@_params.quiet
+def added(a: Any, b: Any) -> Any:
+    """Sums of gradients by the same parameters."""
+    if isinstance(a, dict):
+        return {name: added(a[name], b[name]) if name in a and name in b else {**a, **b}[name] for name in {**a, **b}}
+    if isinstance(a, list):
+        return [added(*pair) for pair in zip(a, b, strict=True)]
+    return np.asarray(a + b)
 
 
 def rule_of_kl(p: Distribution, q: Distribution) -> Rule:

@@ -1,10 +1,11 @@
 /* kernels/exp.inc.h - exponentials, logarithms near 1 and what is made of them, the same bits on every ISA.
  *
- *   exp 0.8, expm1 0.7, log1p 0.8 ulp
+ *   exp 0.8, expm1 0.9, log1p 0.8 ulp
  *   tanh 0.6, atanh 0.8
  *   sigmoid 0.7, log_ratio 0.7                log_ratio(p) = log(p / (1 - p))
  *   softplus 1.1, softplus_inverse 1.1        softplus(x) = log(1 + e^x)
  *   log_sech2 3.5                             log(1 - tanh(x)^2)
+ *   power 0.8                                 x^p
  *
  * all for float64; float32 is computed in double, and rounded. Subnormal results are within one of their units.
  *
@@ -62,9 +63,10 @@ FD_INLINE f64v reduced_expm1(f64v x, f64v x_low, f64v *k, f64v *low)
     static const double odd[] = {1 / 6227020800.0, 1 / 39916800.0, 1 / 362880.0, 1 / 5040.0, 1 / 120.0, 1 / 6.0};
     const f64v rounder = f64v_set1(FD_ROUNDER);
     *k = f64v_sub(f64v_fma(x, f64v_set1(1.4426950408889634074), rounder), rounder);
-    const f64v coarse = f64v_fnma(*k, f64v_set1(ln2_f64[0]), x), ln2_low = f64v_set1(ln2_f64[1]);
-    const f64v r = f64v_fnma(*k, ln2_low, coarse);
-    const f64v r_low = f64v_add(f64v_fnma(*k, ln2_low, f64v_sub(coarse, r)), x_low);
+    const f64v exact = f64v_fnma(*k, f64v_set1(ln2_f64[0]), x), ln2_low = f64v_set1(ln2_f64[1]);
+    const f64v coarse = f64v_add(exact, x_low), r = f64v_fnma(*k, ln2_low, coarse);
+    const f64v lost = f64v_add(f64v_sub(exact, coarse), x_low);
+    const f64v r_low = f64v_add(f64v_fnma(*k, ln2_low, f64v_sub(coarse, r)), lost);
 
     const f64v r2 = f64v_mul(r, r);
     f64v of_even = f64v_set1(even[0]), of_odd = f64v_set1(odd[0]);
@@ -250,6 +252,67 @@ FD_INLINE f64v log_sech2_f64(f64v x)
     return log_sech2_of(x, expm1_sum(f64v_add(a, a), f64v_set1(0), &low));
 }
 
+/* log(x) for x > 0, as a sum right to 2^-66: k log(2) + 2 s + s^3 (2/3 + s^2 (2/5 + ...)), s = f / (2 + f). */
+FD_INLINE f64v log_as_sum(f64v x, f64v *low)
+{
+    static const double series[] = {2 / 29.0, 2 / 27.0, 2 / 25.0, 2 / 23.0, 2 / 21.0, 2 / 19.0, 2 / 17.0,
+                                    2 / 15.0, 2 / 13.0, 2 / 11.0, 2 / 9.0,  2 / 7.0,  2 / 5.0};
+    const f64v third = f64v_set1(2 / 3.0), third_low = f64v_set1(3.7007434154171886e-17), one = f64v_set1(1);
+    const f64v zero = f64v_set1(0);
+    const unsigned tiny = f64v_below(x, f64v_set1(0x1p-1022));
+    f64v k, d_low, error;
+    const f64v m = split_f64(f64v_select(tiny, f64v_mul(x, f64v_set1(0x1p54)), x), &k), f = f64v_sub(m, one);
+    k = f64v_sub(k, f64v_select(tiny, f64v_set1(54), zero));
+
+    const f64v d = two_sum(f64v_set1(2), f, &d_low), over_d = f64v_div(one, d), s = f64v_mul(f, over_d);
+    const f64v s_low = f64v_mul(f64v_fnma(s, d_low, f64v_fnma(s, d, f)), over_d);
+    const f64v z = f64v_mul(s, s);
+    const f64v z_low = f64v_fma(f64v_add(s, s), s_low, f64v_fma(s, s, f64v_sub(zero, z)));
+    f64v q = f64v_set1(series[0]);
+    FD_UNROLL
+    for (size_t i = 1; i < sizeof series / sizeof *series; i++)
+        q = f64v_fma(q, z, f64v_set1(series[i]));
+    q = f64v_mul(q, z);
+    const f64v w = f64v_add(third, q), w_low = f64v_add(f64v_add(f64v_sub(third, w), q), third_low);
+    const f64v t = f64v_mul(z, w);
+    const f64v t_low = f64v_fma(z, w_low, f64v_fma(z_low, w, f64v_fma(z, w, f64v_sub(zero, t))));
+    const f64v u = f64v_mul(s, t), u_low = f64v_fma(s, t_low, f64v_fma(s_low, t, f64v_fma(s, t, f64v_sub(zero, u))));
+    const f64v twice = f64v_add(s, s), r = f64v_add(twice, u);
+    const f64v r_low = f64v_add(f64v_add(f64v_sub(twice, r), u), f64v_add(u_low, f64v_add(s_low, s_low)));
+    const f64v sum = two_sum(f64v_mul(k, f64v_set1(ln2_f64[0])), r, &error);
+    const f64v rest = f64v_add(error, f64v_fma(k, f64v_set1(ln2_f64[1]), r_low)), high = f64v_add(sum, rest);
+    *low = f64v_add(f64v_sub(sum, high), rest);
+    return high;
+}
+
+/* x^(p + p_low) for x >= 0, p not 0; NaN for others. */
+FD_INLINE f64v power_sum(f64v x, f64v p, f64v p_low)
+{
+    const f64v zero = f64v_set1(0), infinity = f64v_set1((double)INFINITY), nan = f64v_set1((double)NAN);
+    f64v low, k, high_low;
+    const f64v log_x = log_as_sum(x, &low), exponent = f64v_mul(p, log_x);
+    const f64v rest = f64v_fma(p, low, f64v_fma(p_low, log_x, f64v_fma(p, log_x, f64v_sub(zero, exponent))));
+    const unsigned within = f64v_below(f64v_abs(exponent), f64v_set1(800));
+    const f64v bounded = f64v_max(f64v_set1(-746), f64v_min(f64v_set1(710), exponent));
+    const f64v high = reduced_expm1(bounded, f64v_select(within, rest, zero), &k, &high_low);
+    const f64v y = scale_by(f64v_add(f64v_set1(1), f64v_add(high, high_low)), k);
+    const unsigned positive = f64v_below(zero, x), finite = f64v_below(x, infinity), negative = f64v_below(x, zero);
+    const unsigned rises = f64v_below(zero, p), falls = f64v_below(p, zero);
+    const f64v at_zero = f64v_select(rises, zero, f64v_select(falls, infinity, nan));
+    const f64v at_infinity = f64v_select(rises, infinity, f64v_select(falls, zero, nan));
+    const f64v end = f64v_select(finite & ~negative, at_zero, f64v_select(positive & ~finite, at_infinity, nan));
+    return f64v_select(positive & finite, y, end);
+}
+
+FD_INLINE f64v power_f64(f64v x, f64v p) { return power_sum(x, p, f64v_set1(0)); }
+
+/* x^(1/p) */
+FD_INLINE f64v root_f64(f64v x, f64v p)
+{
+    const f64v one = f64v_set1(1), over_p = f64v_div(one, p);
+    return power_sum(x, over_p, f64v_mul(f64v_fnma(over_p, p, one), over_p));
+}
+
 /* float by double: each half of a vector. */
 #define FD_BY_DOUBLE(name)                                                                     \
     FD_INLINE f32v name##_f32(f32v x)                                                          \
@@ -268,3 +331,14 @@ FD_BY_DOUBLE(log_ratio)
 FD_BY_DOUBLE(softplus)
 FD_BY_DOUBLE(softplus_inverse)
 FD_BY_DOUBLE(log_sech2)
+
+#define FD_OF_TWO_BY_DOUBLE(name)                                                              \
+    FD_INLINE f32v name##_f32(f32v x, f32v p)                                                  \
+    {                                                                                          \
+        const f64v low = name##_f64(f64v_low(x), f64v_low(p));                                 \
+        const int two = (int)f32v_lanes > (int)f64v_lanes;                                     \
+        return f32v_narrow(low, two ? name##_f64(f64v_high(x), f64v_high(p)) : low);           \
+    }
+
+FD_OF_TWO_BY_DOUBLE(power)
+FD_OF_TWO_BY_DOUBLE(root)

@@ -112,6 +112,14 @@ FD_INLINE f64v softplus_slopes_f64(f64v x, f64v *of_log)
     return sigmoid_f64(x);
 }
 
+/* ---- powers ------------------------------------------------------------------------------------- */
+
+/* log |p x^(p - 1)| */
+FD_INLINE f64v power_log_slope_f64(f64v x, f64v p)
+{
+    return f64v_fma(f64v_sub(p, f64v_set1(1)), FD_STREAM(log)(x), FD_STREAM(log)(f64v_abs(p)));
+}
+
 /* ---- float, by double --------------------------------------------------------------------------- */
 
 #define FD_PAIR_BY_DOUBLE(name)                                                                \
@@ -137,3 +145,5 @@ FD_TRANSFORM(sigmoid)
 FD_TRANSFORM(softplus)
 #undef FD_TRANSFORM
 #undef FD_PAIR_BY_DOUBLE
+
+FD_OF_TWO_BY_DOUBLE(power_log_slope)

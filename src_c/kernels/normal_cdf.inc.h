@@ -19,6 +19,7 @@ FD_CDF_KERNEL(normal_cdf, fd_normal_cdf(z, z_lo))
 FD_CDF_KERNEL(normal_log_cdf, fd_normal_log_cdf(z, z_lo))
 FD_CDF_KERNEL(normal_survival, fd_normal_cdf(-z, -z_lo))
 FD_CDF_KERNEL(normal_log_survival, fd_normal_log_cdf(-z, -z_lo))
+FD_CDF_KERNEL(half_normal_cdf, fd_half_normal_cdf(z, z_lo))
 #undef FD_CDF_KERNEL
 
 static void FD_NAME(normal_icdf)(const fd_loop *loop, intptr_t begin, intptr_t end)

@@ -149,3 +149,22 @@ static void FD_NAME(affine_inverse)(const fd_loop *loop, intptr_t begin, intptr_
             FD_LOCAL(store_to)(AT(0) + i, V(select)(within, x, V(add)(x, x)), m);
         }
 }
+
+/* ---- powers: y = x^p ----------------------------------------------------------------------------- */
+
+/* out = f of x and of the exponent, for each element. */
+#define FD_MAP_POWER(op, result)                                                               \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \
+            for (intptr_t i = 0; i < run.n; i += V(lanes)) {                                   \
+                const intptr_t m = run.n - i;                                                  \
+                const VEC x = FD_LOCAL(pick_to)(AT(1), STRIDE(1), i, m), p = FD_LOCAL(pick_to)(AT(2), STRIDE(2), i, m); \
+                FD_LOCAL(store_to)(AT(0) + i, result, m);                                      \
+            }                                                                                  \
+    }
+
+FD_MAP_POWER(power, FD_LOCAL(power)(x, p))
+FD_MAP_POWER(power_inverse, FD_LOCAL(root)(x, p))
+FD_MAP_POWER(power_log_det, FD_LOCAL(power_log_slope)(x, p))
+#undef FD_MAP_POWER

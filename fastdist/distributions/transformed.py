@@ -1,0 +1,539 @@
+"""TransformedDistribution: draws of a distribution, transformed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastdist import _params, _shapes
+from fastdist._kernels.program import Plan, sum_events
+from fastdist._kernels.sources import Noise
+from fastdist._shapes import Shape
+from fastdist._typing import ArrayLike, Real, RealDType
+from fastdist.distributions import _indexing, constraints
+from fastdist.distributions._indexing import Entries
+from fastdist.distributions.constraints import Constraint
+from fastdist.distributions.distribution import Distribution, draw_scored, keeps, score_value
+from fastdist.distributions.independent import Independent
+from fastdist.distributions.rules import (
+    Gradients,
+    Pull,
+    own_vjp,
+    recorded,
+    rule_of,
+    rule_of_scored,
+    sees_value,
+    sees_value_of,
+    summed,
+)
+from fastdist.distributions.transforms import ComposeTransform, Transform
+from fastdist.distributions.wrapper import Wrapper
+
+# Elements that are transformed at a time where no kernel of draws does it, half an L2 cache of them.
+BLOCK = 32768
+
+# What a method of the cdf family is for a transform that decreases.
+DECREASING = {
+    "cdf": "survival_function",
+    "survival_function": "cdf",
+    "log_cdf": "log_survival_function",
+    "log_survival_function": "log_cdf",
+}
+
+
+class TransformedDistribution(Wrapper):
+    r"""The distribution of y = f(x), x being drawn from another one.
+
+    .. math:: \log p(y) = \log p(x) - \log |\det \partial y / \partial x|
+
+    Parameters
+    ----------
+    base_distribution : Distribution
+        That of x. Where transforms take events of more dims, or have parameters of a larger batch, it is
+        made `Independent`, or expanded.
+    transforms : Transform or sequence of Transform
+        In the order in which they are applied. Of their arrays the dtype is made that of the base.
+    validate_args : bool, optional
+        Whether `icdf` checks its argument. Default True.
+
+    Raises
+    ------
+    TypeError
+        If these are no such things.
+    ValueError
+        If shapes do not broadcast, or the base's has too few dims.
+
+    Notes
+    -----
+    Draws are transformed where they lie. `sample_and_log_prob` makes the density of the noise and of the
+    draw before it was transformed, so that it is right also where y has been rounded to an end of its range:
+    at a squashed action of 1, for which `log_prob` is -inf. Outside of the support that is -inf, too.
+
+    The cdf family is there for numbers with monotone transforms; mean, mode, variance and entropy for affine
+    ones. A gradient is a dict of those by the parameters of the base, under ``"base_distribution"``, and
+    under ``"transforms"`` a list with a dict for each transform.
+
+    Examples
+    --------
+    The policy of Soft Actor-Critic (Haarnoja et al., 2018, appendix C):
+
+    >>> import numpy as np, fastdist as fd
+    >>> normal = fd.Independent(fd.Normal(np.zeros((3, 2)), 10.0), 1)
+    >>> policy = fd.TransformedDistribution(normal, [fd.transforms.TanhTransform()])
+    >>> policy.batch_shape, policy.event_shape
+    ((3,), (2,))
+    >>> action, log_prob = policy.sample_and_log_prob((100,), rng=0)
+    >>> bool((abs(action) == 1).any()), bool(np.isfinite(log_prob).all())
+    (True, True)
+    """
+
+    _base: Distribution
+    _transforms: list[Transform]
+
+    def __init__(
+        self,
+        base_distribution: Distribution,
+        transforms: Transform | Sequence[Transform],
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        if not isinstance(base_distribution, Distribution):
+            raise TypeError(
+                f"base_distribution must be a Distribution, got {type(base_distribution).__name__}"
+            )
+        given = [transforms] if isinstance(transforms, Transform) else list(transforms)
+        for i, transform in enumerate(given):
+            if not isinstance(transform, Transform):
+                raise TypeError(f"transforms[{i}] must be a Transform, got {type(transform).__name__}")
+        whole = given[0] if len(given) == 1 else ComposeTransform(given)
+        base = base_distribution
+        shape = base._batch_shape + base._event_shape
+        needed = whole.domain.event_dim
+        if len(shape) < needed:
+            raise ValueError(f"base_distribution must have {needed} dims or more, its shape is {shape}")
+        forward_shape = whole.forward_shape(shape)
+        wider = whole.inverse_shape(forward_shape)
+        if wider != shape:
+            base = base.expand(wider[: len(wider) - len(base._event_shape)])
+        if needed > len(base._event_shape):
+            base = Independent(base, needed - len(base._event_shape))
+        change = whole.codomain.event_dim - needed
+        n_event = max(whole.codomain.event_dim, len(base._event_shape) + change)
+        cut = len(forward_shape) - n_event
+        super().__init__(forward_shape[:cut], forward_shape[cut:], base._dtype, validate_args=validate_args)
+        self._base = base
+        self._transforms = given
+        self._whole = whole
+        self._lent = base._lent
+
+    @property
+    def _held(self) -> Mapping[str, int]:  # type: ignore[override]
+        return {"_base": len(self._base._batch_shape) - len(self._batch_shape)}
+
+    @property
+    def base_dist(self) -> Distribution:
+        """The base distribution."""
+        return self._base
+
+    @property
+    def transforms(self) -> list[Transform]:
+        """The transforms, in the order in which they are applied."""
+        return list(self._transforms)
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        """Whether the base has reparameterised draws."""
+        return self._base.has_rsample
+
+    @property
+    def support(self) -> Constraint:
+        """The values of the last transform."""
+        if not self._transforms:
+            return self._base.support
+        support = self._transforms[-1].codomain
+        more = len(self._event_shape) - support.event_dim
+        return constraints.independent(support, more) if more > 0 else support
+
+    # ---- other batches of the same -------------------------------------------------------
+
+    def _with_transforms(self, new: TransformedDistribution, change: Callable[[int, Real], Real]) -> Any:
+        """Another one with other arrays of the transforms: `change` gets each one's number."""
+        arrays = [change(i, array) for i, (array, _) in enumerate(self._whole._parameters())]
+        if arrays:
+            new._transforms = [transform._replaced(arrays) for transform in self._transforms]
+            new._whole = new._transforms[0] if len(new._transforms) == 1 else ComposeTransform(new._transforms)
+        return new
+
+    def _part(self, entries: Entries, batch_shape: Shape) -> Any:
+        n_event = len(self._event_shape)
+
+        def part(i: int, array: Real) -> Real:
+            if array.ndim <= n_event:  # of an event's elements, at most
+                return array
+            return _indexing.part(array, entries, self._batch_shape, n_event)
+
+        return self._with_transforms(super()._part(entries, batch_shape), part)
+
+    def _stacked(self, parts: list[Any], axis: int) -> Any:
+        new = super()._stacked(parts, axis)
+        if all(d._transforms == self._transforms for d in parts):
+            return new
+        if any(not _alike(d._transforms, self._transforms) for d in parts):
+            raise ValueError("distributions to stack differ in the types of their transforms")
+        shape = self._batch_shape + self._event_shape
+        lists = [[array for array, _ in d._whole._parameters()] for d in parts]
+
+        def side_by_side(i: int, _: Real) -> Real:
+            arrays = [of_part[i] for of_part in lists]
+            dtype = _params.FLOAT32 if all(a.dtype == np.float32 for a in arrays) else _params.FLOAT64
+            whole = [np.broadcast_to(a, shape).astype(dtype) for a in arrays]
+            return np.stack(whole, axis)
+
+        return self._with_transforms(new, side_by_side)
+
+    def _parameters(self) -> dict[str, Any]:
+        return {
+            "base_distribution": self._base,
+            "transforms": list(self._transforms),
+            "validate_args": self._validate_args,
+        }
+
+    def _named(self) -> tuple[str, ...]:
+        return "base_distribution", "transforms"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._base!r}, {self._transforms!r})"
+
+    # ---- draws ---------------------------------------------------------------------------
+
+    def _passes(self) -> bool:
+        return super()._passes() and self._base._passes()
+
+    def _staged(self, plan: Plan | None, event_ndim: int, scored: bool) -> Plan | None:
+        """A plan of the base, with the transforms' stages."""
+        stages = self._whole._stages(self._dtype, event_ndim, scored)
+        if plan is None or stages is None:
+            return None
+        for kernel, arrays in stages:
+            plan = plan.then(kernel, *arrays)
+        return plan
+
+    def _draw_plan(self) -> Plan | None:
+        plan = self._base._plan_of_draws() if self._base._passes() else None
+        return self._staged(plan, len(self._event_shape), scored=False)
+
+    def _scored_plan(self, event_ndim: int) -> Plan | None:
+        plan = self._base._plan_of_scored(event_ndim) if self._base._passes() else None
+        return self._staged(plan, event_ndim, scored=True)
+
+    def _draw(self, noise: Noise, out: Real, workers: int) -> None:
+        plan = self._plan_of_draws()
+        if plan is not None:
+            super()._draw(noise, out, workers)
+            return
+        if self._base._passes():
+            self._base._draw(noise, out, workers)
+        else:
+            self._asked(self._base.sample, noise, out, workers)
+        self._transform(out)
+
+    def _rdraw(self, noise: Noise, out: Real, workers: int) -> None:
+        if self._base._passes() or not keeps(type(self), TransformedDistribution, ("_draw",)):
+            self._draw(noise, out, workers)
+        else:
+            self._asked(self._base.rsample, noise, out, workers)
+            self._transform(out)
+
+    @_params.quiet
+    def _transform(self, out: Real) -> None:
+        for index in self._blocks(out.shape):
+            self._whole._forward(out[index], out[index])
+
+    @_params.quiet
+    def _draw_scored(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
+        self._scored_base(noise, out, density, workers)
+        for index in self._blocks(out.shape):
+            self._whole._forward_scored(out[index], out[index], density[index])
+
+    def _scored_base(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
+        """The base's draw and its density, summed over dims of the base's batch that are events here."""
+        base_ndim = out.ndim - len(self._base._event_shape)
+        if base_ndim == density.ndim:
+            draw_scored(self._base, noise, out, density, workers)
+            return
+        of_base = np.empty(out.shape[:base_ndim], density.dtype)
+        draw_scored(self._base, noise, out, of_base, workers)
+        density[...] = sum_events(of_base, of_base.shape[density.ndim :])
+
+    def _blocks(self, shape: Shape) -> Iterator[tuple[Any, ...]]:
+        """Indices that cut a draw's leading dims, those of samples, into blocks of some elements."""
+        lead = shape[: len(shape) - len(self._batch_shape) - len(self._event_shape)]
+        size = math.prod(shape)
+        if size <= BLOCK or not lead:
+            yield (...,)
+            return
+        outer, rest = 0, size
+        while outer < len(lead) and rest > BLOCK:
+            rest //= lead[outer]
+            outer += 1
+        some = max(BLOCK // max(rest, 1), 1)
+        for index in np.ndindex(*lead[: outer - 1]):
+            for first in range(0, lead[outer - 1], some):
+                yield (*index, slice(first, first + some), ...)
+
+    # ---- densities -----------------------------------------------------------------------
+
+    @_params.quiet
+    def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
+        shape = out.shape + value.shape[value.ndim - event_ndim :]
+        value = np.broadcast_to(value, shape)
+        for index in self._blocks(shape):
+            x = np.array(value[index], order="C")
+            less, density = np.zeros(x.shape[: x.ndim - event_ndim], x.dtype), out[index]
+            self._whole._backward_scored(x, x, less)
+            self._density_of_base(x, event_ndim, density)
+            density += less
+
+    def _density_of_base(self, x: Real, event_ndim: int, out: Real) -> None:
+        """Log densities of the base, to an array that lies in one piece."""
+        if self._base._passes():
+            score_value(self._base, x, event_ndim, out)
+            return
+        of_base = np.asarray(self._base.log_prob(x), out.dtype, order="C")
+        out[...] = sum_events(of_base, of_base.shape[out.ndim :])
+
+    # ---- affine transforms ---------------------------------------------------------------
+
+    def _affine(self, what: str) -> tuple[Real, Real]:
+        """Loc and scale of all transforms together."""
+        affine = self._whole._as_affine()
+        if affine is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no {what} unless all its transforms are affine, got {self._transforms}"
+            )
+        return affine
+
+    def _entropy(self, event_ndim: int) -> Real:
+        scale = self._affine("entropy")[1]
+        base: Any = self._base._entropy(event_ndim) if self._base._passes() else self._base.entropy()
+        log_scale = np.log(np.abs(np.asarray(scale, np.float64)), order="C")
+        tail = (self._batch_shape + self._event_shape)[-event_ndim:] if event_ndim else ()
+        return np.asarray(base + sum_events(np.asarray(log_scale), tail))
+
+    @property
+    def mean(self) -> Real:
+        """Mean, for affine transforms; shape ``batch_shape + event_shape``, read-only."""
+        loc, scale = self._affine("mean")
+        return self._read_only(loc + scale * self._base.mean)
+
+    @property
+    def mode(self) -> Real:
+        """Point of the highest density, for affine transforms; read-only."""
+        loc, scale = self._affine("mode")
+        return self._read_only(loc + scale * self._base.mode)
+
+    @property
+    def variance(self) -> Real:
+        """Variance of each element, for affine transforms; read-only."""
+        _, scale = self._affine("variance")
+        return self._read_only(np.square(scale * self._base.stddev))
+
+    @property
+    def stddev(self) -> Real:
+        """Standard deviation of each element, for affine transforms; read-only."""
+        _, scale = self._affine("stddev")
+        return self._read_only(np.abs(scale) * self._base.stddev)
+
+    def _read_only(self, array: ArrayLike) -> Real:
+        """An array in the shape of the batch and an event, and the dtype."""
+        return np.broadcast_to(np.asarray(array, self._dtype), self._batch_shape + self._event_shape)
+
+    # ---- the cdf family ------------------------------------------------------------------
+
+    def cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Cumulative distribution function, made of the base's through monotone transforms.
+
+        Parameters
+        ----------
+        value : array_like
+            Broadcasts with `batch_shape`; 0 below the support, 1 above.
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape: that of `value` broadcast with `batch_shape`; dtype as for `log_prob`.
+
+        Raises
+        ------
+        NotImplementedError
+            If the base has none, or a transform is not monotone.
+        """
+        return self._cdf("cdf", value, out)
+
+    def survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Complement of the cdf, 1 - `cdf`, without its cancellation. See `cdf`."""
+        return self._cdf("survival_function", value, out)
+
+    def log_cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Logarithm of `cdf`. See `cdf`."""
+        return self._cdf("log_cdf", value, out)
+
+    def log_survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Logarithm of `survival_function`. See `cdf`."""
+        return self._cdf("log_survival_function", value, out)
+
+    def icdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Inverse of the cdf (quantile function). See `cdf`.
+
+        Raises
+        ------
+        ValueError
+            For a probability outside [0, 1] (unless ``validate_args=False``, then NaN).
+        """
+        return self._cdf("icdf", value, out)
+
+    @_params.quiet
+    def _cdf(self, method: str, value: ArrayLike, out: Real | None) -> Real:
+        if not hasattr(self._base, method):
+            raise NotImplementedError(f"{type(self._base).__name__}, the base, has no {method}")
+        if not self._whole.bijective:
+            raise NotImplementedError(f"{method} needs monotone transforms, got {self._transforms}")
+        array, batch_shape, dtype = _params.values(value, self._dtype, self._event_shape)
+        shape = np.broadcast_shapes(batch_shape + self._event_shape, self._batch_shape + self._event_shape)
+        up = np.broadcast_to(np.asarray(self._whole.sign) > 0, np.broadcast_shapes(shape, np.shape(self._whole.sign)))
+        if method == "icdf":
+            if self._validate_args:
+                _params.check_probability("value", array, batch_shape)
+            result = self._whole._call(np.require(self._quantile(array, up), dtype, ["C", "A"]))
+        else:
+            x = np.array(np.broadcast_to(array, shape), dtype, order="C")
+            self._to_base(self._whole, x)
+            result = self._directed(method, x, up)
+        return _params.delivered(np.asarray(result, dtype), shape, dtype, out)
+
+    def _to_base(self, transform: Transform, x: Real) -> None:
+        """From y to x in place, by way of the ends of what each transform can be."""
+        parts = transform.parts if isinstance(transform, ComposeTransform) else [transform]
+        for part in reversed(parts):
+            if part is not transform and isinstance(part, ComposeTransform):
+                self._to_base(part, x)
+                continue
+            ends = part.codomain
+            if not (math.isinf(ends.lower_bound) and math.isinf(ends.upper_bound)):
+                np.clip(x, ends.lower_bound, ends.upper_bound, out=x)
+            part._backward(x, x)
+
+    def _directed(self, method: str, x: Real, up: Any) -> Real:
+        """A method of the base where the transforms increase, its complement where they decrease."""
+        same: Real = getattr(self._base, method)(x) if up.any() or not up.size else x
+        if up.all():
+            return same
+        other: Real = getattr(self._base, DECREASING[method])(x)
+        return np.where(up, same, other)
+
+    def _quantile(self, probability: Real, up: Any) -> Real:
+        if up.all():
+            return self._base.icdf(probability)  # type: ignore[attr-defined, no-any-return]
+        isf: Any = getattr(self._base, "isf", lambda p: self._base.icdf(1 - p))  # type: ignore[attr-defined]
+        return isf(probability) if not up.any() else np.where(up, self._base.icdf(probability), isf(probability))  # type: ignore[attr-defined]
+
+
+def _alike(a: list[Transform], b: list[Transform]) -> bool:
+    """True if transforms are of the same types."""
+    return len(a) == len(b) and all(
+        type(s) is type(t) and _alike(getattr(s, "parts", []), getattr(t, "parts", [])) for s, t in zip(a, b, strict=True)
+    )
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+def _nested(d: TransformedDistribution, by_base: Gradients, by_transform: dict[str, Any]) -> Gradients:
+    """Gradients under the constructor's names."""
+    of_each = [by_transform] if len(d._transforms) == 1 else by_transform["parts"]
+    return {"base_distribution": by_base, "transforms": of_each}
+
+
+@own_vjp("rsample", TransformedDistribution)
+def _vjp_rsample(d: TransformedDistribution, replay: Callable[[], Noise]) -> Pull:
+    pull_base = rule_of(type(d._base), "rsample").rule(d._base, replay)
+
+    @_params.quiet
+    def pull(g: Real, _: Real) -> Gradients:
+        x = d._base.rsample(_lead(d, g), rng=replay())  # type: ignore[arg-type]
+        zero = np.broadcast_to(np.zeros((), g.dtype), g.shape[: g.ndim - len(d._event_shape)])
+        by_x, by_transform = d._whole._pull(g, zero, x)
+        return _nested(d, pull_base(by_x, x), by_transform)
+
+    return pull
+
+
+@own_vjp("sample_and_log_prob", TransformedDistribution)
+def _vjp_scored(d: TransformedDistribution, replay: Callable[[], Noise]) -> Pull:
+    base = rule_of_scored(d._base)
+    pull_base, sees = base.rule(d._base, replay), sees_value_of(d._base, base)
+
+    @_params.quiet
+    def pull(g: tuple[Real, Real], _: Any) -> Gradients:
+        g_y, h = g
+        n = _lead(d, g_y)
+        if sees:
+            x, density = d._base.sample_and_log_prob(n, rng=replay())  # type: ignore[arg-type]
+        else:
+            x, density = d._base.rsample(n, rng=replay()), None  # type: ignore[arg-type]
+        by_x, by_transform = d._whole._pull(g_y, h, x)
+        g_base = h.reshape(h.shape + (1,) * (by_x.ndim - len(d._base._event_shape) - h.ndim))
+        g_base = np.broadcast_to(g_base, by_x.shape[: by_x.ndim - len(d._base._event_shape)])
+        return _nested(d, pull_base((by_x, g_base), (x, density)), by_transform)
+
+    return pull
+
+
+@own_vjp("log_prob", TransformedDistribution)
+def _vjp_log_prob(d: TransformedDistribution, /, value: ArrayLike) -> Pull:
+    array, value_shape, dtype = recorded(value, d)
+    rule = rule_of(type(d._base), "log_prob")
+    sees = sees_value(d._base, "log_prob")
+
+    @_params.quiet
+    def pull(g: Real, _: Real) -> Gradients:
+        x = np.array(np.broadcast_to(array, g.shape + d._event_shape), dtype, order="C")
+        d._whole._backward(x, x)
+        by: Gradients = rule.rule(d._base, x)(_over_base(d, g), d._base.log_prob(x) if sees else None)
+        by_x = by.pop("value")
+        by_y, by_transform = d._whole._backward_pull(by_x, g, x)
+        by_y = np.require(by_y, None, ["C", "A"])
+        return {**_nested(d, by, by_transform), "value": summed(by_y, value_shape)}
+
+    return pull
+
+
+@own_vjp("entropy", TransformedDistribution)
+def _vjp_entropy(d: TransformedDistribution) -> Pull:
+    d._affine("entropy")
+    rule = rule_of(type(d._base), "entropy")
+    of_base = d._base.entropy() if sees_value(d._base, "entropy") else None
+
+    @_params.quiet
+    def pull(g: Real, _: Real) -> Gradients:
+        x = np.zeros(d._batch_shape + d._event_shape, g.dtype)
+        _, by_transform = d._whole._pull(x, np.asarray(-g), x)
+        return _nested(d, rule.rule(d._base)(_over_base(d, g), of_base), by_transform)
+
+    return pull
+
+
+def _lead(d: TransformedDistribution, g: Real) -> Shape:
+    """Sample dims of a cotangent of draws."""
+    return g.shape[: g.ndim - len(d._batch_shape) - len(d._event_shape)]
+
+
+def _over_base(d: TransformedDistribution, g: Real) -> Real:
+    """A cotangent of densities as one of the base's, whose batch may have dims that are events here."""
+    tail = d._tail("_base")
+    return np.broadcast_to(g.reshape(g.shape + (1,) * len(tail)), g.shape + tail) if tail else g
