@@ -16,15 +16,20 @@ from fastdist._kernels.isa import isa, isas, set_isa
 from fastdist._version import __version__
 from fastdist.distributions import (
     Distribution,
+    HalfNormal,
     Independent,
+    LogitNormal,
+    LogNormal,
     MultivariateNormal,
     Normal,
+    TransformedDistribution,
     Wrapper,
     constraints,
     kl_divergence,
     register_kl,
     register_vjp,
     stack,
+    transforms,
     vjp,
 )
 from fastdist.random import BlockSFC64, default_rng, set_workers, standard_normal
@@ -37,9 +42,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BlockSFC64",
     "Distribution",
+    "HalfNormal",
     "Independent",
+    "LogNormal",
+    "LogitNormal",
     "MultivariateNormal",
     "Normal",
+    "TransformedDistribution",
     "Wrapper",
     "__version__",
     "constraints",
@@ -53,6 +62,7 @@ __all__ = [
     "set_workers",
     "stack",
     "standard_normal",
+    "transforms",
     "vjp",
 ]
 

@@ -1,18 +1,24 @@
 """Distributions with the batch semantics of torch.distributions over NumPy arrays."""
 
-from fastdist.distributions import constraints, divergences
+from fastdist.distributions import constraints, divergences, transforms
 from fastdist.distributions.distribution import Distribution, stack
 from fastdist.distributions.independent import Independent
+from fastdist.distributions.log_normal import HalfNormal, LogitNormal, LogNormal
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
 from fastdist.distributions.rules import kl_divergence, register_kl, register_vjp, vjp
+from fastdist.distributions.transformed import TransformedDistribution
 from fastdist.distributions.wrapper import Wrapper
 
 __all__ = [
     "Distribution",
+    "HalfNormal",
     "Independent",
+    "LogNormal",
+    "LogitNormal",
     "MultivariateNormal",
     "Normal",
+    "TransformedDistribution",
     "Wrapper",
     "constraints",
     "divergences",
@@ -20,5 +26,6 @@ __all__ = [
     "register_kl",
     "register_vjp",
     "stack",
+    "transforms",
     "vjp",
 ]

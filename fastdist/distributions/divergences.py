@@ -17,6 +17,7 @@ L (1 + Y), Y lower triangular. Gradients by covariance and precision matrices co
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from fastdist._typing import Real, RealDType
 from fastdist.distributions.covariance import Diagonal, Lower, transform
 from fastdist.distributions.distribution import LAW, Distribution, keeps
 from fastdist.distributions.independent import Independent
+from fastdist.distributions.log_normal import HalfNormal
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
 from fastdist.distributions.rules import (
@@ -42,6 +44,7 @@ from fastdist.distributions.rules import (
     register_kl,
     rule_of_kl,
 )
+from fastdist.distributions.transformed import TransformedDistribution
 
 NORMAL_KL, MVN_KL = KERNELS["normal_kl"], KERNELS["mvn_kl"]
 
@@ -198,3 +201,79 @@ def vjp_kl_vectors(p: Distribution, q: Distribution, *, of_p_alone: bool = False
         return of_p.finish(by_p), of_q.finish(by_q) if by_q else by_q
 
     return pull
+
+
+# ---- transformed distributions ---------------------------------------------------------------------
+
+
+@register_kl(TransformedDistribution, TransformedDistribution)
+def _kl_transformed(p: TransformedDistribution, q: TransformedDistribution) -> Real:
+    """That of the bases, as a bijection of both leaves it alone."""
+    check_events(p, q)
+    if p._transforms == q._transforms and p._whole.bijective:
+        return _kl_of_bases(p, q)
+    return _kl_of_gaussians(p, q)
+
+
+@register_kl(HalfNormal, HalfNormal)
+def _kl_of_bases(p: TransformedDistribution, q: TransformedDistribution) -> Real:
+    return divergence_of(p._base, q._base)(p._base, q._base)
+
+
+@own_vjp("kl_divergence", TransformedDistribution, TransformedDistribution)
+def _vjp_transformed(p: TransformedDistribution, q: TransformedDistribution) -> Pull:
+    if p._transforms != q._transforms or not p._whole.bijective:
+        raise NotImplementedError("a divergence has no gradients through transforms that differ")
+    return _vjp_of_bases(p, q)
+
+
+@own_vjp("kl_divergence", HalfNormal, HalfNormal)
+def _vjp_of_bases(p: TransformedDistribution, q: TransformedDistribution) -> Pull:
+    rule, sees_value = rule_of_kl(p._base, q._base)
+    of_bases: Any = _kl_of_bases(p, q) if sees_value else None
+    pull = rule(p._base, q._base)
+
+    def pull_bases(g: Real, _: Real) -> tuple[Gradients, Gradients]:
+        by_p, by_q = pull(g, of_bases)
+        return p._gradients(by_p), q._gradients(by_q)
+
+    return pull_bases
+
+
+# An affine transform of a Gaussian is one.
+for _p, _q in itertools.product((TransformedDistribution, Normal, Independent, MultivariateNormal), repeat=2):
+    if (_p is TransformedDistribution) != (_q is TransformedDistribution):
+        register_kl(_p, _q)(lambda p, q: _kl_of_gaussians(p, q))
+
+
+def _kl_of_gaussians(p: Distribution, q: Distribution) -> Real:
+    of_p, of_q = _as_gaussian(p), _as_gaussian(q)
+    if of_p is None or of_q is None:
+        raise NotImplementedError(
+            "no KL divergence of transformed distributions unless they have the same bijective transforms, or are "
+            f"affine transforms of Gaussians: {p!r} and {q!r}"
+        )
+    return divergence_of(of_p, of_q)(of_p, of_q)
+
+
+def _as_gaussian(d: Distribution) -> Distribution | None:
+    """A Gaussian without the affine transforms that made it, or None."""
+    if not isinstance(d, TransformedDistribution):
+        return d
+    affine = d._whole._as_affine()
+    return None if affine is None else _moved(d._base, *affine)
+
+
+@_params.quiet
+def _moved(d: Distribution, loc: Real, scale: Real) -> Distribution | None:
+    """The distribution of loc + scale x."""
+    if isinstance(d, Normal) and keeps(type(d), Normal, LAW):
+        return Normal(loc + scale * d.loc, np.abs(scale) * d.scale, validate_args=False)
+    if isinstance(d, Independent) and keeps(type(d), Independent, LAW):
+        base = _moved(d._base, loc, scale)
+        return None if base is None else Independent(base, d._ndims)
+    if isinstance(d, MultivariateNormal) and keeps(type(d), MultivariateNormal, LAW):
+        columns = np.broadcast_to(scale, d._batch_shape + d._event_shape)[..., None]
+        covariance = columns * d.covariance_matrix * columns.swapaxes(-1, -2)
+        return MultivariateNormal(loc + scale * d.loc, covariance_matrix=covariance, validate_args=False)
+    return None

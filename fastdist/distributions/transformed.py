@@ -204,6 +204,14 @@ class TransformedDistribution(Wrapper):
     def _named(self) -> tuple[str, ...]:
         return "base_distribution", "transforms"
 
+    def _gradients(self, by_base: Gradients, by_transforms: dict[str, Any] | None = None) -> Gradients:
+        """Gradients under the constructor's names; 0 by transforms that nothing depends on."""
+        if by_transforms is None:
+            by_x = np.zeros(self._batch_shape + self._event_shape, self._dtype)
+            by_transforms = self._whole._pull(by_x, by_x[..., :0].sum(-1), by_x)[1]
+        of_each = [by_transforms] if len(self._transforms) == 1 else by_transforms["parts"]
+        return {"base_distribution": by_base, "transforms": of_each}
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._base!r}, {self._transforms!r})"
 
@@ -453,12 +461,6 @@ def _alike(a: list[Transform], b: list[Transform]) -> bool:
 # ---- gradients -----------------------------------------------------------------------------------
 
 
-def _nested(d: TransformedDistribution, by_base: Gradients, by_transform: dict[str, Any]) -> Gradients:
-    """Gradients under the constructor's names."""
-    of_each = [by_transform] if len(d._transforms) == 1 else by_transform["parts"]
-    return {"base_distribution": by_base, "transforms": of_each}
-
-
 @own_vjp("rsample", TransformedDistribution)
 def _vjp_rsample(d: TransformedDistribution, replay: Callable[[], Noise]) -> Pull:
     pull_base = rule_of(type(d._base), "rsample").rule(d._base, replay)
@@ -468,7 +470,7 @@ def _vjp_rsample(d: TransformedDistribution, replay: Callable[[], Noise]) -> Pul
         x = d._base.rsample(_lead(d, g), rng=replay())  # type: ignore[arg-type]
         zero = np.broadcast_to(np.zeros((), g.dtype), g.shape[: g.ndim - len(d._event_shape)])
         by_x, by_transform = d._whole._pull(g, zero, x)
-        return _nested(d, pull_base(by_x, x), by_transform)
+        return d._gradients(pull_base(by_x, x), by_transform)
 
     return pull
 
@@ -489,7 +491,7 @@ def _vjp_scored(d: TransformedDistribution, replay: Callable[[], Noise]) -> Pull
         by_x, by_transform = d._whole._pull(g_y, h, x)
         g_base = h.reshape(h.shape + (1,) * (by_x.ndim - len(d._base._event_shape) - h.ndim))
         g_base = np.broadcast_to(g_base, by_x.shape[: by_x.ndim - len(d._base._event_shape)])
-        return _nested(d, pull_base((by_x, g_base), (x, density)), by_transform)
+        return d._gradients(pull_base((by_x, g_base), (x, density)), by_transform)
 
     return pull
 
@@ -508,7 +510,7 @@ def _vjp_log_prob(d: TransformedDistribution, /, value: ArrayLike) -> Pull:
         by_x = by.pop("value")
         by_y, by_transform = d._whole._backward_pull(by_x, g, x)
         by_y = np.require(by_y, None, ["C", "A"])
-        return {**_nested(d, by, by_transform), "value": summed(by_y, value_shape)}
+        return {**d._gradients(by, by_transform), "value": summed(by_y, value_shape)}
 
     return pull
 
@@ -523,7 +525,7 @@ def _vjp_entropy(d: TransformedDistribution) -> Pull:
     def pull(g: Real, _: Real) -> Gradients:
         x = np.zeros(d._batch_shape + d._event_shape, g.dtype)
         _, by_transform = d._whole._pull(x, np.asarray(-g), x)
-        return _nested(d, rule.rule(d._base)(_over_base(d, g), of_base), by_transform)
+        return d._gradients(rule.rule(d._base)(_over_base(d, g), of_base), by_transform)
 
     return pull
 

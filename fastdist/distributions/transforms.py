@@ -515,6 +515,88 @@ class AffineTransform(_WithArrays):
     __hash__ = None  # type: ignore[assignment]
 
 
+class PowerTransform(_WithArrays):
+    r"""Transform by :math:`y = x^{exponent}` of positive numbers.
+
+    Parameters
+    ----------
+    exponent : array_like
+        Finite, not 0; it broadcasts with x. It is copied.
+
+    Examples
+    --------
+    >>> import fastdist as fd
+    >>> fd.transforms.PowerTransform(2.0)([1.0, 3.0]).tolist()
+    [1.0, 9.0]
+    """
+
+    domain = codomain = constraints.positive
+    bijective = True
+    _names = ("exponent",)
+
+    def __init__(self, exponent: ArrayLike) -> None:
+        self._take(exponent=exponent)
+        if not np.all(self._arrays["exponent"]):
+            raise ValueError(f"exponent of shape {self._arrays['exponent'].shape} must not be 0")
+
+    @property
+    def exponent(self) -> Real:
+        """The exponent; read-only."""
+        return self._arrays["exponent"]
+
+    @property
+    def sign(self) -> Real:
+        """Sign of the exponent, of its shape."""
+        return np.sign(self._arrays["exponent"])
+
+    def _call(self, x: Real) -> Real:
+        return elementwise(KERNELS["power"], x, *self._in(x.dtype))
+
+    def _inverse(self, y: Real) -> Real:
+        return elementwise(KERNELS["power_inverse"], y, *self._in(y.dtype))
+
+    def log_abs_det_jacobian(self, x: ArrayLike, y: ArrayLike) -> Real:
+        """Logarithm of the size of the derivative, made of `x` alone; of the shape of y."""
+        array = self._taken("x", x)
+        return elementwise(KERNELS["power_log_det"], array, *self._in(array.dtype))
+
+    def _forward(self, x: Real, out: Real) -> None:
+        apply(KERNELS["power"], out.shape, out, x, *self._in(out.dtype))
+
+    def _backward(self, y: Real, out: Real) -> None:
+        apply(KERNELS["power_inverse"], out.shape, out, y, *self._in(out.dtype))
+
+    def _forward_scored(self, x: Real, out: Real, density: Real) -> None:
+        density -= sum_events(self.log_abs_det_jacobian(x, x), out.shape[density.ndim :])
+        self._forward(x, out)
+
+    def _backward_scored(self, y: Real, out: Real, density: Real) -> None:
+        outside = (y <= 0) | (y == math.inf)
+        self._backward(y, out)
+        out[outside] = 1
+        terms = self.log_abs_det_jacobian(out, y)
+        terms[outside] = math.inf
+        density -= sum_events(terms, out.shape[density.ndim :])
+
+    def _stages(self, dtype: RealDType, event_ndim: int, scored: bool) -> list[Stage] | None:
+        return None if scored else [(KERNELS["power"], self._in(dtype))]
+
+    @quiet
+    def _pull(self, g: Real, h: Real, x: Real) -> tuple[Real, dict[str, Any]]:
+        (p,), y = self._in(x.dtype), self._call(x)
+        h, log_x = _over(h, x), elementwise(KERNELS["log"], x)
+        by_p = g * y * log_x - h * (1 / p + log_x)
+        return (g * p * y - h * (p - 1)) / x, {"exponent": _sum_to(by_p, self._arrays["exponent"])}
+
+    @quiet
+    def _backward_pull(self, g: Real, h: Real, x: Real) -> tuple[Real, dict[str, Any]]:
+        (p,), y = self._in(x.dtype), self._call(x)
+        h, log_x = _over(h, x), elementwise(KERNELS["log"], x)
+        by_x = g - h * (p - 1) / x
+        by_p = -by_x * x * log_x / p - h * (1 / p + log_x)
+        return by_x * x / (p * y), {"exponent": _sum_to(by_p, self._arrays["exponent"])}
+
+
 def _sum_to(terms: Real, like: Real) -> Real:
     """Terms summed to the shape of a parameter, in its dtype."""
     terms = np.require(terms, None, ["C", "A"])

@@ -1,0 +1,380 @@
+"""LogNormal, HalfNormal and LogitNormal: exp, the size and the logistic function of a Normal's draws.
+
+Each is a `TransformedDistribution` with the Normal's parameters for its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastdist import _params
+from fastdist._kernels.program import KERNELS, Plan, elementwise, sum_events
+from fastdist._kernels.sources import Noise
+from fastdist._shapes import Shape
+from fastdist._typing import ArrayLike, Real, RealDType
+from fastdist.distributions import constraints
+from fastdist.distributions._gaussian import HALF_LOG_2PI, STANDARD
+from fastdist.distributions.constraints import Constraint
+from fastdist.distributions.distribution import Distribution, score_value
+from fastdist.distributions.normal import LOG_PROB_EVENTS, Normal
+from fastdist.distributions.rules import Gradients, Pull, own_vjp, rule_of, summed
+from fastdist.distributions.transformed import TransformedDistribution
+from fastdist.distributions.transforms import AbsTransform, ExpTransform, SigmoidTransform
+
+LOG_2 = 0.69314718055994530942
+SQRT_2_OVER_PI = 0.79788456080286535588
+
+
+class _OfNormal(TransformedDistribution):
+    """A transformed Normal that has the parameters of it."""
+
+    _base: Normal
+
+    @property
+    def scale(self) -> Real:
+        """Standard deviation of the Normal; shape `batch_shape`, read-only."""
+        return self._base.scale
+
+    def _shown(self) -> tuple[str, ...]:
+        return tuple(self.arg_constraints)
+
+    def _named(self) -> tuple[str, ...]:
+        return self._shown()
+
+    def _along(self) -> tuple[str, ...]:
+        return ()
+
+    def _owner(self, name: str) -> Distribution | None:
+        return self._base if name in self._shown() else None
+
+    def _parameter_shape(self, name: str) -> Shape:
+        return self._base._parameter_shape(name)
+
+    def _parameters(self) -> dict[str, Any]:
+        of_base = self._base.parameters
+        return {**{name: of_base[name] for name in self._shown()}, "validate_args": self._validate_args}
+
+    def _gradients(self, by_base: Gradients, by_transforms: dict[str, Any] | None = None) -> Gradients:
+        return {name: by_base[name] for name in self._shown()}
+
+    def __repr__(self) -> str:
+        return Distribution.__repr__(self)
+
+    def _of_parameters(self, name: str, make: Callable[[Real, Real], ArrayLike]) -> Real:
+        """What a function in double makes of loc and scale, in the shape of the batch, read-only; kept."""
+
+        def made() -> Real:
+            loc, scale = self._base._in(_params.FLOAT64, "loc", "scale")
+            with _params.quiet:
+                return np.asarray(make(loc, scale), self._dtype)
+
+        return np.broadcast_to(self._kept_here(name, made), self._batch_shape)
+
+
+class LogNormal(_OfNormal):
+    r"""Distribution of exp(x), x being normal.
+
+    .. math:: p(y) = \frac{1}{y \sigma \sqrt{2 \pi}} \exp\left(-\frac{(\log y - \mu)^2}{2 \sigma^2}\right)
+
+    Its mean is :math:`\exp(\mu + \sigma^2/2)`, its entropy :math:`\mu + \log(\sigma \sqrt{2 \pi e})`.
+
+    Parameters
+    ----------
+    loc : array_like
+        Mean μ of the logarithm.
+    scale : array_like
+        Standard deviation σ > 0 of the logarithm. The two broadcast to ``batch_shape``.
+    validate_args : bool, optional
+        Whether to check that `loc` is finite and `scale` finite and positive. Default True.
+
+    Raises
+    ------
+    ValueError
+        For such values, or shapes that do not broadcast.
+    TypeError
+        For a parameter that is no array of reals up to float64.
+
+    Examples
+    --------
+    >>> import fastdist as fd
+    >>> d = fd.LogNormal([0.0, 1.0], 0.5)
+    >>> d
+    LogNormal(loc: (2,), scale: (2,))
+    >>> d.sample((100,), rng=0).shape, round(float(d.mean[0]), 4)
+    ((100, 2), 1.1331)
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {
+        "loc": constraints.real,
+        "scale": constraints.positive,
+    }
+
+    def __init__(self, loc: ArrayLike, scale: ArrayLike, *, validate_args: bool | None = None) -> None:
+        super().__init__(
+            Normal(loc, scale, validate_args=validate_args), ExpTransform(), validate_args=validate_args
+        )
+
+    @property
+    def loc(self) -> Real:
+        """Mean of the logarithm; shape `batch_shape`, read-only."""
+        return self._base.loc
+
+    @property
+    def mean(self) -> Real:
+        """Mean exp(loc + scale²/2); shape `batch_shape`, read-only."""
+        return self._of_parameters("mean", lambda loc, scale: _exp(loc + 0.5 * scale * scale))
+
+    @property
+    def mode(self) -> Real:
+        """Point of the highest density, exp(loc - scale²); shape `batch_shape`, read-only."""
+        return self._of_parameters("mode", lambda loc, scale: _exp(loc - scale * scale))
+
+    @property
+    def variance(self) -> Real:
+        """Variance (exp(scale²) - 1) exp(2 loc + scale²); shape `batch_shape`, read-only."""
+        return self._of_parameters("variance", lambda loc, scale: _exp(2 * _log_stddev(loc, scale)))
+
+    @property
+    def stddev(self) -> Real:
+        """Standard deviation; shape `batch_shape`, read-only."""
+        return self._of_parameters("stddev", lambda loc, scale: _exp(_log_stddev(loc, scale)))
+
+    @_params.quiet
+    def _entropy(self, event_ndim: int) -> Real:
+        tail = self._batch_shape[len(self._batch_shape) - event_ndim :]
+        return np.asarray(self._base._entropy(event_ndim) + sum_events(self._base._arrays["loc"], tail))
+
+
+def _exp(x: ArrayLike) -> Real:
+    return elementwise(KERNELS["exp"], np.asarray(x))
+
+
+def _log_stddev(loc: Real, scale: Real) -> Real:
+    """log(exp(scale^2) - 1)/2 + loc + scale^2/2, which no intermediate result leaves the range for."""
+    square = np.asarray(scale * scale)
+    half = 0.5 * elementwise(KERNELS["softplus_inverse"], square)
+    # A square that underflows has the logarithm of scale.
+    half = np.where(square < 1e-200, elementwise(KERNELS["log"], scale), half)
+    return np.asarray(half + (loc + 0.5 * square))
+
+
+class HalfNormal(_OfNormal):
+    r"""Distribution of the size of a normal draw around 0.
+
+    .. math:: p(y) = \frac{\sqrt 2}{\sigma \sqrt \pi} \exp\left(-\frac{y^2}{2 \sigma^2}\right), \quad y \ge 0
+
+    Its mean is :math:`\sigma \sqrt{2/\pi}`, its entropy :math:`\log(\sigma \sqrt{\pi e / 2})`.
+
+    Parameters
+    ----------
+    scale : array_like
+        σ > 0; its shape is ``batch_shape``.
+    validate_args : bool, optional
+        Whether to check that `scale` is finite and positive. Default True.
+
+    Raises
+    ------
+    ValueError
+        For such values.
+    TypeError
+        If it is no array of reals up to float64.
+
+    Examples
+    --------
+    >>> import fastdist as fd
+    >>> d = fd.HalfNormal([1.0, 2.0])
+    >>> d.sample((100,), rng=0).shape, round(float(d.cdf(1.0)[0]), 4)
+    ((100, 2), 0.6827)
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {"scale": constraints.positive}
+
+    def __init__(self, scale: ArrayLike, *, validate_args: bool | None = None) -> None:
+        super().__init__(
+            Normal(0.0, scale, validate_args=validate_args), AbsTransform(), validate_args=validate_args
+        )
+
+    @property
+    def support(self) -> Constraint:
+        """Numbers from 0 on."""
+        return constraints.nonnegative
+
+    @property
+    def mean(self) -> Real:
+        """Mean scale √(2/π); shape `batch_shape`, read-only."""
+        return self._of_parameters("mean", lambda _, scale: SQRT_2_OVER_PI * scale)
+
+    @property
+    def mode(self) -> Real:
+        """Point of the highest density, 0; shape `batch_shape`, read-only."""
+        return self._of_parameters("mode", lambda _, scale: np.zeros_like(scale))
+
+    @property
+    def variance(self) -> Real:
+        """Variance scale² (1 - 2/π); shape `batch_shape`, read-only."""
+        return self._of_parameters("variance", lambda _, scale: (1 - SQRT_2_OVER_PI**2) * scale * scale)
+
+    @property
+    def stddev(self) -> Real:
+        """Standard deviation; shape `batch_shape`, read-only."""
+        return self._of_parameters("stddev", lambda _, scale: (1 - SQRT_2_OVER_PI**2) ** 0.5 * scale)
+
+    # ---- draws and densities: twice the Normal's -------------------------------------------
+
+    def _scored_plan(self, event_ndim: int) -> Plan | None:
+        plan, dtype = self._plan_of_draws(), self._dtype
+        if plan is None:
+            return None
+        constant = self._base._per_event(self._base._logarithms(dtype), event_ndim, HALF_LOG_2PI - LOG_2)
+        return plan.first(LOG_PROB_EVENTS, *STANDARD[dtype.char], constant)
+
+    @_params.quiet
+    def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
+        score_value(self._base, value, event_ndim, out)
+        tail = value.shape[value.ndim - event_ndim :] if event_ndim else ()
+        out += sum_events(np.full((1,) * event_ndim, LOG_2, out.dtype), tail)
+        shape = out.shape + tail
+        whole = np.broadcast_to(value, shape)
+        for index in self._blocks(shape):
+            negative = (whole[index] < 0).any(axis=tuple(range(-event_ndim, 0)))
+            out[index][negative] = -np.inf
+
+    @_params.quiet
+    def _entropy(self, event_ndim: int) -> Real:
+        tail = self._batch_shape[len(self._batch_shape) - event_ndim :]
+        less = sum_events(np.full((1,) * event_ndim, LOG_2, self._dtype), tail)
+        return np.asarray(self._base._entropy(event_ndim) - less)
+
+    # ---- the cdf family ----------------------------------------------------------------------
+
+    cdf = TransformedDistribution.cdf
+    icdf = TransformedDistribution.icdf
+    log_cdf = TransformedDistribution.log_cdf
+    survival_function = TransformedDistribution.survival_function
+    log_survival_function = TransformedDistribution.log_survival_function
+
+    @_params.quiet
+    def _cdf(self, method: str, value: ArrayLike, out: Real | None) -> Real:
+        array, batch_shape, dtype = _params.values(value, self._dtype)
+        shape = np.broadcast_shapes(batch_shape, self._batch_shape)
+        if method == "icdf":
+            if self._validate_args:
+                _params.check_probability("value", array, batch_shape)
+            return _params.delivered(self._quantile_of(array, dtype), shape, dtype, out)
+        x = np.maximum(array, 0)
+        cdf = self._base._of_value(KERNELS["half_normal_cdf"], x, None, ("loc", "scale"), False)
+        if method == "cdf":
+            result = cdf
+        elif method == "log_cdf":
+            upper = np.log1p(-2 * self._base.survival_function(x))
+            result = np.where(cdf < 0.5, np.log(cdf), upper)
+        elif method == "survival_function":
+            result = 2 * self._base.survival_function(x)
+        else:
+            result = np.where(cdf < 0.5, np.log1p(-cdf), LOG_2 + self._base.log_survival_function(x))
+        return _params.delivered(np.asarray(result, dtype), shape, dtype, out)
+
+    def _quantile_of(self, p: Real, dtype: RealDType) -> Real:
+        """Upper quantiles of half the complement, exact from 1/2 on; below by a step of Newton's from there."""
+        wide = np.asarray(p, np.float64)
+        standard = Normal(0.0, 1.0, validate_args=False)
+        z = -standard.icdf(np.asarray(0.5 * (1 - wide)))
+        half = KERNELS["half_normal_cdf"]
+        error = standard._of_value(half, z, None, ("loc", "scale"), False) - wide
+        step = error / (SQRT_2_OVER_PI * np.exp(-0.5 * z * z))
+        z = np.where(wide < 0.5, z - step, z)
+        return np.asarray(np.abs(z) * self._base._in(_params.FLOAT64, "scale")[0], dtype)
+
+
+class LogitNormal(_OfNormal):
+    r"""Distribution of 1 / (1 + exp(-x)), x being normal.
+
+    .. math:: p(y) = \frac{1}{y (1 - y) \sigma \sqrt{2 \pi}}
+        \exp\left(-\frac{(\log(y / (1 - y)) - \mu)^2}{2 \sigma^2}\right)
+
+    Its median is the logistic function of μ; mean, variance and entropy have no closed form.
+
+    Parameters
+    ----------
+    loc : array_like
+        Mean μ of the logit.
+    scale : array_like
+        Standard deviation σ > 0 of the logit. The two broadcast to ``batch_shape``.
+    validate_args : bool, optional
+        Whether to check that `loc` is finite and `scale` finite and positive. Default True.
+
+    Raises
+    ------
+    ValueError
+        For such values, or shapes that do not broadcast.
+    TypeError
+        For a parameter that is no array of reals up to float64.
+
+    Examples
+    --------
+    >>> import fastdist as fd
+    >>> d = fd.LogitNormal(0.0, 10.0)
+    >>> y, log_prob = d.sample_and_log_prob((1000,), rng=0)
+    >>> bool((y <= 1).all()), float(d.icdf(0.5))
+    (True, 0.5)
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {
+        "loc": constraints.real,
+        "scale": constraints.positive,
+    }
+
+    def __init__(self, loc: ArrayLike, scale: ArrayLike, *, validate_args: bool | None = None) -> None:
+        super().__init__(
+            Normal(loc, scale, validate_args=validate_args), SigmoidTransform(), validate_args=validate_args
+        )
+
+    @property
+    def loc(self) -> Real:
+        """Mean of the logit; shape `batch_shape`, read-only."""
+        return self._base.loc
+
+    def _no_closed_form(self) -> Any:
+        raise NotImplementedError("LogitNormal has no mean, mode, variance and entropy in closed form")
+
+    mean = mode = variance = stddev = property(_no_closed_form, doc="Not in closed form.")  # type: ignore[assignment]
+
+    def _entropy(self, event_ndim: int) -> Real:
+        self._no_closed_form()
+
+
+# ---- gradients: those of the Normal's parameters ---------------------------------------------------
+
+
+own_vjp("sample_and_log_prob", HalfNormal)(rule_of(TransformedDistribution, "sample_and_log_prob").rule)
+
+
+@own_vjp("log_prob", HalfNormal)
+def _vjp_half_log_prob(d: HalfNormal, /, value: ArrayLike) -> Pull:
+    pull = rule_of(Normal, "log_prob").rule(d._base, value)
+
+    def pull_flat(g: Real, density: Real) -> Gradients:
+        by: Gradients = pull(g, density)
+        return {"scale": by["scale"], "value": by["value"]}
+
+    return pull_flat
+
+
+@own_vjp("entropy", LogNormal)
+def _vjp_entropy(d: LogNormal) -> Pull:
+    pull = rule_of(Normal, "entropy").rule(d._base)
+
+    def pull_both(g: Real, _: Real) -> Gradients:
+        by: Gradients = pull(g, None)
+        return {"loc": summed(g, d._parameter_shape("loc")), "scale": by["scale"]}
+
+    return pull_both
+
+
+@own_vjp("entropy", HalfNormal)
+def _vjp_half_entropy(d: HalfNormal) -> Pull:
+    pull = rule_of(Normal, "entropy").rule(d._base)
+    return lambda g, _: {"scale": pull(g, None)["scale"]}
