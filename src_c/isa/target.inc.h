@@ -9,8 +9,6 @@
 
 #include "../kernels/stream.inc.h"
 #include "../kernels/log.inc.h"
-#include "../kernels/exp.inc.h"
-#include "../kernels/lanes_of_transforms.inc.h"
 
 /* double first, which float matrices are factorised in. */
 #define FD_DTYPE f64

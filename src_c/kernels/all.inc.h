@@ -1,7 +1,9 @@
 /* kernels/all.inc.h - every kernel body; a new one is added here and in kernels.def. */
 #include "lanes.inc.h"
+#include "exp.inc.h"
 #include "diag.inc.h"
 #include "normal_kl.inc.h"
+#include "lanes_of_transforms.inc.h"
 #include "transforms.inc.h"
 #include "tril.inc.h"
 #include "tiles.inc.h"

@@ -206,6 +206,7 @@ static inline u32v u32v_add(u32v a, u32v b) { return _mm256_add_epi32(a, b); }
 static inline u32v u32v_and(u32v a, u32v b) { return _mm256_and_si256(a, b); }
 static inline u32v u32v_or(u32v a, u32v b) { return _mm256_or_si256(a, b); }
 #define u32v_srl(a, k) _mm256_srli_epi32(a, k)
+#define u32v_sll(a, k) _mm256_slli_epi32(a, k)
 static inline u32v u32v_bits(f32v a) { return _mm256_castps_si256(a); }
 static inline f32v f32v_from_bits(u32v a) { return _mm256_castsi256_ps(a); }
 static inline f32v f32v_select(unsigned mask, f32v a, f32v b)

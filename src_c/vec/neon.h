@@ -185,6 +185,7 @@ static inline u32v u32v_add(u32v a, u32v b) { return vaddq_u32(a, b); }
 static inline u32v u32v_and(u32v a, u32v b) { return vandq_u32(a, b); }
 static inline u32v u32v_or(u32v a, u32v b) { return vorrq_u32(a, b); }
 #define u32v_srl(a, k) vshrq_n_u32(a, k)
+#define u32v_sll(a, k) vshlq_n_u32(a, k)
 static inline u32v u32v_bits(f32v a) { return vreinterpretq_u32_f32(a); }
 static inline f32v f32v_from_bits(u32v a) { return vreinterpretq_f32_u32(a); }
 static inline f32v f32v_select(unsigned mask, f32v a, f32v b)

@@ -37,7 +37,7 @@
  *   f64v_lookup(gather, table, i)   table[i] of each lane's i; by a gather if that constant is 1 and the ISA
  *                           has one, for which it defines FD_VEC_GATHER
  *
- * and for u32v (uint32_t), as many lanes as f32v: set1, add, and, or, srl, bits, f32v_from_bits, f32v_select.
+ * and for u32v (uint32_t), as many lanes as f32v: set1, add, and, or, srl, sll, bits, f32v_from_bits, f32v_select.
  *
  * vec_done()                leaves no upper halves of vectors in use; compilers see to that, but where clang makes
  *                           narrow vectors of wide ones in memory, and thinks that those are never in a register */
@@ -117,6 +117,7 @@ static inline u32v u32v_add(u32v a, u32v b) { return a + b; }
 static inline u32v u32v_and(u32v a, u32v b) { return a & b; }
 static inline u32v u32v_or(u32v a, u32v b) { return a | b; }
 static inline u32v u32v_srl(u32v a, int k) { return a >> k; }
+static inline u32v u32v_sll(u32v a, int k) { return a << k; }
 static inline u32v u32v_bits(f32v a)
 {
     u32v bits;
