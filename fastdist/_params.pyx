@@ -38,6 +38,7 @@ cdef extern from * nogil:
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
+INT64 = np.dtype(np.int64)
 
 cdef object float32 = FLOAT32
 cdef object float64 = FLOAT64
@@ -85,6 +86,11 @@ def as_array(name, value):
     if value.dtype.char not in "dfe" and value.dtype.kind not in "biu":
         raise TypeError(f"{name} must be of a real dtype up to float64, got {value.dtype}")
     return value
+
+
+cdef bint is_integer(np.ndarray array) noexcept:
+    """True for arrays of integers and of bools."""
+    return np.PyArray_ISINTEGER(array) or np.PyArray_ISBOOL(array)
 
 
 cdef int strong_typenum(np.ndarray array) noexcept:
@@ -259,13 +265,13 @@ def check_probability(name, array, shape=None):
 cdef np.ndarray read_value(object value, int typenum, tuple event_shape, int *ndim, np.npy_intp *dims):
     """The argument of a density: packed, and its batch dims.
 
-    Of the dtype to compute in: its own promoted with `typenum`. Its last dims must be `event_shape` exactly.
+    Of the dtype to compute in: its own promoted with `typenum`, which integers leave as it is. Its last dims must be `event_shape` exactly.
     """
     cdef np.ndarray array
     cdef int d, n_event = <int>PyTuple_GET_SIZE(event_shape), n
     cdef bint good
     array = value if fits(value) else as_array("value", value)
-    if typenum == np.NPY_FLOAT32 and not is_weak(value):
+    if typenum == np.NPY_FLOAT32 and not is_weak(value) and not is_integer(array):
         typenum = strong_typenum(array)
     n = np.PyArray_NDIM(array) - n_event
     good = n >= 0
@@ -395,7 +401,7 @@ cdef np.ndarray destination(object out, int typenum, int ndim, const np.npy_intp
     if out is None:
         return new_array(typenum, ndim, dims)
     if type(out) is not np.ndarray or np.PyArray_TYPE(<np.ndarray>out) != typenum:
-        check_type(out, float32 if typenum == np.NPY_FLOAT32 else float64)
+        check_type(out, dtype_of(typenum))
     plain = out if type(out) is np.ndarray else np.asarray(out)  # a memory map, say, as what it is underneath
     if not has_shape(plain, ndim, dims):
         raise ValueError(f"out must have shape {shape_of(ndim, dims)}, got {out.shape}")
@@ -403,6 +409,11 @@ cdef np.ndarray destination(object out, int typenum, int ndim, const np.npy_intp
         raise ValueError(f"out of shape {out.shape} is read-only")
     good = np.PyArray_ISCARRAY(plain) and (source is None or apart(plain, source))
     return plain if good else new_array(typenum, ndim, dims)
+
+
+cdef object dtype_of(int typenum):
+    """Of results: float32, float64 or int64."""
+    return float32 if typenum == np.NPY_FLOAT32 else float64 if typenum == np.NPY_FLOAT64 else INT64
 
 
 cdef int check_type(object out, object dtype) except -1:

@@ -30,7 +30,7 @@ typedef struct fd_api {
     void (*pull_samples)(const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end);
 
     void (*noise_from_numpy)(fd_noise *noise, void *bitgen);
-    fd_place (*stream_take)(fd_stream *stream, intptr_t n);
+    fd_place (*stream_take)(fd_stream *stream, fd_domain domain, intptr_t n);
     const fd_stream_api *stream;
 } fd_api;
 

@@ -19,13 +19,13 @@ static const intptr_t itemsize[FD_N_DTYPE] = {sizeof(float), sizeof(double)};
 static void do_stages(const fd_drawing *drawing, int first, int last, intptr_t begin, intptr_t end)
 {
     for (const fd_stage *stage = drawing->stage + first; stage < drawing->stage + last; stage++)
-        stage->kernel(&stage->loop, begin * drawing->loop.dim, end * drawing->loop.dim);
+        stage->kernel(&stage->loop, begin * drawing->n_noise, end * drawing->n_noise);
 }
 
 /* Fills rows begin to end with noise, and does what comes before colour. */
 static void start_rows(const fd_drawing *drawing, const fd_noise *noise, void *row, intptr_t begin, intptr_t end)
 {
-    noise->fill[drawing->dtype](noise->state, (end - begin) * drawing->loop.dim, row);
+    noise->fill[drawing->domain][drawing->dtype](noise->state, (end - begin) * drawing->n_noise, row);
     if (drawing->n_before)
         do_stages(drawing, 0, drawing->n_before, begin, end);
 }
@@ -42,7 +42,7 @@ void fd_draw_noise(const fd_drawing *drawing, const fd_noise *noise, void *scrat
 {
     (void)scratch;
     char *x = drawing->loop.operand[0];
-    noise->fill[drawing->dtype](noise->state, end - begin, x + begin * itemsize[drawing->dtype]);
+    noise->fill[drawing->domain][drawing->dtype](noise->state, end - begin, x + begin * itemsize[drawing->dtype]);
 }
 
 void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, void *scratch, intptr_t begin,
@@ -50,7 +50,7 @@ void fd_draw_elements(const fd_drawing *drawing, const fd_noise *noise, void *sc
 {
     (void)scratch;
     char *x = drawing->loop.operand[0];
-    const intptr_t dim = drawing->loop.dim, tile = rows_of_tile(dim);
+    const intptr_t dim = drawing->n_noise, tile = rows_of_tile(dim);
     while (begin < end) {
         const intptr_t stop = begin + fd_min(tile, end - begin);
         start_rows(drawing, noise, x + begin * dim * itemsize[drawing->dtype], begin, stop);
@@ -153,7 +153,7 @@ void fd_draw_rows(fd_draw *draw, const fd_drawing *drawing, const fd_noise *nois
 
 intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, intptr_t most)
 {
-    const intptr_t n_batch = drawing->n_batch, dim = drawing->loop.dim, sample = n_batch * dim;
+    const intptr_t n_batch = drawing->n_batch, dim = drawing->n_noise, sample = n_batch * dim;
     if (draw != fd_draw_events)
         return (n + dim - 1) / dim;
     const intptr_t n_sample = fd_min(samples_of_tile(n_batch, dim), most / sample);

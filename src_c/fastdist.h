@@ -3,7 +3,7 @@
  *   fd_loop      what to do: loop dims, operands, strides
  *   fd_kernel   how to do it: one function per op, dtype and ISA, found by fd_lookup()
  *   fd_op_*()   what each op takes, as kernels.def says it
- *   fd_noise    where standard normals come from: "fill this block with the stream's next"
+ *   fd_noise    where normals and uniforms come from: "fill this block with the stream's next"
  *   fd_draw_*() noise -> colour -> shift, one cache-sized tile at a time
  *   fd_pull_*() terms of gradients or noise again -> sums, a tile at a time
  *   fd_isa_*()  which instruction set is in use
@@ -126,11 +126,15 @@ int fd_isa_best(void);
 int fd_isa_has_gather(int target);
 void fd_isa_use_gather(int target, int gather);
 
-/* A source of standard normals: the next n of a stream, in order, with its state moved on
- * by just that much. fill[] is indexed by fd_dtype. */
+/* Kinds of noise: standard normals, and uniforms on (0, 1). */
+typedef enum fd_domain { FD_NORMAL, FD_UNIFORM, FD_N_DOMAIN } fd_domain;
+
+/* A source of noise: of each domain the next n numbers of a stream, in order, with its state moved on
+ * by just that much. */
+typedef void fd_fill(void *state, intptr_t n, void *out);
 typedef struct fd_noise {
     void *state;
-    void (*fill[FD_N_DTYPE])(void *state, intptr_t n, void *out);
+    fd_fill *fill[FD_N_DOMAIN][FD_N_DTYPE];
 } fd_noise;
 
 /* A stage of what is done tile by tile: a kernel and its loop. Only in a pullback (see below) does it need to know
@@ -148,7 +152,7 @@ typedef struct fd_stage {
  * draw in stream order: what a density is made of, transforms of the draw in place.
  *
  * fd_draw_noise     rows are elements; nothing is coloured, and there are no stages.
- * fd_draw_elements  rows are loop.dim elements, those that stages sum over; the loop's items are elements in stream
+ * fd_draw_elements  rows are n_noise elements, those that stages sum over; the loop's items are elements in stream
  *                   order, samples outermost.
  * fd_draw_events    rows are events of loop.dim elements, row r being batch item r % n_batch of
  *                   sample r / n_batch; the loop has the batch dims only. */
@@ -156,7 +160,8 @@ typedef struct fd_drawing {
     fd_loop loop;
     fd_kernel *colorize;
     fd_dtype dtype;
-    intptr_t n_batch;
+    fd_domain domain;
+    intptr_t n_batch, n_noise; /* batch items; numbers of noise that a row takes */
     const fd_stage *stage;
     int n_before, n_stage;
 } fd_drawing;
@@ -199,7 +204,7 @@ typedef struct fd_pull {
 void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_t end);
 void fd_pull_samples(const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end);
 
-/* NumPy's own ziggurat over a numpy.random bit generator (its bitgen_t). */
+/* NumPy's own ziggurat, and its uniforms, over a numpy.random bit generator (its bitgen_t). */
 void fd_noise_from_numpy(fd_noise *noise, void *bitgen);
 
 #endif

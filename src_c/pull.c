@@ -17,7 +17,7 @@ void fd_pull_items(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_
     for (intptr_t n; begin < end; begin += n) {
         n = fd_min(pull->tile_items, end - begin);
         if (noise)
-            noise->fill[pull->dtype](noise->state, n * pull->tile_item, pull->tile);
+            noise->fill[FD_NORMAL][pull->dtype](noise->state, n * pull->tile_item, pull->tile);
         for (fd_stage *stage = pull->stage; stage < pull->stage + pull->n_stage; stage++) {
             for (int k = 0; k < FD_MAX_OPERAND; k++)
                 if (stage->in_tile[k] >= 0)
@@ -44,7 +44,7 @@ void fd_pull_samples(const fd_pull *pull, const fd_noise *noise, int axis, intpt
     for (intptr_t n; begin < end; begin += n) {
         n = fd_min(pull->tile_items, end - begin);
         intptr_t span[2] = {begin * terms, whole[1]};
-        noise->fill[pull->dtype](noise->state, n * pull->tile_item, pull->tile);
+        noise->fill[FD_NORMAL][pull->dtype](noise->state, n * pull->tile_item, pull->tile);
         loop.shape[axis] = n;
         loop.operand[1] = (char *)pull->stage[0].loop.operand[1] + begin * loop.stride[1][axis] * size;
         loop.operand[4] = span;

@@ -19,9 +19,9 @@ static intptr_t claim(fd_worker *of, intptr_t n)
 static void work(fd_share *share, int own, intptr_t n_row)
 {
     fd_stream *reader = &share->worker[own].reader;
-    const fd_noise noise = {reader, {fd_stream_fill_f32, fd_stream_fill_f64}};
-    const intptr_t dim = share->drawing.loop.dim;
-    void *scratch = share->scratch + own * FD_SCRATCH_BYTES * dim;
+    const fd_noise noise = fd_stream_noise(reader);
+    const intptr_t n_noise = share->drawing.n_noise;
+    void *scratch = share->scratch + own * FD_SCRATCH_BYTES * n_noise;
     intptr_t at = -1; /* where the reader is */
     const fd_fpstate callers = fd_fpstate_enter();
     for (int i = 0; i < share->n_worker; i++) {
@@ -32,7 +32,7 @@ static void work(fd_share *share, int own, intptr_t n_row)
                 break;
             const intptr_t begin = claimed > 0 ? claimed : 0, end = fd_min(claimed + share->piece, of->end);
             if (begin != at)
-                fd_stream_read(reader, &share->place, begin * dim);
+                fd_stream_read(reader, &share->place, begin * n_noise);
             share->draw(&share->drawing, &noise, scratch, begin, end);
             at = end;
             n_row -= end - begin;
@@ -50,11 +50,11 @@ static void help(void *argument)
 void fd_share_start(fd_share *share, const fd_drawing *drawing, fd_draw *draw, const fd_place *place,
                     void *scratch, intptr_t n_row, int n_worker)
 {
-    const intptr_t fair = n_worker > 1 ? n_row * drawing->loop.dim / (4 * n_worker) : INTPTR_MAX;
+    const intptr_t fair = n_worker > 1 ? n_row * drawing->n_noise / (4 * n_worker) : INTPTR_MAX;
     const intptr_t piece = fd_draw_piece(draw, drawing, PIECE, fair > PIECE ? fair : PIECE);
-    /* Rows of one element are cut where blocks begin, so that none is made twice; the first piece is
+    /* Rows of one number are cut where blocks begin, so that none is made twice; the first piece is
      * shorter by what the draw's first block has before it. */
-    const intptr_t lead = drawing->loop.dim == 1 ? (intptr_t)(place->position % FD_BLOCK) : 0;
+    const intptr_t lead = drawing->n_noise == 1 ? (intptr_t)(place->position % FD_BLOCK) : 0;
     const intptr_t n_piece = (lead + n_row + piece - 1) / piece;
     share->drawing = *drawing;
     share->draw = draw;

@@ -22,7 +22,7 @@ typedef struct fd_worker {
 typedef struct fd_share {
     fd_drawing drawing;
     fd_draw *draw;
-    fd_place place; /* of the draw's normals */
+    fd_place place; /* of the draw's noise */
     char *scratch;  /* for each worker its part */
     intptr_t piece;
     int n_worker;
@@ -37,7 +37,7 @@ static inline size_t fd_share_size(int n_worker)
     return sizeof(fd_share) + (size_t)n_worker * sizeof(fd_worker);
 }
 
-/* fd_share_start  n_row rows, of the normals from `place` on, for n_worker at most
+/* fd_share_start  n_row rows, of the noise from `place` on, for n_worker at most
  * fd_share_work   the calling thread's work on about n_row rows, with helpers; whether any are left
  *
  * `scratch` is what fd_draw wants for each worker. Between calls nobody is at work: the caller may look at

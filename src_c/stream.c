@@ -22,15 +22,17 @@ static fd_key key_at(const fd_stream *stream, uint64_t carry)
 void fd_stream_start(fd_stream *stream, fd_key key)
 {
     stream->key = key;
-    fd_stream_seek_normal(stream, 0, 0);
+    for (int domain = 0; domain < FD_N_DOMAIN; domain++)
+        fd_stream_seek(stream, (fd_domain)domain, 0, 0);
     fd_stream_seek_raw(stream, 0, 0);
 }
 
-void fd_stream_seek_normal(fd_stream *stream, uint64_t position, uint64_t carry)
+void fd_stream_seek(fd_stream *stream, fd_domain domain, uint64_t position, uint64_t carry)
 {
-    stream->normal_position = position;
-    stream->normal_carry = carry;
-    stream->normal_made = 0;
+    fd_cursor *cursor = &stream->cursor[domain];
+    cursor->position = position;
+    cursor->carry = carry;
+    cursor->made = 0;
 }
 
 void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry)
@@ -42,14 +44,15 @@ void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry)
     stream->has_half = 0;
 }
 
-fd_place fd_stream_take(fd_stream *stream, intptr_t n)
+fd_place fd_stream_take(fd_stream *stream, fd_domain domain, intptr_t n)
 {
-    const fd_place place = {stream->key, stream->normal_position, stream->normal_carry};
+    fd_cursor *cursor = &stream->cursor[domain];
+    const fd_place place = {stream->key, domain, cursor->position, cursor->carry};
     const uint64_t end = place.position + (uint64_t)n;
     if (end / FD_BLOCK != place.position / FD_BLOCK)
-        stream->normal_made = 0;
-    stream->normal_position = end % FD_POSITIONS;
-    stream->normal_carry += end / FD_POSITIONS;
+        cursor->made = 0;
+    cursor->position = end % FD_POSITIONS;
+    cursor->carry += end / FD_POSITIONS;
     return place;
 }
 
@@ -57,7 +60,7 @@ void fd_stream_read(fd_stream *reader, const fd_place *place, intptr_t n)
 {
     const uint64_t position = place->position + (uint64_t)n;
     reader->key = place->key;
-    fd_stream_seek_normal(reader, position % FD_POSITIONS, place->carry + position / FD_POSITIONS);
+    fd_stream_seek(reader, place->domain, position % FD_POSITIONS, place->carry + position / FD_POSITIONS);
 }
 
 void fd_pending_start(fd_pending *pending, void *out, uint64_t first)
@@ -68,22 +71,32 @@ void fd_pending_start(fd_pending *pending, void *out, uint64_t first)
 }
 
 
-/* Makes the buffer hold the present block up to `end` at least. */
-static void make_normals(fd_stream *stream, const fd_stream_ops *ops, intptr_t end)
+static void seed(const fd_stream_ops *ops, fd_lanes *lanes, fd_key key, fd_domain domain, uint64_t position)
 {
-    const fd_key key = key_at(stream, stream->normal_carry);
-    const uint64_t start = stream->normal_position - stream->normal_position % FD_BLOCK;
-    if (stream->normal_made == 0)
-        ops->seed(&stream->normal_lanes, key, start / FD_BLOCK, FD_CODE_NORMAL);
-    if (end > stream->normal_made) {
-        const intptr_t steps = (end - stream->normal_made + FD_LANES - 1) / FD_LANES + AHEAD_STEPS;
-        const intptr_t n_step = fd_min(steps, (FD_BLOCK - stream->normal_made) / FD_LANES);
+    ops->seed(lanes, key, position / FD_BLOCK + FD_FIRST_BLOCK(domain), FD_CODE_BLOCK);
+}
+
+/* Makes the buffer hold the present block up to `end` at least. */
+static void make(fd_stream *stream, fd_domain domain, const fd_stream_ops *ops, intptr_t end)
+{
+    fd_cursor *cursor = &stream->cursor[domain];
+    const fd_key key = key_at(stream, cursor->carry);
+    const uint64_t start = cursor->position - cursor->position % FD_BLOCK;
+    if (cursor->made == 0)
+        seed(ops, &cursor->lanes, key, domain, start);
+    if (end <= cursor->made)
+        return;
+    const intptr_t steps = (end - cursor->made + FD_LANES - 1) / FD_LANES + AHEAD_STEPS;
+    const intptr_t n_step = fd_min(steps, (FD_BLOCK - cursor->made) / FD_LANES);
+    if (domain == FD_UNIFORM) {
+        ops->uniforms_f64(&cursor->lanes, n_step, cursor->number + cursor->made);
+    } else {
         fd_pending pending;
-        fd_pending_start(&pending, stream->normal, start);
-        ops->normals_f64(&stream->normal_lanes, key, start + (uint64_t)stream->normal_made, n_step, &pending);
+        fd_pending_start(&pending, cursor->number, start);
+        ops->normals_f64(&cursor->lanes, key, start + (uint64_t)cursor->made, n_step, &pending);
         ops->settle_f64(key, &pending);
-        stream->normal_made += n_step * FD_LANES;
     }
+    cursor->made += n_step * FD_LANES;
 }
 
 /* Makes the buffer hold the next word of the block at least, which may be another block by now. */
@@ -104,56 +117,72 @@ static void make_raw(fd_stream *stream)
     stream->raw_made += n_step * FD_LANES;
 }
 
-static void copy_f64(double *out, const double *from, intptr_t n) { memcpy(out, from, (size_t)n * sizeof *out); }
-
-static void copy_f32(float *out, const double *from, intptr_t n)
+static void copy_f64(fd_domain domain, double *out, const double *from, intptr_t n)
 {
-    for (intptr_t i = 0; i < n; i++)
-        out[i] = (float)from[i];
+    (void)domain;
+    memcpy(out, from, (size_t)n * sizeof *out);
 }
 
-/* Whole blocks, as many as n numbers are and this key has positions for. */
+static void copy_f32(fd_domain domain, float *out, const double *from, intptr_t n)
+{
+    for (intptr_t i = 0; i < n; i++)
+        out[i] = domain == FD_UNIFORM && from[i] > FD_BELOW_ONE ? (float)FD_BELOW_ONE : (float)from[i];
+}
+
+/* Whole blocks, as many as n numbers are and this key has positions for; and the next n numbers. */
 #define FD_FILL(dtype, REAL)                                                                   \
-    static intptr_t whole_##dtype(const fd_stream *stream, const fd_stream_ops *ops, intptr_t n, REAL *out) \
+    static intptr_t whole_##dtype(const fd_stream *stream, fd_domain domain, const fd_stream_ops *ops, intptr_t n, \
+                                  REAL *out)                                                   \
     {                                                                                          \
-        const fd_key key = key_at(stream, stream->normal_carry);                               \
-        const uint64_t left = FD_POSITIONS - stream->normal_position;                          \
+        const fd_cursor *cursor = &stream->cursor[domain];                                     \
+        const fd_key key = key_at(stream, cursor->carry);                                      \
+        const uint64_t left = FD_POSITIONS - cursor->position;                                 \
         const intptr_t n_block = ((uint64_t)n < left ? n : (intptr_t)left) / FD_BLOCK;         \
         fd_pending pending;                                                                    \
-        fd_pending_start(&pending, out, stream->normal_position);                              \
+        fd_pending_start(&pending, out, cursor->position);                                     \
         for (intptr_t k = 0; k < n_block; k++) {                                               \
-            const uint64_t position = stream->normal_position + (uint64_t)(k * FD_BLOCK);      \
+            const uint64_t position = cursor->position + (uint64_t)(k * FD_BLOCK);             \
             fd_lanes lanes;                                                                    \
-            ops->seed(&lanes, key, position / FD_BLOCK, FD_CODE_NORMAL);                       \
-            ops->normals_##dtype(&lanes, key, position, FD_BLOCK_STEPS, &pending);             \
+            seed(ops, &lanes, key, domain, position);                                          \
+            if (domain == FD_UNIFORM)                                                          \
+                ops->uniforms_##dtype(&lanes, FD_BLOCK_STEPS, out + k * FD_BLOCK);             \
+            else                                                                               \
+                ops->normals_##dtype(&lanes, key, position, FD_BLOCK_STEPS, &pending);         \
         }                                                                                      \
         ops->settle_##dtype(key, &pending);                                                    \
         return n_block * FD_BLOCK;                                                             \
     }                                                                                          \
                                                                                                \
-    void fd_stream_fill_##dtype(void *state, intptr_t n, void *out)                            \
+    static inline void fill_##dtype(fd_stream *stream, fd_domain domain, intptr_t n, REAL *out) \
     {                                                                                          \
-        fd_stream *stream = state;                                                             \
         const fd_stream_ops *ops = fd_stream_ops_current();                                    \
-        REAL *next = out;                                                                      \
+        fd_cursor *cursor = &stream->cursor[domain];                                           \
         while (n > 0) {                                                                        \
-            const intptr_t at = (intptr_t)(stream->normal_position % FD_BLOCK);                \
+            const intptr_t at = (intptr_t)(cursor->position % FD_BLOCK);                       \
             intptr_t part = fd_min(n, FD_BLOCK - at);                                          \
             if (part == FD_BLOCK) {                                                            \
-                part = whole_##dtype(stream, ops, n, next);                                    \
+                part = whole_##dtype(stream, domain, ops, n, out);                             \
             } else {                                                                           \
-                make_normals(stream, ops, at + part);                                          \
-                copy_##dtype(next, stream->normal + at, part);                                 \
+                make(stream, domain, ops, at + part);                                          \
+                copy_##dtype(domain, out, cursor->number + at, part);                          \
             }                                                                                  \
-            fd_stream_take(stream, part);                                                      \
-            next += part;                                                                      \
+            fd_stream_take(stream, domain, part);                                              \
+            out += part;                                                                       \
             n -= part;                                                                         \
         }                                                                                      \
-    }
+    }                                                                                          \
+                                                                                               \
+    static void normal_##dtype(void *state, intptr_t n, void *out) { fill_##dtype(state, FD_NORMAL, n, out); } \
+    static void uniform_##dtype(void *state, intptr_t n, void *out) { fill_##dtype(state, FD_UNIFORM, n, out); }
 
 FD_FILL(f64, double)
 FD_FILL(f32, float)
 #undef FD_FILL
+
+fd_noise fd_stream_noise(fd_stream *stream)
+{
+    return (fd_noise){stream, {{normal_f32, normal_f64}, {uniform_f32, uniform_f64}}};
+}
 
 static inline uint64_t next_raw(fd_stream *stream)
 {
@@ -185,9 +214,9 @@ double fd_stream_next_double(void *state)
 
 const fd_stream_api fd_stream_functions = {
     fd_stream_start,
-    fd_stream_seek_normal,
+    fd_stream_seek,
     fd_stream_seek_raw,
-    {fd_stream_fill_f32, fd_stream_fill_f64},
+    fd_stream_noise,
     fd_stream_next_uint64,
     fd_stream_next_uint32,
     fd_stream_next_double,

@@ -8,10 +8,11 @@
  *
  *     counter = (block or position) * 64 + code, 64 bits | key[1], 64 bits;   key = key[0]
  *
- * whose code tells what it is for. Raw words and normals are separate codes, so that neither
- * ever meets the other's numbers:
+ * whose code tells what it is for. Raw words, normals and uniforms have separate ones, so that none
+ * ever meets the others' numbers:
  *
- *     0..15   lane state of the normals' block: lane * 2 + half
+ *     0..15   lane state of the normals' block: lane * 2 + half; of the uniforms' block, too, for which 2^48
+ *             is added to its number: there are that many blocks
  *     16..31  the same of the raw words' block
  *     32..62  draw 0..30 of the side stream of the normal at one position (ziggurat.h)
  *
@@ -22,9 +23,15 @@
 
 #include <stdint.h>
 
+#include "fastdist.h"
+
 enum { FD_BLOCK = 1024, FD_LANES = 8, FD_BLOCK_STEPS = FD_BLOCK / FD_LANES };
-enum { FD_CODE_NORMAL = 0, FD_CODE_RAW = 16, FD_CODE_SIDE = 32, FD_CODE_BITS = 6, FD_SIDE_DRAWS = 31 };
+enum { FD_CODE_BLOCK = 0, FD_CODE_RAW = 16, FD_CODE_SIDE = 32, FD_CODE_BITS = 6, FD_SIDE_DRAWS = 31 };
 #define FD_POSITIONS ((uint64_t)1 << 58)
+/* The largest float32 uniform. */
+#define FD_BELOW_ONE 0x1.fffffep-1
+/* What is added to a block's number in a domain. */
+#define FD_FIRST_BLOCK(domain) ((uint64_t)(domain) << 48)
 
 typedef struct fd_key {
     uint64_t word[2];
@@ -53,7 +60,8 @@ void fd_pending_start(fd_pending *pending, void *out, uint64_t first);
  *   seed     lanes at the start of a block
  *   words    the next n_step * 8 words of a block
  *   normals  the same as normals, to where `pending` says that position `position` belongs; some stay pending
- *   settle   makes those */
+ *   settle   makes those
+ *   uniforms the next n_step * 8 uniforms of a block */
 typedef struct fd_stream_ops {
     void (*seed)(fd_lanes *lanes, fd_key key, uint64_t block, int code);
     void (*words)(fd_lanes *lanes, intptr_t n_step, uint64_t *out);
@@ -61,45 +69,53 @@ typedef struct fd_stream_ops {
     void (*normals_f32)(fd_lanes *lanes, fd_key key, uint64_t position, intptr_t n_step, fd_pending *pending);
     void (*settle_f64)(fd_key key, fd_pending *pending);
     void (*settle_f32)(fd_key key, fd_pending *pending);
+    void (*uniforms_f64)(fd_lanes *lanes, intptr_t n_step, double *out);
+    void (*uniforms_f32)(fd_lanes *lanes, intptr_t n_step, float *out);
 } fd_stream_ops;
 
 const fd_stream_ops *fd_stream_ops_current(void);
 
-/* One stream being read: in each domain a position, which is position + carry * 2^58, and what is
- * made of the present block. `normal` holds doubles whatever is asked for: a float32 normal is
- * the float64 one, rounded. Raw words are asked for one by one: of them it is the block's first
+/* Where a domain is read: position + carry * 2^58, and what is made of the present block. `number` holds doubles
+ * whatever is asked for: a float32 number is the float64 one, rounded, but that a uniform stays below 1. */
+typedef struct fd_cursor {
+    uint64_t position, carry;
+    intptr_t made;
+    fd_lanes lanes;
+    double number[FD_BLOCK];
+} fd_cursor;
+
+/* One stream being read: in each domain a cursor. Raw words are asked for one by one: of them it is the block's first
  * position that is kept, and which word of it comes next (1024 at its end), so that one is a comparison and a load. */
 typedef struct fd_stream {
     fd_key key;
-    uint64_t normal_position, normal_carry;
+    fd_cursor cursor[FD_N_DOMAIN];
     uint64_t raw_block, raw_carry;
-    intptr_t normal_made, raw_made, raw_at;
+    intptr_t raw_made, raw_at;
     uint32_t half;     /* the unused upper half of the last word that 32 bits were taken from */
     int has_half;
-    fd_lanes normal_lanes, raw_lanes;
-    double normal[FD_BLOCK];
+    fd_lanes raw_lanes;
     uint64_t raw[FD_BLOCK];
 } fd_stream;
 
 void fd_stream_start(fd_stream *stream, fd_key key);
-void fd_stream_seek_normal(fd_stream *stream, uint64_t position, uint64_t carry);
+void fd_stream_seek(fd_stream *stream, fd_domain domain, uint64_t position, uint64_t carry);
 void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry);
 
-/* Where some normals of a stream begin. */
+/* Where some numbers of a stream begin. */
 typedef struct fd_place {
     fd_key key;
+    fd_domain domain;
     uint64_t position, carry;
 } fd_place;
 
-/* Gives out the next n normals: where they begin, and the stream moves on behind them. */
-fd_place fd_stream_take(fd_stream *stream, intptr_t n);
+/* Gives out the next n numbers of a domain: where they begin, and the stream moves on behind them. */
+fd_place fd_stream_take(fd_stream *stream, fd_domain domain, intptr_t n);
 
-/* Lets `reader` read normals only, beginning n behind a place. */
+/* Lets `reader` read a place's domain only, beginning n behind the place. */
 void fd_stream_read(fd_stream *reader, const fd_place *place, intptr_t n);
 
-/* The next n normals; `state` is the fd_stream, as fd_noise and NumPy's bitgen_t want it. */
-void fd_stream_fill_f64(void *state, intptr_t n, void *out);
-void fd_stream_fill_f32(void *state, intptr_t n, void *out);
+/* The stream as a source of noise. */
+fd_noise fd_stream_noise(fd_stream *stream);
 
 /* The next raw word, its parts and the double made of it: NumPy's bitgen_t. */
 uint64_t fd_stream_next_uint64(void *state);
@@ -109,9 +125,9 @@ double fd_stream_next_double(void *state);
 /* All of these for another extension module, which finds them by pointer. */
 typedef struct fd_stream_api {
     void (*start)(fd_stream *stream, fd_key key);
-    void (*seek_normal)(fd_stream *stream, uint64_t position, uint64_t carry);
+    void (*seek)(fd_stream *stream, fd_domain domain, uint64_t position, uint64_t carry);
     void (*seek_raw)(fd_stream *stream, uint64_t position, uint64_t carry);
-    void (*fill[2])(void *state, intptr_t n, void *out);
+    fd_noise (*noise)(fd_stream *stream);
     uint64_t (*next_uint64)(void *state);
     uint32_t (*next_uint32)(void *state);
     double (*next_double)(void *state);

@@ -69,9 +69,13 @@ cdef extern from "fastdist.h" nogil:
     void fd_isa_use(int row) noexcept
     int fd_isa_best() noexcept
 
+    ctypedef enum fd_domain:
+        FD_NORMAL
+        FD_UNIFORM
+        FD_N_DOMAIN
+
     ctypedef struct fd_noise:
         void *state
-        void (*fill[2])(void *state, intptr_t n, void *out) noexcept nogil
 
     ctypedef struct fd_stage:
         fd_kernel *kernel
@@ -83,7 +87,8 @@ cdef extern from "fastdist.h" nogil:
         fd_loop loop
         fd_kernel *colorize
         fd_dtype dtype
-        intptr_t n_batch
+        fd_domain domain
+        intptr_t n_batch, n_noise
         const fd_stage *stage
         int n_before, n_stage
 
@@ -111,9 +116,12 @@ cdef extern from "stream.h" nogil:
     ctypedef struct fd_key:
         uint64_t word[2]
 
+    ctypedef struct fd_cursor:
+        uint64_t position, carry
+
     ctypedef struct fd_stream:
         fd_key key
-        uint64_t normal_position, normal_carry
+        fd_cursor cursor[2]
         uint64_t raw_block, raw_carry
         intptr_t raw_at
         uint32_t half
@@ -121,13 +129,14 @@ cdef extern from "stream.h" nogil:
 
     ctypedef struct fd_place:
         fd_key key
+        fd_domain domain
         uint64_t position, carry
 
     ctypedef struct fd_stream_api:
         void (*start)(fd_stream *stream, fd_key key) noexcept nogil
-        void (*seek_normal)(fd_stream *stream, uint64_t position, uint64_t carry) noexcept nogil
+        void (*seek)(fd_stream *stream, fd_domain domain, uint64_t position, uint64_t carry) noexcept nogil
         void (*seek_raw)(fd_stream *stream, uint64_t position, uint64_t carry) noexcept nogil
-        void (*fill[2])(void *state, intptr_t n, void *out) noexcept nogil
+        fd_noise (*noise)(fd_stream *stream) noexcept nogil
         uint64_t (*next_uint64)(void *state) noexcept nogil
         uint32_t (*next_uint32)(void *state) noexcept nogil
         double (*next_double)(void *state) noexcept nogil
@@ -172,7 +181,7 @@ cdef extern from "api.h" nogil:
         ) noexcept nogil
 
         void (*noise_from_numpy)(fd_noise *noise, void *bitgen) noexcept nogil
-        fd_place (*stream_take)(fd_stream *stream, intptr_t n) noexcept nogil
+        fd_place (*stream_take)(fd_stream *stream, fd_domain domain, intptr_t n) noexcept nogil
         const fd_stream_api *stream
 
     const fd_api fd_functions

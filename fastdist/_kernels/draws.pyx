@@ -49,12 +49,15 @@ cdef enum:
     NORMAL = 4
 
 
-cdef int draw_noise(Noise noise, void *out, intptr_t n, core.fd_dtype dtype, int workers) except -1:
-    """The noise's next n normals, to memory that has room for them."""
+cdef int draw_noise(
+    Noise noise, core.fd_domain domain, void *out, intptr_t n, core.fd_dtype dtype, int workers
+) except -1:
+    """The noise's next n numbers of a domain, to memory that has room for them."""
     cdef core.fd_drawing drawing
-    drawing.loop.dim = 1
+    drawing.loop.dim = drawing.n_noise = 1
     drawing.loop.operand[0] = out
     drawing.dtype = dtype
+    drawing.domain = domain
     drawing.n_before = drawing.n_stage = 0
     if n:
         draw_rows(noise, &drawing, api.draw_noise, n, NORMAL, workers, 0)
@@ -65,12 +68,15 @@ cdef int draw(
     Noise noise, Plan plan, np.ndarray out, tuple batch_shape, tuple event_shape, int workers,
     np.ndarray density=None
 ) except -1:
-    """The noise's next normals in all of a packed array, coloured by a plan; its stages may make a density."""
+    """The noise's next numbers in all of a packed array, coloured by a plan; its stages may make a density.
+
+    An array of integers gets those that its kernel makes of uniforms, as doubles where they lie.
+    """
     cdef core.fd_drawing drawing
     cdef Kernel kernel = plan.kernel
     cdef Memory stages = None
     cdef intptr_t cost
-    cdef bint vectors = kernel.layout == core.FD_EVENTS
+    cdef bint vectors = kernel.layout == core.FD_EVENTS and kernel.own[0] > 0
     cdef intptr_t dims[MAX_NDIM]
     cdef PyObject *operands[MAX_OPERAND]
     cdef intptr_t n_row
@@ -79,7 +85,8 @@ cdef int draw(
         shape = batch_shape + event_shape
         n_own = 1 if vectors else 0
         plan.bind(shape[:len(shape) - n_own], shape[len(shape) - n_own:])
-    n_row = np.PyArray_SIZE(out) // plan.dim if plan.dim else 0
+    drawing.n_noise = plan.dim if vectors else 1
+    n_row = np.PyArray_SIZE(out) // drawing.n_noise if drawing.n_noise else 0
     if n_row == 0:
         return 0
     if plan.ndim >= 0:
@@ -91,11 +98,13 @@ cdef int draw(
             dims[d] = np.PyArray_DIM(out, d)
         for d in range(1, kernel.n_array):
             operands[d] = plan.operands[d]
-        operands[0] = <PyObject *>out
+        numbers = np.asarray(out).view(np.float64) if kernel.takes_uniforms else out
+        operands[0] = <PyObject *>numbers
         lay_out(&drawing.loop, kernel, ndim - n_lead, dims + n_lead, 0, n_lead, operands, 0, -1)
         api.coalesce(&drawing.loop, kernel.n_array)
     drawing.loop.operand[0] = np.PyArray_DATA(out)
     drawing.dtype = plan.dtype
+    drawing.domain = core.FD_UNIFORM if kernel.takes_uniforms else core.FD_NORMAL
     drawing.n_batch = plan.n_batch
     drawing.colorize = kernel.function(plan.dtype)
     drawing.n_before = <int>len(plan.before)
@@ -105,10 +114,10 @@ cdef int draw(
         stages = Memory(drawing.n_stage * sizeof(core.fd_stage))
         drawing.stage = <const core.fd_stage *>stages.aligned
         if density is not None and not vectors:  # rows are what is summed over
-            drawing.loop.dim = np.PyArray_SIZE(out) // np.PyArray_SIZE(density)
+            drawing.n_noise = np.PyArray_SIZE(out) // np.PyArray_SIZE(density)
             n_row = np.PyArray_SIZE(density)
-        cost *= drawing.loop.dim // plan.dim
-        cost += drawing.loop.dim * lay_out_stages(<core.fd_stage *>stages.aligned, plan, out, density)
+            cost *= drawing.n_noise
+        cost += drawing.n_noise * lay_out_stages(<core.fd_stage *>stages.aligned, plan, out, density)
     return draw_rows(noise, &drawing, api.draw_events if vectors else api.draw_elements, n_row,
                      cost, workers, kernel.scratch(plan.dtype, plan.dim))
 
@@ -184,7 +193,7 @@ cdef int draw_locked(
     if n_row * cost < KEEP_GIL:
         api.draw_rows(fill, drawing, &noise.source, scratch, 0, n_row)
         return 0
-    piece = max(PIECE // cost, 1) * drawing.loop.dim
+    piece = max(PIECE // cost, 1) * drawing.n_noise
     piece = api.draw_piece(fill, drawing, piece, 4 * piece)
     while begin < n_row:
         end = min(begin + piece, n_row)
@@ -205,7 +214,7 @@ cdef int draw_range(
     cdef intptr_t piece = max(PIECE // cost, 1)
     cdef core.fd_place place
     cdef bint rest = True
-    noise.take(n_row * drawing.loop.dim, &place)
+    noise.take(drawing.domain, n_row * drawing.n_noise, &place)
     api.share_start(share, drawing, fill, &place, scratch, n_row, workers)
     while rest:
         with nogil:

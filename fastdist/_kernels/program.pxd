@@ -43,6 +43,7 @@ cdef class Kernel:
     cdef int first_factor, n_factor     # those that may be a factor or scales
     cdef bint has_panels            # one that many items may share
     cdef bint needs_scratch
+    cdef bint takes_uniforms        # to make draws of, not of normals
     cdef int own_ndim(self, char letter) noexcept
     cdef core.fd_kernel *function(self, core.fd_dtype dtype) noexcept
     cdef intptr_t scratch(self, core.fd_dtype dtype, intptr_t dim) noexcept

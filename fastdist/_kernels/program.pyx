@@ -69,10 +69,11 @@ cdef class Kernel:
                 self.needs_scratch |= is_in(letter, SCRATCH)
                 continue
             self.n_array += 1
-            self.role[k] = SINGLE if is_in(letter, b"wK") else NUMBER if is_in(letter, b"kr+") else ITEMS
+            self.role[k] = SINGLE if is_in(letter, b"wK") else NUMBER if is_in(letter, b"kr+u") else ITEMS
             if letter == c"f" and self.n_factor == 0:
                 self.first_factor = k
             self.n_factor += letter == c"f"
+            self.takes_uniforms |= letter == c"u"
             self.has_panels |= letter == c"L" and self.layout == core.FD_EVENTS
             if self.tells_dim < 0 and self.own[k] and not is_in(letter, b"LPt="):
                 self.tells_dim = k
@@ -81,7 +82,7 @@ cdef class Kernel:
         """How many dims of an array with this letter are the kernel's own."""
         if is_in(letter, b"LP"):
             return 1
-        if is_in(letter, b"kr+") or self.layout < core.FD_EVENTS or self.layout == core.FD_CHECK_ELEMENTS:
+        if is_in(letter, b"kr+u") or self.layout < core.FD_EVENTS or self.layout == core.FD_CHECK_ELEMENTS:
             return 0
         return 2 if is_in(letter, b"YMTXCFG=") else 1
 
@@ -495,9 +496,12 @@ cdef class Plan:
         self.n_batch_dim = ndim
         self.n_batch = size_of(ndim, dims)
         self.n_event = size_of(n_event, dims + ndim)
+        cdef intptr_t dim = self.n_event
+        if self.kernel.layout == core.FD_EVENTS:  # which arrays tell if what a call brings has no events
+            dim = dims[ndim + n_event - 1] if self.kernel.own[self.n_brought - 1] else -1
         lay_out(&loop, self.kernel, ndim + self.n_summed, dims, self.n_summed, 0, self.operands,
                 self.n_brought,
-                dims[ndim + n_event - 1] if self.kernel.layout == core.FD_EVENTS else self.n_event)
+                dim)
         for k in range(self.n_brought):
             extent = loop.dim if self.kernel.own[k] else 1
             for d in range(loop.ndim - 1, -1, -1):

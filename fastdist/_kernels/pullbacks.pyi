@@ -6,6 +6,7 @@ Gradients are written to the arrays that come first; all of a call are of one dt
 from typing_extensions import disjoint_base
 
 from fastdist._kernels.program import KERNELS as KERNELS
+from fastdist._kernels.program import Kernel
 from fastdist._kernels.sources import Noise
 from fastdist._typing import Real
 
@@ -28,9 +29,8 @@ def kl_diag(
     loc_q: Real,
     scale_q: Real,
 ) -> None: ...
-def sum_kl_diag(
-    out: Real, event_shape: tuple[int, ...], loc_p: Real, scale_p: Real, loc_q: Real, scale_q: Real
-) -> None: ...
+def sum_made(kernel: Kernel, out: Real, event_shape: tuple[int, ...], *arrays: Real) -> None: ...
+def log_prob_categorical(by_row: Real, cotangent: Real, value: Real, gain: Real, loss: Real) -> None: ...
 def draw_tril(noise: Noise, by_factor: Real, cotangent: Real) -> None: ...
 def log_prob_tril(
     given: str,

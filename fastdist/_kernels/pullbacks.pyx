@@ -8,6 +8,7 @@ terms that broadcasting had spread from one element. Of an empty cotangent nothi
 
     Pull             the stages, what they have of arrays and of the tile, and doing them
     sum_to           a sum over broadcast dims
+    sum_made         a kernel's results, summed as they are made
     draw_*, log_prob_*, *_kl     the gradients of a draw, a density, a divergence
 """
 
@@ -65,7 +66,7 @@ cdef Kernel SUM_OUTER = KERNELS["sum_outer"]
 cdef Kernel SCORE_DIAG = KERNELS["score_diag"]
 cdef Kernel KL_SCORE_DIAG = KERNELS["kl_score_diag"]
 cdef Kernel KL_SCORE_MVN = KERNELS["kl_score_mvn"]
-cdef Kernel NORMAL_KL = KERNELS["normal_kl"]
+cdef Kernel SCORE_CATEGORICAL = KERNELS["score_categorical"]
 cdef dict SCORES = {
     "scale_tril": KERNELS["score_tril"],
     "covariance_matrix": KERNELS["score_covariance"],
@@ -399,17 +400,35 @@ def kl_diag(
         pull.run(None, 3)
 
 
-def sum_kl_diag(
-    np.ndarray out, tuple event_shape, np.ndarray loc_p, np.ndarray scale_p, np.ndarray loc_q,
-    np.ndarray scale_q,
-):
-    """``out = normal_kl``, summed over the trailing dims `event_shape` as it is made."""
-    cdef Pull pull = Pull(out, 0, 1, event_shape)
+def sum_made(Kernel kernel not None, np.ndarray out not None, tuple event_shape, *arrays):
+    """``out`` = what a kernel makes of arrays, summed over the trailing dims `event_shape` as it is made.
+
+    Its items are elements, or events of which it makes a number.
+    """
+    cdef np.ndarray last = arrays[len(arrays) - 1]
+    cdef intptr_t dim = np.PyArray_DIM(last, np.PyArray_NDIM(last) - 1) if kernel.tells_dim >= 0 else 1
+    cdef Pull pull = Pull(out, 0, dim, event_shape)
     if pull.n_item:
         pull.planes(1)
-        pull.stage(NORMAL_KL, (0, loc_p, scale_p, loc_q, scale_q))
+        pull.stage(kernel, (0, *arrays))
         pull.sum(out[(...,) + (None,) * len(event_shape)], 0, PLUS)
-        pull.run(None, 3)
+        pull.run(None, kernel.cost(dim))
+
+
+# ---- outcomes ------------------------------------------------------------------------------------
+
+
+def log_prob_categorical(
+    np.ndarray by_row, np.ndarray cotangent, np.ndarray value, np.ndarray gain, np.ndarray loss
+):
+    """Gradients of `categorical_log_prob` by what its rows are made of, as gain and loss tell."""
+    cdef intptr_t dim = np.PyArray_DIM(gain, np.PyArray_NDIM(gain) - 1)
+    cdef Pull pull = Pull(cotangent, 0, dim)
+    if pull.n_item:
+        pull.tile(dim, max(EVENT_TILE // dim, 1))
+        pull.stage(SCORE_CATEGORICAL, (0, cotangent, value, gain, loss))
+        pull.sum(by_row, 0, PLUS, dim)
+        pull.run(None, 4 + 2 * dim)
 
 
 # ---- vectors -------------------------------------------------------------------------------------

@@ -21,21 +21,21 @@ cdef class Stream:
 
 cdef class Noise:
     cdef core.fd_noise source
-    cdef Stream stream              # its own; None where the normals are NumPy's
+    cdef Stream stream              # its own; None where the noise is NumPy's
     cdef bint shared                # whether the stream has to be locked: False where one thread alone has it
-    cdef object bit_generator       # that NumPy's are made with, to keep it alive
+    cdef object bit_generator       # that NumPy's is made with, to keep it alive
     cdef object acquire, release    # of a lock of NumPy's
     cdef int lock(self) except -1
     cdef int unlock(self) except -1
-    cdef int take(self, intptr_t n, core.fd_place *place) except -1
+    cdef int take(self, core.fd_domain domain, intptr_t n, core.fd_place *place) except -1
 
 
 cdef class RecordingNoise(Noise):
     cdef Noise noise                # drawn from
     cdef bint begun
-    cdef core.fd_place place        # where its stream stood, if it has one,
+    cdef core.fd_place place[2]     # where its stream stood in each domain, if it has one,
     cdef object state               # or the state of its bit generator
 
 
 cdef Noise stream_noise(bint shared)
-cdef Noise stream_at(const core.fd_place *place)
+cdef Noise stream_at(const core.fd_place *places, int n)

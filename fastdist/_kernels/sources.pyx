@@ -1,9 +1,9 @@
 # cython: cdivision=True
 # cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
-"""Where standard normals come from.
+"""Where noise comes from: standard normals, and uniforms on (0, 1).
 
     Stream           a stream of BlockSFC64 and its lock
-    Noise            the next normals of such a stream, or of a bit generator of NumPy's
+    Noise            the next numbers of such a stream, or of a bit generator of NumPy's
     RecordingNoise   the same, noting where it began, so that pullbacks draw it again
 """
 
@@ -99,12 +99,15 @@ cdef class Stream:
         """A lock in place of one whose holder a fork has left behind, perhaps while it made numbers."""
         cdef PyThread_type_lock held = PyThread_allocate_lock()
         cdef core.uint32_t half = self.c.half
-        cdef int has_half = self.c.has_half
+        cdef int has_half = self.c.has_half, domain
+        cdef core.fd_cursor *cursor
         if held is NULL:
             raise MemoryError
         self.held = held    # the other one may be in any state, and is left
         self.depth = 0
-        api.stream.seek_normal(self.c, self.c.normal_position, self.c.normal_carry)
+        for domain in range(<int>core.FD_N_DOMAIN):
+            cursor = &self.c.cursor[domain]
+            api.stream.seek(self.c, <core.fd_domain>domain, cursor.position, cursor.carry)
         api.stream.seek_raw(
             self.c, self.c.raw_block + <core.uint64_t>self.c.raw_at, self.c.raw_carry)
         self.c.half = half
@@ -165,12 +168,13 @@ cdef class Stream:
 
 
 cdef class Noise:
-    """A source of standard normals: ``fill(state, n, out)`` writes the stream's next n.
+    """A source of noise: ``fill[domain][dtype](state, n, out)`` writes the stream's next n numbers of a domain.
 
     Parameters
     ----------
     bit_generator : numpy.random.BitGenerator
-        Kept alive, its lock held during draws; normals are NumPy's own ziggurat's.
+        Kept alive, its lock held during draws; normals are NumPy's own ziggurat's, uniforms those of
+        `numpy.random.Generator.random`.
     """
 
     def __init__(self, bit_generator):
@@ -194,10 +198,10 @@ cdef class Noise:
             self.release()
         return 0
 
-    cdef int take(self, intptr_t n, core.fd_place *place) except -1:
-        """Where the next n normals of its own stream are, which moves on behind them."""
+    cdef int take(self, core.fd_domain domain, intptr_t n, core.fd_place *place) except -1:
+        """Where the next n numbers of a domain of its own stream are, which moves on behind them."""
         self.lock()
-        place[0] = api.stream_take(self.stream.c, n)
+        place[0] = api.stream_take(self.stream.c, domain, n)
         self.unlock()
         return 0
 
@@ -218,13 +222,15 @@ cdef class RecordingNoise(Noise):
         self.bit_generator = noise.bit_generator
 
     cdef int lock(self) except -1:
+        cdef int domain
         self.noise.lock()
         if not self.begun:
             try:
                 if self.stream is None:
                     self.state = self.bit_generator.state
                 else:
-                    self.place = api.stream_take(self.stream.c, 0)
+                    for domain in range(<int>core.FD_N_DOMAIN):
+                        self.place[domain] = api.stream_take(self.stream.c, <core.fd_domain>domain, 0)
             except BaseException:
                 self.noise.unlock()
                 raise
@@ -240,23 +246,23 @@ cdef class RecordingNoise(Noise):
             bit_generator = type(self.bit_generator)()
             bit_generator.state = self.state
             return Noise(bit_generator)
-        return stream_at(&self.place)
+        return stream_at(self.place, core.FD_N_DOMAIN)
 
 
 cdef Noise stream_noise(bint shared):
-    """Normals of a BlockSFC64 stream, which the caller starts and may read raw words from."""
+    """The noise of a BlockSFC64 stream, which the caller starts and may read raw words from."""
     cdef Noise noise = Noise.__new__(Noise)
     noise.shared = shared
     noise.stream = Stream(shared)
-    noise.source.state = noise.stream.c
-    noise.source.fill[0] = api.stream.fill[0]
-    noise.source.fill[1] = api.stream.fill[1]
+    noise.source = api.stream.noise(noise.stream.c)
     return noise
 
 
-cdef Noise stream_at(const core.fd_place *place):
-    """Normals of a stream from a place on, which one thread alone draws from."""
+cdef Noise stream_at(const core.fd_place *places, int n):
+    """The noise of a stream from n places on, each of another domain, which one thread alone draws from."""
     cdef Noise noise = stream_noise(False)
-    api.stream.start(noise.stream.c, place.key)
-    api.stream.seek_normal(noise.stream.c, place.position, place.carry)
+    cdef int i
+    api.stream.start(noise.stream.c, places[0].key)
+    for i in range(n):
+        api.stream.seek(noise.stream.c, places[i].domain, places[i].position, places[i].carry)
     return noise

@@ -25,6 +25,7 @@ cdef class Base:
     cdef public bint _validate_args
     cdef public bint _lent                  # its arrays are others' memory: keep nothing made from them
     cdef int typenum
+    cdef int drawn                          # the typenum of draws; -1: not known yet
     cdef Ways way                           # those of its class
     cdef object draw_plan, density_plan, scored_plan    # None where there is none, False until it has been asked for
     cdef dict made                          # what is kept of this batch

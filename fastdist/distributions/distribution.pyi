@@ -61,6 +61,7 @@ class Base:
     arg_constraints: ClassVar[dict[str, Constraint]]
     has_rsample: bool
     normals_per_event: ClassVar[int | None]
+    _discrete: bool
     _core_ndim: ClassVar[dict[str, int]]
     _alternatives: ClassVar[frozenset[str]]
     _held: Mapping[str, int]

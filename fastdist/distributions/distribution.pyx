@@ -193,9 +193,15 @@ cdef object sampled(Base d, object sample_shape, object rng, object out, object 
     if noise is None:
         noise = as_noise(rng)
     cdef int n_worker = 0 if workers is None else parse_workers(workers)
-    cdef np.ndarray array = destination(out, d.typenum, ndim, dims, None)
+    cdef np.ndarray array = destination(out, typenum_of_draws(d), ndim, dims, None)
     fill(d, noise, array, n_lead, n_worker, rsample)
     return deliver(array, out)
+
+
+cdef int typenum_of_draws(Base d) except -1:
+    if d.drawn < 0:
+        d.drawn = np.NPY_INT64 if d._discrete else d.typenum
+    return d.drawn
 
 
 cdef int fill(
@@ -290,7 +296,8 @@ cdef int score_by_plan(Base d, Plan plan, np.ndarray value, int event_ndim, np.n
     cdef tuple batch_shape = d._batch_shape, event_shape = d._event_shape
     cdef int n = <int>PyTuple_GET_SIZE(batch_shape) - (event_ndim - <int>PyTuple_GET_SIZE(event_shape))
     if np.PyArray_SIZE(value) == 0:  # of events without elements, the constant alone
-        np.negative(plan.arrays[len(plan.arrays) - 1], out=out)
+        if np.PyArray_SIZE(out):
+            np.negative(plan.arrays[len(plan.arrays) - 1], out=out)
         return 0
     if n < PyTuple_GET_SIZE(batch_shape):
         batch_shape, event_shape = batch_shape[:n], batch_shape[n:] + event_shape
@@ -316,6 +323,7 @@ cdef class Base:
     arg_constraints = {}
     has_rsample = False
     normals_per_event = None
+    _discrete = False  # draws are integers
     _core_ndim = {}
     # Of these parameters one is given, the others follow from it.
     _alternatives = frozenset()
@@ -323,7 +331,7 @@ cdef class Base:
     _cached = frozenset()  # attributes that are made again when they are asked for
 
     def __cinit__(self, *args, **kwargs):
-        self.reparameterised = -1
+        self.reparameterised = self.drawn = -1
         self.typenum = np.NPY_FLOAT64
         self.draw_plan = self.density_plan = self.scored_plan = False
         if kwargs:
@@ -346,6 +354,7 @@ cdef class Base:
         self._validate_args = validate_args is None or bool(validate_args)
         self._arrays, self._shapes = parameters(way.core_ndim, passing, given, matrix)
         self.typenum = np.NPY_FLOAT64
+        self.drawn = -1
         for array in self._arrays.values():
             self.typenum = np.PyArray_TYPE(<np.ndarray>array)
             break
@@ -368,6 +377,7 @@ cdef class Base:
     cdef int dtype_is(self, object dtype) except -1:
         self._dtype = float32 if dtype == float32 else float64
         self.typenum = np.NPY_FLOAT32 if self._dtype is float32 else np.NPY_FLOAT64
+        self.drawn = -1
         return 0
 
     def _set_up(self, dict arrays, tuple batch_shape, tuple event_shape, dtype, validate_args):
@@ -393,7 +403,7 @@ cdef class Base:
 
     @property
     def dtype(self):
-        """float32 or float64, of draws and densities."""
+        """float32 or float64, of densities, and of draws unless they are of integers, which are int64."""
         return self._dtype
 
     @property
@@ -1296,8 +1306,8 @@ cdef int _draw_by_hook(Base d, Noise noise, np.ndarray out, int n_lead, int work
     per_sample = math.prod(batch_shape) * n
     rows = np.reshape(out, (n_sample, *batch_shape, *d._event_shape))
     if noise.stream is not None:
-        noise.take(n_sample * per_sample, &place)
-        reader = stream_at(&place)
+        noise.take(core.FD_NORMAL, n_sample * per_sample, &place)
+        reader = stream_at(&place, 1)
     some = max(TILE // max(per_sample, 1), 1)
     for begin in range(0, n_sample, some):
         tile = rows[begin:begin + some]

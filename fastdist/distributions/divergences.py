@@ -81,7 +81,7 @@ def kl_of_normals(p: Normal, q: Normal, tail: Shape) -> Real:
     if shape[max(n, 0) :] != tail:
         return sum_events(elementwise(NORMAL_KL, *arrays), tail)
     result = np.zeros(shape[:n], dtype)  # summed as they are made
-    pullbacks.sum_kl_diag(result, tail, *arrays)
+    pullbacks.sum_made(NORMAL_KL, result, tail, *arrays)
     return result
 
 

@@ -116,6 +116,10 @@ class Independent(Wrapper):
         return self._base.has_rsample
 
     @property
+    def _discrete(self) -> bool:  # type: ignore[override]
+        return self._base._discrete
+
+    @property
     def support(self) -> Constraint:
         """Events whose every part is in the base's support."""
         return constraints.independent(self._base.support, self._ndims) if self._ndims else self._base.support

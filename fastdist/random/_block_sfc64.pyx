@@ -29,15 +29,20 @@ cdef const core.fd_stream_api *stream_api = functions().stream
 cdef object PERIOD = 1 << 122
 
 
+cdef object position(const core.fd_cursor *cursor):
+    """Of all a stream has."""
+    return cursor.position + (<object>cursor.carry) * core.FD_POSITIONS
+
+
 cdef class BlockSFC64(BitGenerator):
     r"""Counter-addressed SFC64: a bit generator whose every number is a function of (key, position).
 
     A stream is cut into blocks of 1024 numbers. The eight SFC64 lanes that make a block start from
     Philox-4x32-10 hashes of the key and the block's number, so that any block can be made at
     any time, by any worker, on any machine, and comes out the same. The raw 64-bit words that
-    `numpy.random.Generator` builds on and the normals of `fastdist.standard_normal` and all
-    distributions here are streams of their own, with a position each: mixing calls never
-    makes their numbers overlap.
+    `numpy.random.Generator` builds on, the normals of `fastdist.standard_normal` and of distributions
+    here, and the uniforms of discrete ones are streams of their own, with a position each: mixing calls
+    never makes their numbers overlap.
 
     Parameters
     ----------
@@ -48,7 +53,7 @@ cdef class BlockSFC64(BitGenerator):
     ----------
     lock : object
         With the methods of a `threading.RLock`. Whatever reads or moves the positions holds it; a draw of
-        normals only while it takes its range of them, so that others, threads or signal handlers, may
+        them only while it takes its range, so that others, threads or signal handlers, may
         draw behind it meanwhile.
     state : dict
         Key and positions; may be set.
@@ -58,7 +63,8 @@ cdef class BlockSFC64(BitGenerator):
     The key has 128 bits, ``seed_seq.generate_state(2, numpy.uint64)``. A stream has 2**122
     positions. The normals are a ziggurat of 1021 rectangles of equal area below the density, with exact
     wedges and tail (src_c/stream.h, src_c/ziggurat.h); they use no mathematical library and no
-    contraction, and a float32 normal is the float64 one, rounded. SFC64 is Chris Doty-Humphrey's
+    contraction, and a float32 normal is the float64 one, rounded. A uniform is ``(k + 1/2) * 2**-52``, of
+    52 bits of a word: never 0 nor 1; a float32 one is that, rounded, but at most ``1 - 2**-24``. SFC64 is Chris Doty-Humphrey's
     (PractRand); Philox is from Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
     2011; the ziggurat without a test inside is McFarland's, "A modified ziggurat algorithm for generating
     exponentially and normally distributed pseudorandom numbers", J. Stat. Comput. Simul. 86(7), 2016.
@@ -107,20 +113,21 @@ cdef class BlockSFC64(BitGenerator):
         -------
         dict
             ``bit_generator``: the class's name; ``state``: a dict of ``key`` (two uint64),
-            ``raw_position`` and ``normal_position`` (ints below 2**122); ``has_uint32`` and
+            ``raw_position``, ``normal_position`` and ``uniform_position`` (ints below 2**122; the last may
+            be left away where a state is set, and then is 0); ``has_uint32`` and
             ``uinteger``: the half of a word that 32-bit draws have left, as NumPy's generators
             have it.
         """
         cdef core.fd_stream *stream = self.stream.c
         with self.stream:
             raw = stream.raw_block + stream.raw_at + (<object>stream.raw_carry) * core.FD_POSITIONS
-            normal = stream.normal_position + (<object>stream.normal_carry) * core.FD_POSITIONS
             return {
                 "bit_generator": type(self).__name__,
                 "state": {
                     "key": np.array([stream.key.word[0], stream.key.word[1]], dtype=np.uint64),
                     "raw_position": raw % PERIOD,
-                    "normal_position": normal,
+                    "normal_position": position(&stream.cursor[<int>core.FD_NORMAL]),
+                    "uniform_position": position(&stream.cursor[<int>core.FD_UNIFORM]),
                 },
                 "has_uint32": stream.has_half,
                 "uinteger": stream.half if stream.has_half else 0,
@@ -139,7 +146,8 @@ cdef class BlockSFC64(BitGenerator):
             raise ValueError(f"state: key must be two integers in [0, 2**64), got {words}")
         raw = operator.index(value["state"]["raw_position"])
         normal = operator.index(value["state"]["normal_position"])
-        for position in (raw, normal):
+        uniform = operator.index(value["state"].get("uniform_position", 0))
+        for position in (raw, normal, uniform):
             if not 0 <= position < PERIOD:
                 raise ValueError(f"state: positions must be in [0, 2**122), got {position}")
         cdef uint32_t half = value["uinteger"]
@@ -148,19 +156,19 @@ cdef class BlockSFC64(BitGenerator):
         key.word[1] = words[1]
         with self.stream:
             stream_api.start(self.stream.c, key)
-            self._seek(raw, normal)
+            self._seek(raw, normal, uniform)
             self.stream.c.half = half
             self.stream.c.has_half = has_half
 
-    def _seek(self, raw, normal):
+    def _seek(self, raw, normal, uniform):
         cdef core.fd_stream *stream = self.stream.c
-        raw %= PERIOD
-        normal %= PERIOD
+        raw, normal, uniform = raw % PERIOD, normal % PERIOD, uniform % PERIOD
         stream_api.seek_raw(stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
-        stream_api.seek_normal(stream, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
+        stream_api.seek(stream, core.FD_NORMAL, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
+        stream_api.seek(stream, core.FD_UNIFORM, uniform % core.FD_POSITIONS, uniform // core.FD_POSITIONS)
 
     def advance(self, delta):
-        """Move both positions, of the raw words and of the normals, as if `delta` of each had been drawn.
+        """Move all positions, of raw words, normals and uniforms, as if `delta` of each had been drawn.
 
         Parameters
         ----------
@@ -175,7 +183,7 @@ cdef class BlockSFC64(BitGenerator):
         delta = operator.index(delta)
         with self.stream:
             state = self.state["state"]
-            self._seek(state["raw_position"] + delta, state["normal_position"] + delta)
+            self._seek(*[state[f"{name}_position"] + delta for name in ("raw", "normal", "uniform")])
         return self
 
     def jumped(self, jumps=1):

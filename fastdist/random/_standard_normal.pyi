@@ -17,3 +17,11 @@ def standard_normal(
     out: NDArray[np.float32 | np.float64] | None = None,
     workers: SupportsIndex | None = None,
 ) -> NDArray[np.float32 | np.float64]: ...
+def standard_uniform(
+    size: ShapeLike | None = (),
+    *,
+    dtype: DTypeLike = ...,
+    rng: RNGLike | Noise = None,
+    out: NDArray[np.float32 | np.float64] | None = None,
+    workers: SupportsIndex | None = None,
+) -> NDArray[np.float32 | np.float64]: ...

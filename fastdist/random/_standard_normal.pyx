@@ -71,6 +71,33 @@ def standard_normal(
     >>> bool((y == x.astype(np.float32)).all())
     True
     """
+    return bare_noise(core.FD_NORMAL, size, dtype, rng, out, workers)
+
+
+def standard_uniform(
+    size: ShapeLike | None = (),
+    *,
+    dtype: str | type | np.dtype = float64,
+    rng: RNGLike = None,
+    out: Real | None = None,
+    workers: SupportsIndex | None = None,
+) -> Real:
+    """Draw uniforms on the open interval (0, 1). See `standard_normal`.
+
+    With BlockSFC64 a uniform is ``(k + 1/2) * 2**-52``, k an integer of 52 bits; a float32 one is that, rounded, but
+    at most ``1 - 2**-24``. Other generators' are those of `numpy.random.Generator.random`, which may be 0.
+
+    Examples
+    --------
+    >>> from fastdist.random import standard_uniform
+    >>> u = standard_uniform(1000, rng=0)
+    >>> bool(((0 < u) & (u < 1)).all())
+    True
+    """
+    return bare_noise(core.FD_UNIFORM, size, dtype, rng, out, workers)
+
+
+cdef object bare_noise(core.fd_domain domain, object size, object dtype, object rng, object out, object workers):
     cdef np.npy_intp dims[64]
     cdef int ndim, typenum = typenum_of(dtype)
     cdef Noise noise
@@ -83,7 +110,7 @@ def standard_normal(
         noise = _rng.as_noise(rng)
     n_worker = parse_workers(workers)
     array = destination(out, typenum, ndim, dims, None)
-    draw_noise(noise, np.PyArray_DATA(array), np.PyArray_SIZE(array),
+    draw_noise(noise, domain, np.PyArray_DATA(array), np.PyArray_SIZE(array),
                core.FD_F32 if typenum == np.NPY_FLOAT32 else core.FD_F64, n_worker)
     return deliver(array, out)
 

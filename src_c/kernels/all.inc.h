@@ -5,6 +5,7 @@
 #include "normal_kl.inc.h"
 #include "lanes_of_transforms.inc.h"
 #include "transforms.inc.h"
+#include "categorical.inc.h"
 #include "tril.inc.h"
 #include "tiles.inc.h"
 #include "whiten.inc.h"

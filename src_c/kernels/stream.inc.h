@@ -1,5 +1,5 @@
 /* kernels/stream.inc.h - the blocks of BlockSFC64 (stream.h tells the scheme): Philox seeds, SFC64
- * words, ziggurat normals. Included once an ISA; integers and exact float operations only, so
+ * words, uniforms, ziggurat normals. Included once an ISA; integers and exact float operations only, so
  * that every row makes the same bits. */
 
 #include "ziggurat.inc.h"
@@ -76,6 +76,34 @@ static void FD_STREAM(words)(fd_lanes *lanes, intptr_t n_step, uint64_t *out)
     }
     lanes->step += n_step;
 }
+
+/* (k + 1/2) 2^-52 with k the upper 52 bits of a word, exactly: open at both ends. Of floats, which are these rounded,
+ * the largest is 1 - 2^-24. */
+FD_INLINE f64v FD_STREAM(open_unit)(int is_float, u64v word)
+{
+    const u64v bits = u64v_or(u64v_srl(word, 12), u64v_set1(0x3ff0000000000000));
+    const f64v u = f64v_sub(f64v_from_bits(bits), f64v_set1(1 - 0x1p-53)), most = f64v_set1(FD_BELOW_ONE);
+    return is_float ? f64v_select(f64v_below(u, most), u, most) : u;
+}
+
+#define FD_UNIFORMS(dtype, REAL, is_float, STORE)                                              \
+    static void FD_STREAM(uniforms_##dtype)(fd_lanes *lanes, intptr_t n_step, REAL *out)       \
+    {                                                                                          \
+        for (int first = 0; first < FD_LANES; first += FD_STREAM(at_once)) {                   \
+            FD_STREAM(state) state = FD_STREAM(load_state)(lanes, first);                      \
+            for (intptr_t step = 0; step < n_step; step++)                                     \
+                for (int g = 0; g < u64v_group; g++) {                                         \
+                    const u64v word = FD_STREAM(next)(&state, g, FD_STREAM(counter)[lanes->step + step]); \
+                    STORE(out + step * FD_LANES + first + g * u64v_lanes, FD_STREAM(open_unit)(is_float, word)); \
+                }                                                                              \
+            FD_STREAM(store_state)(lanes, first, state);                                       \
+        }                                                                                      \
+        lanes->step += n_step;                                                                 \
+    }
+
+FD_UNIFORMS(f64, double, 0, f64v_store)
+FD_UNIFORMS(f32, float, 1, f64v_store_f32)
+#undef FD_UNIFORMS
 
 /* The next side draw of the pending normals from `from` on, a vector of them: sets their wedges and points, returns
  * the mask of points under the curve, nine in ten. Lanes beyond the last one do anything. */
@@ -200,6 +228,8 @@ enum { FD_AHEAD = 1024 };
         FD_STREAM(normals_##form##f32),                                                        \
         FD_STREAM(settle_##form##f64),                                                         \
         FD_STREAM(settle_##form##f32),                                                         \
+        FD_STREAM(uniforms_f64),                                                               \
+        FD_STREAM(uniforms_f32),                                                               \
     };
 
 FD_STREAM_OPS(, 0)

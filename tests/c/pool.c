@@ -190,8 +190,8 @@ static void count_rows(const fd_drawing *drawing, const fd_noise *noise, void *s
     CHECK(0 <= begin && begin < end && end <= drawing->n_batch);
     for (intptr_t row = begin; row < end; row++)
         ((unsigned char *)drawing->loop.operand[0])[row]++;
-    CHECK(begin == 0 || drawing->loop.dim > 1 || (stream->normal_position % FD_BLOCK == 0));
-    fd_stream_take(noise->state, (end - begin) * drawing->loop.dim);
+    CHECK(begin == 0 || drawing->loop.dim > 1 || (stream->cursor[FD_NORMAL].position % FD_BLOCK == 0));
+    fd_stream_take(noise->state, FD_NORMAL, (end - begin) * drawing->loop.dim);
 }
 
 /* Draws by turns, some given up; whether all is done. Between turns nobody is at work: memory may move. */
@@ -200,7 +200,7 @@ static int draw_shared(const fd_drawing *drawing, fd_draw *draw, fd_stream *stre
 {
     const int n_turn = below(random, 4) ? -1 : below(random, 3), n_worker = 1 + below(random, MAX_WORKER);
     const size_t size = fd_share_size(n_worker);
-    const fd_place place = fd_stream_take(stream, n_row * drawing->loop.dim);
+    const fd_place place = fd_stream_take(stream, FD_NORMAL, n_row * drawing->loop.dim);
     fd_share *share = malloc(size);
     CHECK(share);
     fd_share_start(share, drawing, draw, &place, scratch, n_row, n_worker);
@@ -223,11 +223,11 @@ static void check_rows(fd_stream *stream, void *scratch, uint64_t *random)
 {
     unsigned char done[MAX_ROW] = {0};
     const int n_row = 1 + below(random, MAX_ROW), dim = below(random, 2) ? 1 : 1 + below(random, 9);
-    const fd_drawing drawing = {.loop = {.dim = dim, .operand = {done}}, .n_batch = n_row};
+    const fd_drawing drawing = {.loop = {.dim = dim, .operand = {done}}, .n_batch = n_row, .n_noise = dim};
     const uint64_t position = next_random(random) % FD_POSITIONS;
-    fd_stream_seek_normal(stream, position, 0);
+    fd_stream_seek(stream, FD_NORMAL, position, 0);
     const int all = draw_shared(&drawing, count_rows, stream, scratch, n_row, random);
-    CHECK(stream->normal_position == (position + (uint64_t)n_row * (uint64_t)dim) % FD_POSITIONS);
+    CHECK(stream->cursor[FD_NORMAL].position == (position + (uint64_t)n_row * (uint64_t)dim) % FD_POSITIONS);
     for (int row = 0; row < n_row; row++)
         CHECK(done[row] == 1 || (!all && done[row] == 0));
 }
@@ -275,22 +275,24 @@ static void check_share(shares *s, uint64_t *random)
         .colorize = fd_lookup(kind == 2 ? FD_solve_tril : FD_colorize_diag, dtype),
         .dtype = dtype,
         .n_batch = n_batch,
+        .n_noise = dim,
     };
     drawing.loop.stride[0][0] = dim;
 
     const uint64_t from = below(random, 2) ? 0 : FD_POSITIONS - 4096, within = next_random(random);
     const uint64_t position = from ? from + within % 4096 : within % FD_POSITIONS;
     fd_stream_start(&s->alone, (fd_key){{next_random(random), next_random(random)}});
-    fd_stream_seek_normal(&s->alone, position, 0);
+    fd_stream_seek(&s->alone, FD_NORMAL, position, 0);
     s->stream = s->alone;
     memset(s->wanted, FILL, sizeof s->wanted);
     memset(s->out, FILL, sizeof s->out);
-    draw(&drawing, &(fd_noise){&s->alone, {fd_stream_fill_f32, fd_stream_fill_f64}}, s->scratch, 0, n_row);
+    const fd_noise noise = fd_stream_noise(&s->alone);
+    draw(&drawing, &noise, s->scratch, 0, n_row);
 
     drawing.loop.operand[0] = s->out;
     const int all = draw_shared(&drawing, draw, &s->stream, s->scratch, n_row, random);
-    CHECK(s->stream.normal_position == s->alone.normal_position);
-    CHECK(s->stream.normal_carry == s->alone.normal_carry);
+    CHECK(s->stream.cursor[FD_NORMAL].position == s->alone.cursor[FD_NORMAL].position);
+    CHECK(s->stream.cursor[FD_NORMAL].carry == s->alone.cursor[FD_NORMAL].carry);
     if (all)
         CHECK(memcmp(s->out, s->wanted, sizeof s->out) == 0);
     else { /* each element is drawn or untouched, and remains so */

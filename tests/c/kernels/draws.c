@@ -12,7 +12,8 @@ static void check_draw(fd_draw *fill, fd_op op, fd_dtype dtype, intptr_t n_sampl
     const intptr_t n_event = n_sample * n_batch, n = n_event * dim;
     const size_t size = (size_t)n * itemsize[dtype];
     const char *letters = fd_op_operands(op);
-    fd_noise noise = {&stream, {fd_stream_fill_f32, fd_stream_fill_f64}};
+    const fd_domain domain = noise_only && one_in(2) ? FD_UNIFORM : FD_NORMAL;
+    const fd_noise noise = fd_stream_noise(&stream);
 
     /* Samples and batch; loc and scale or factor have the batch dim, or not even that. */
     fd_loop loop = {.ndim = 2, .dim = dim, .shape = {n_sample, n_batch}};
@@ -34,7 +35,7 @@ static void check_draw(fd_draw *fill, fd_op op, fd_dtype dtype, intptr_t n_sampl
     use(0);
     fd_stream_start(&stream, key);
     loop.operand[0] = wanted[0];
-    noise.fill[dtype](&stream, n, wanted[0]);
+    noise.fill[domain][dtype](&stream, n, wanted[0]);
     place(&arena[3], FD_SCRATCH_BYTES * (size_t)dim, 64, GUARD_WRITTEN);
     loop.operand[3] = arena[3].p;
     if (!noise_only)
@@ -46,7 +47,7 @@ static void check_draw(fd_draw *fill, fd_op op, fd_dtype dtype, intptr_t n_sampl
             place(&arena[0], size, itemsize[dtype], GUARD_WRITTEN);
             loop.operand[0] = arena[0].p;
             now.way = pieces ? "in pieces" : "whole";
-            fd_drawing drawing = {loop, fd_lookup(op, dtype), dtype, n_batch};
+            fd_drawing drawing = {loop, fd_lookup(op, dtype), dtype, domain, n_batch, events ? dim : 1};
             if (events) { /* the batch dims only */
                 drawing.loop.ndim = 1;
                 drawing.loop.shape[0] = n_batch;

@@ -23,7 +23,7 @@ int exact(fd_op op)
 }
 
 /* Whether an op writes operand k; scratch and what was found are left aside. */
-int writes(fd_op op, int k) { return strchr("oxedr+=XFGuPt", fd_op_operands(op)[k]) != NULL; }
+int writes(fd_op op, int k) { return strchr("oxedr+=XFGyPtu", fd_op_operands(op)[k]) != NULL; }
 
 /* Whether operand k is laid out by strides of its own. */
 int has_strides(fd_op op, int k) { return !strchr("wnaKNSBDQOR", fd_op_operands(op)[k]); }
@@ -169,6 +169,21 @@ void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_t core,
         else
             put_item('s', dtype, p, dim, core, wild);
         break;
+    case 'u':
+        put(dtype, p, 0, one_in(8) ? 0 : 0.999 * unit());
+        break;
+    case 'q': { /* some outcomes have no probability */
+        double sum = 0;
+        for (intptr_t i = 0; i < core; i++) {
+            sum += one_in(4) ? 0 : (1 - sum) * unit() * (wild ? 1e-3 : 0.3);
+            put(dtype, p, i, i == core - 1 || (wild && 2 * i > core) ? 1 : sum);
+        }
+        break;
+    }
+    case 'i':
+        for (intptr_t i = 0; i < core; i++)
+            put(dtype, p, i, 0);
+        break;
     default:
         for (intptr_t i = 0; i < core; i++) {
             const double value = letter == 's' || letter == 'g' ? uniform(0.25, 4)
@@ -194,6 +209,7 @@ intptr_t core_of(fd_op op, int k, fd_dtype dtype, intptr_t dim)
     case 'k':
     case 'r':
     case '+':
+    case 'u':
         return 1;
     case '=':
         return event * event;
@@ -205,7 +221,7 @@ intptr_t core_of(fd_op op, int k, fd_dtype dtype, intptr_t dim)
     case 'F':
     case 'G':
         return dim * dim;
-    case 'u':
+    case 'y':
         return dim;
     case 'L':
     case 'P':

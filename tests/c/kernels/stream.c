@@ -1,4 +1,4 @@
-/* tests/c/kernels/stream.c - seed, words and normals of every target, in any portions, and the stream's hash. */
+/* tests/c/kernels/stream.c - seed, words, normals and uniforms of every target, in any portions, and the stream's hash. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-/* The stream's `what` (0 words, 1 float32, 2 float64) from `lanes` on, which move. */
+/* The stream's `what` (0 words, 1 and 2 normals, 3 and 4 uniforms, of float32 and float64) from `lanes` on, which move. */
 static void make(const fd_stream_ops *ops, int what, fd_lanes *lanes, fd_key key, uint64_t first, intptr_t n_step,
                  void *out, fd_pending *pending)
 {
@@ -15,22 +15,28 @@ static void make(const fd_stream_ops *ops, int what, fd_lanes *lanes, fd_key key
         ops->words(lanes, n_step, out);
     else if (what == 1)
         ops->normals_f32(lanes, key, first, n_step, pending);
-    else
+    else if (what == 2)
         ops->normals_f64(lanes, key, first, n_step, pending);
+    else if (what == 3)
+        ops->uniforms_f32(lanes, n_step, out);
+    else
+        ops->uniforms_f64(lanes, n_step, out);
 }
+
+static int is_float(int what) { return what == 1 || what == 3; }
 
 static void check_block(fd_key key, uint64_t block, intptr_t n_step)
 {
-    static const char *const names[3] = {"words", "normals_f32", "normals_f64"};
+    static const char *const names[5] = {"words", "normals_f32", "normals_f64", "uniforms_f32", "uniforms_f64"};
     static double normal[FD_BLOCK];
     fd_lanes start, scalar_end;
-    for (int what = 0; what < 3; what++) {
-        const size_t item = what == 1 ? sizeof(float) : sizeof(double);
+    for (int what = 0; what < 5; what++) {
+        const size_t item = is_float(what) ? sizeof(float) : sizeof(double);
         const size_t size = (size_t)n_step * FD_LANES * item;
         const uint64_t first = block * FD_BLOCK;
-        const int code = what == 0 ? FD_CODE_RAW : FD_CODE_NORMAL;
+        const int code = what == 0 ? FD_CODE_RAW : FD_CODE_BLOCK;
         now.what = names[what];
-        now.dtype = what == 1 ? FD_F32 : FD_F64;
+        now.dtype = is_float(what) ? FD_F32 : FD_F64;
         now.n = n_step;
         for (int target = 0; target < n_target; target++)
             for (int form = 0; form < n_form(target); form++) {
@@ -119,6 +125,7 @@ static uint64_t hash_stream(intptr_t n_block)
         uint64_t word[AT_ONCE];
     } buffer;
     static fd_stream stream;
+    const fd_noise noise = fd_stream_noise(&stream);
     const fd_key key = {{0x0123456789abcdef, 0xfedcba9876543210}};
     uint64_t hash = hash_start;
     for (int what = 0; what < 3; what++) {
@@ -129,9 +136,9 @@ static uint64_t hash_stream(intptr_t n_block)
             while (done < n) {
                 const intptr_t any = 1 + below(4 * FD_BLOCK), portion = any < n - done ? any : n - done;
                 if (what == 0)
-                    fd_stream_fill_f64(&stream, portion, buffer.f64 + done);
+                    noise.fill[FD_NORMAL][FD_F64](&stream, portion, buffer.f64 + done);
                 else if (what == 1)
-                    fd_stream_fill_f32(&stream, portion, buffer.f32 + done);
+                    noise.fill[FD_NORMAL][FD_F32](&stream, portion, buffer.f32 + done);
                 else
                     for (intptr_t i = 0; i < portion; i++)
                         buffer.word[done + i] = fd_stream_next_uint64(&stream);
