@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastdist._kernels.isa import isa, isas, set_isa
 from fastdist._version import __version__
 from fastdist.distributions import (
+    Categorical,
     Distribution,
     HalfNormal,
     Independent,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BlockSFC64",
+    "Categorical",
     "Distribution",
     "HalfNormal",
     "Independent",

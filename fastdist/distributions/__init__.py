@@ -1,6 +1,7 @@
 """Distributions with the batch semantics of torch.distributions over NumPy arrays."""
 
 from fastdist.distributions import constraints, divergences, transforms
+from fastdist.distributions.categorical import Categorical
 from fastdist.distributions.distribution import Distribution, stack
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.log_normal import HalfNormal, LogitNormal, LogNormal
@@ -11,6 +12,7 @@ from fastdist.distributions.transformed import TransformedDistribution
 from fastdist.distributions.wrapper import Wrapper
 
 __all__ = [
+    "Categorical",
     "Distribution",
     "HalfNormal",
     "Independent",

@@ -17,14 +17,18 @@ from fastdist._typing import ArrayLike, NDArray
 
 __all__ = [
     "Constraint",
+    "boolean",
     "independent",
+    "integer_interval",
     "interval",
     "lower_cholesky",
     "nonnegative",
+    "one_hot",
     "positive",
     "positive_definite",
     "real",
     "real_vector",
+    "simplex",
     "unit_interval",
 ]
 
@@ -109,6 +113,7 @@ class _Independent(Constraint):
             return np.asarray(good.reshape(*batch_shape, math.prod(event_shape)).all(-1))
 
         super().__init__(f"independent({base!r}, {ndims})", base.event_dim + ndims, holds)
+        self.is_discrete = base.is_discrete
 
     def __reduce__(self) -> tuple[Any, ...]:
         return independent, (self.base, self.ndims)
@@ -123,6 +128,50 @@ class _Independent(Constraint):
 def independent(base: Constraint, reinterpreted_batch_ndims: int) -> Constraint:
     """`base` with `reinterpreted_batch_ndims` more event dims; an event is in if all its parts are."""
     return _Independent(base, reinterpreted_batch_ndims)
+
+
+class _IntegerInterval(Constraint):
+    """The integers from `lower_bound` to `upper_bound`."""
+
+    is_discrete = True
+
+    def __init__(self, lower_bound: int, upper_bound: int) -> None:
+        self.lower_bound = lower_bound
+        self.upper_bound = upper_bound
+
+        def holds(value: NDArray[Any]) -> NDArray[np.bool_]:
+            return np.asarray((value >= lower_bound) & (value <= upper_bound) & (value == np.floor(value)))
+
+        super().__init__(f"integer_interval({lower_bound}, {upper_bound})", 0, holds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return integer_interval, (self.lower_bound, self.upper_bound)
+
+    def __eq__(self, other: object) -> bool:
+        bounds = self.lower_bound, self.upper_bound
+        return isinstance(other, _IntegerInterval) and bounds == (other.lower_bound, other.upper_bound)
+
+    def __hash__(self) -> int:
+        return hash((self.lower_bound, self.upper_bound))
+
+
+def integer_interval(lower_bound: int, upper_bound: int) -> Constraint:
+    """The integers from `lower_bound` to `upper_bound`, both included."""
+    return _IntegerInterval(lower_bound, upper_bound)
+
+
+class _Discrete(Constraint):
+    is_discrete = True
+
+
+def _is_one_hot(value: NDArray[Any]) -> NDArray[np.bool_]:
+    result: NDArray[np.bool_] = ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
+    return result
+
+
+def _is_simplex(value: NDArray[Any]) -> NDArray[np.bool_]:
+    result: NDArray[np.bool_] = (value >= 0).all(-1) & (abs(value.sum(-1) - 1) < 1e-6)
+    return result
 
 
 def _is_tril(value: NDArray[Any]) -> NDArray[np.bool_]:
@@ -146,5 +195,8 @@ positive.lower_bound = 0.0
 nonnegative = _Interval(0.0, math.inf, "nonnegative")
 unit_interval = _Interval(0.0, 1.0, "unit_interval")
 real_vector = Constraint("real_vector", 1, lambda value: (value == value).all(-1))
+simplex = Constraint("simplex", 1, _is_simplex)
+boolean = _Discrete("boolean", 0, lambda value: (value == 0) | (value == 1))
+one_hot = _Discrete("one_hot", 1, _is_one_hot)
 lower_cholesky = Constraint("lower_cholesky", 2, _is_tril)
 positive_definite = Constraint("positive_definite", 2, _is_positive_definite)
