@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastdist._kernels.isa import isa, isas, set_isa
 from fastdist._version import __version__
 from fastdist.distributions import (
+    Bernoulli,
     Categorical,
     Distribution,
     HalfNormal,
@@ -23,6 +24,7 @@ from fastdist.distributions import (
     LogNormal,
     MultivariateNormal,
     Normal,
+    OneHotCategorical,
     TransformedDistribution,
     Wrapper,
     constraints,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from fastdist import torch as torch
 
 __all__ = [
+    "Bernoulli",
     "BlockSFC64",
     "Categorical",
     "Distribution",
@@ -50,6 +53,7 @@ __all__ = [
     "LogitNormal",
     "MultivariateNormal",
     "Normal",
+    "OneHotCategorical",
     "TransformedDistribution",
     "Wrapper",
     "__version__",

@@ -20,6 +20,7 @@ class Stream:
 @disjoint_base
 class Noise:
     def __init__(self, bit_generator: BitGenerator) -> None: ...
+    def ahead(self, n_uniform: int = 0, n_normal: int = 0) -> Noise: ...
 
 @disjoint_base
 class RecordingNoise(Noise):

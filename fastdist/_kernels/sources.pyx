@@ -205,6 +205,17 @@ cdef class Noise:
         self.unlock()
         return 0
 
+    def ahead(self, intptr_t n_uniform=0, intptr_t n_normal=0):
+        """A noise of the next numbers of each domain, which its own stream moves on behind; itself if that is NumPy's."""
+        cdef core.fd_place place[2]
+        if self.stream is None:
+            return self
+        self.lock()
+        place[0] = api.stream_take(self.stream.c, core.FD_NORMAL, n_normal)
+        place[1] = api.stream_take(self.stream.c, core.FD_UNIFORM, n_uniform)
+        self.unlock()
+        return stream_at(place, 2)
+
 
 cdef class RecordingNoise(Noise):
     """Another noise to draw from, which notes where that stood when the first draw began.

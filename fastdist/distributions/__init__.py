@@ -1,17 +1,20 @@
 """Distributions with the batch semantics of torch.distributions over NumPy arrays."""
 
 from fastdist.distributions import constraints, divergences, transforms
+from fastdist.distributions.bernoulli import Bernoulli
 from fastdist.distributions.categorical import Categorical
 from fastdist.distributions.distribution import Distribution, stack
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.log_normal import HalfNormal, LogitNormal, LogNormal
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
+from fastdist.distributions.one_hot_categorical import OneHotCategorical
 from fastdist.distributions.rules import kl_divergence, register_kl, register_vjp, vjp
 from fastdist.distributions.transformed import TransformedDistribution
 from fastdist.distributions.wrapper import Wrapper
 
 __all__ = [
+    "Bernoulli",
     "Categorical",
     "Distribution",
     "HalfNormal",
@@ -20,6 +23,7 @@ __all__ = [
     "LogitNormal",
     "MultivariateNormal",
     "Normal",
+    "OneHotCategorical",
     "TransformedDistribution",
     "Wrapper",
     "constraints",

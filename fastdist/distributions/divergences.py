@@ -27,12 +27,16 @@ from fastdist._kernels import pullbacks
 from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
 from fastdist._shapes import Shape
 from fastdist._typing import Real, RealDType
+from fastdist.distributions import bernoulli, categorical
+from fastdist.distributions.bernoulli import Bernoulli
+from fastdist.distributions.categorical import Categorical
 from fastdist.distributions.covariance import Diagonal, Lower, transform
 from fastdist.distributions.distribution import LAW, Distribution, keeps
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.log_normal import HalfNormal
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
+from fastdist.distributions.one_hot_categorical import OneHotCategorical
 from fastdist.distributions.rules import (
     Gradients,
     Pull,
@@ -43,10 +47,11 @@ from fastdist.distributions.rules import (
     own_vjp,
     register_kl,
     rule_of_kl,
+    summed,
 )
 from fastdist.distributions.transformed import TransformedDistribution
 
-NORMAL_KL, MVN_KL = KERNELS["normal_kl"], KERNELS["mvn_kl"]
+NORMAL_KL, MVN_KL, CATEGORICAL_KL = KERNELS["normal_kl"], KERNELS["mvn_kl"], KERNELS["categorical_kl"]
 
 
 def check_events(p: Distribution, q: Distribution) -> None:
@@ -96,6 +101,88 @@ def _vjp_normal_normal(p: Normal, q: Normal) -> Pull:
         pullbacks.kl_diag(*[*found, g, *arrays])
         by_p, by_q = ({"loc": loc, "scale": scale} for loc, scale in (found[:2], found[2:]))
         return cast(by_p, p._dtype), cast(by_q, q._dtype)
+
+    return pull
+
+
+# ---- outcomes ------------------------------------------------------------------------------------
+#
+# With l and m the logarithms of the probabilities p and q, the divergence is the sum of p (l - m): the kernel adds up
+# q - p + p (l - m), no term of which is negative. By what l and m are up to a constant it changes by p (l - m - KL) and
+# q - p.
+
+
+def check_outcomes(p: Categorical, q: Categorical) -> None:
+    """Raise unless both have as many."""
+    if p.num_events != q.num_events:
+        raise ValueError(f"numbers of outcomes differ: p {p.num_events}, q {q.num_events}")
+
+
+@register_kl(Categorical, Categorical)
+def _kl_categorical(p: Categorical, q: Categorical) -> Real:
+    """Unbroadcast."""
+    check_outcomes(p, q)
+    dtype = common_dtype(p, q)
+    return categorical.by_rows(CATEGORICAL_KL, p._normalized(dtype), q._normalized(dtype))
+
+
+@own_vjp("kl_divergence", Categorical, Categorical)
+def _vjp_categorical(p: Categorical, q: Categorical) -> Pull:
+    dtype = common_dtype(p, q)
+
+    @_params.quiet
+    def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:
+        log_p, log_q, kl = p._normalized(dtype), q._normalized(dtype), _kl_categorical(p, q)
+        each = summed(g, kl.shape)[..., None]
+        of_p, of_q = p._weights(dtype), q._weights(dtype)
+        apart = log_p - log_q - kl[..., None]
+        if p._given == "logits":
+            by_p = np.where(of_p > 0, of_p * apart, 0)
+        else:
+            share = categorical.over_sum(p, dtype)
+            by_p = np.where(share > 0, share * apart, 0)
+        by_q = of_q - of_p
+        if q._given == "probs":
+            share, raw = categorical.over_sum(q, dtype), q._raw(dtype)
+            by_q = np.where(share > 0, share - np.where(of_p > 0, of_p / raw, 0), 0)
+        return categorical.by_parameter(p, each * by_p), categorical.by_parameter(q, each * by_q)
+
+    return pull
+
+
+@register_kl(OneHotCategorical, OneHotCategorical)
+def _kl_one_hot(p: OneHotCategorical, q: OneHotCategorical) -> Real:
+    check_events(p, q)
+    return _kl_categorical(p._categorical, q._categorical)
+
+
+@own_vjp("kl_divergence", OneHotCategorical, OneHotCategorical)
+def _vjp_one_hot(p: OneHotCategorical, q: OneHotCategorical) -> Pull:
+    return _vjp_categorical(p._categorical, q._categorical)
+
+
+@register_kl(Bernoulli, Bernoulli)
+def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Real:
+    """Unbroadcast."""
+    dtype = common_dtype(p, q)
+    return categorical.by_rows(CATEGORICAL_KL, p._log_probs(dtype), q._log_probs(dtype))
+
+
+@own_vjp("kl_divergence", Bernoulli, Bernoulli)
+def _vjp_bernoulli(p: Bernoulli, q: Bernoulli) -> Pull:
+    dtype = common_dtype(p, q)
+
+    @_params.quiet
+    def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:
+        (none_p, one_p), (none_q, one_q) = p._both_probs(dtype), q._both_probs(dtype)
+        log_p, log_q = p._log_probs(dtype), q._log_probs(dtype)
+        odds_p, odds_q = (log[..., 1] - log[..., 0] for log in (log_p, log_q))
+        each = summed(g, np.broadcast(none_p, none_q).shape)
+        by_p = np.asarray(odds_p - odds_q)
+        if p._given == "logits":
+            by_p = none_p * one_p * by_p
+        by_q = one_q - one_p if q._given == "logits" else none_p / none_q - one_p / one_q
+        return bernoulli.by_parameter(p, each * by_p), bernoulli.by_parameter(q, each * by_q)
 
     return pull
 
