@@ -265,7 +265,8 @@ def check_probability(name, array, shape=None):
 cdef np.ndarray read_value(object value, int typenum, tuple event_shape, int *ndim, np.npy_intp *dims):
     """The argument of a density: packed, and its batch dims.
 
-    Of the dtype to compute in: its own promoted with `typenum`, which integers leave as it is. Its last dims must be `event_shape` exactly.
+    Of the dtype to compute in: its own promoted with `typenum`, which integers leave as it is. Its last dims
+    must be `event_shape` exactly.
     """
     cdef np.ndarray array
     cdef int d, n_event = <int>PyTuple_GET_SIZE(event_shape), n

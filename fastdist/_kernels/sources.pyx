@@ -168,7 +168,7 @@ cdef class Stream:
 
 
 cdef class Noise:
-    """A source of noise: ``fill[domain][dtype](state, n, out)`` writes the stream's next n numbers of a domain.
+    """A source of noise: ``fill[domain][dtype](state, n, out)`` writes the next n numbers of a domain.
 
     Parameters
     ----------
@@ -206,7 +206,10 @@ cdef class Noise:
         return 0
 
     def ahead(self, intptr_t n_uniform=0, intptr_t n_normal=0):
-        """A noise of the next numbers of each domain, which its own stream moves on behind; itself if that is NumPy's."""
+        """A noise of the next numbers of each domain, which its own stream moves on behind.
+
+        It is the noise itself if that is NumPy's.
+        """
         cdef core.fd_place place[2]
         if self.stream is None:
             return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,8 +45,8 @@ class Bernoulli(Distribution):
 
     Notes
     -----
-    Draws are int64: 1 where a uniform, one a draw, is below p. Logarithms of p and of 1 - p are made each by itself,
-    and have all their digits however small they are.
+    Draws are int64: 1 where a uniform, one a draw, is below p. Logarithms of p and of 1 - p are made each by
+    itself, and have all their digits however small they are.
 
     Examples
     --------
@@ -137,7 +137,8 @@ class Bernoulli(Distribution):
         Parameters
         ----------
         expand : bool, optional
-            Whether to repeat them for the batch: shape ``(2, *batch_shape)``, read-only. Otherwise all batch dims are 1.
+            Whether to repeat them for the batch: shape ``(2, *batch_shape)``, read-only. Otherwise all batch
+            dims are 1.
         """
         outcomes = np.arange(2).reshape(2, *(1,) * len(self._batch_shape))
         return np.broadcast_to(outcomes, (2, *self._batch_shape)) if expand else outcomes
@@ -148,7 +149,7 @@ class Bernoulli(Distribution):
 
     @shown
     def variance(self) -> Real:
-        """p (1 - p); shape `batch_shape`, read-only."""
+        """Product p (1 - p); shape `batch_shape`, read-only."""
         none, one = self._both_probs(self._dtype)
         return np.asarray(none * one)
 
@@ -162,7 +163,9 @@ class Bernoulli(Distribution):
 
     def _draw_plan(self) -> Plan | None:
         # In float64, whatever the dtype, since so are uniforms.
-        return Plan(KERNELS["draw_bernoulli"], self._kept("_wide", lambda: self._both_probs(_params.FLOAT64)[1]))
+        return Plan(
+            KERNELS["draw_bernoulli"], self._kept("_wide", lambda: self._both_probs(_params.FLOAT64)[1])
+        )
 
     def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
         return None if event_ndim else Plan(LOG_PROB, self._log_probs(dtype))

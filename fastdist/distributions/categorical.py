@@ -29,7 +29,9 @@ def one_of(**given: ArrayLike | None) -> str:
     """The name of the one parameter that is given."""
     names = [name for name, value in given.items() if value is not None]
     if len(names) != 1:
-        raise ValueError(f"exactly one of {' and '.join(given)} must be given, got {' and '.join(names) or 'none'}")
+        raise ValueError(
+            f"exactly one of {' and '.join(given)} must be given, got {' and '.join(names) or 'none'}"
+        )
     return names[0]
 
 
@@ -69,7 +71,8 @@ class Categorical(Distribution):
     probs : array_like, optional
         Probabilities p, shape ``(..., K)``: finite and not negative. They are divided by their sum.
     logits : array_like, optional
-        In their place logarithms l, up to a constant that may differ from row to row; -inf is a probability of 0.
+        In their place logarithms l, up to a constant that may differ from row to row; -inf is a probability
+        of 0.
     mask : array_like of bool, optional
         Which outcomes are allowed, shape ``(..., K)``; the others have probability 0, and gradients of 0.
     validate_args : bool, optional
@@ -78,18 +81,19 @@ class Categorical(Distribution):
     Raises
     ------
     ValueError
-        If not exactly one of `probs` and `logits` is given; for values as above, and a row in which no outcome has a
-        probability; for shapes that do not fit, and more than 2**24 outcomes of float32.
+        If not exactly one of `probs` and `logits` is given; for values as above, and a row in which no
+        outcome has a probability; for shapes that do not fit, and more than 2**24 outcomes of float32.
     TypeError
         For a parameter that is no array of reals up to float64, or a `mask` that is not of bools.
 
     Notes
     -----
-    The batch dims of the two, all but the last, broadcast to ``batch_shape``; ``event_shape`` is ``()``. Draws are int64. A
-    draw is the number of cumulative probabilities that are not above a uniform (inversion), one uniform a draw: it
-    grows with the uniform, and depends on it and the parameters alone. Of more than 32 outcomes the search begins
-    where a guide says (Chen and Asau, "On generating random variates from an empirical distribution", AIIE Trans. 6,
-    1974), in a time that does not grow with K. Table and guide are made for the first draw, and kept.
+    The dims of these arrays but the last broadcast to ``batch_shape``; ``event_shape`` is ``()``. Draws are
+    int64. A draw is the number of cumulative probabilities that are not above a uniform (inversion), one
+    uniform a draw: it grows with the uniform, and depends on it and the parameters alone. Of more than 32
+    outcomes the search begins where a guide says (Chen and Asau, "On generating random variates from an
+    empirical distribution", AIIE Trans. 6, 1974), in a time that does not grow with K. Table and guide are
+    made for the first draw, and kept.
 
     Examples
     --------
@@ -146,7 +150,9 @@ class Categorical(Distribution):
         self._event_shape = ()
         if n == 0 or (n > MOST_FLOAT32 and self._dtype is _params.FLOAT32):
             at_most = "" if n == 0 else f", at most {MOST_FLOAT32} in float32"
-            raise ValueError(f"{name} must have one outcome or more{at_most}: shape {self._parameter_shape(name)}")
+            raise ValueError(
+                f"{name} must have one outcome or more{at_most}: shape {self._parameter_shape(name)}"
+            )
         if self._validate_args:
             self._check()
 
@@ -230,7 +236,8 @@ class Categorical(Distribution):
     @property
     def num_events(self) -> int:
         """The number K of outcomes."""
-        return self._arrays[self._given].shape[-1]
+        n: int = self._arrays[self._given].shape[-1]
+        return n
 
     @property
     def param_shape(self) -> Shape:
@@ -248,7 +255,8 @@ class Categorical(Distribution):
         Parameters
         ----------
         expand : bool, optional
-            Whether to repeat them for the batch: shape ``(K, *batch_shape)``, read-only. Otherwise all batch dims are 1.
+            Whether to repeat them for the batch: shape ``(K, *batch_shape)``, read-only. Otherwise all batch
+            dims are 1.
         """
         n = self.num_events
         outcomes = np.arange(n).reshape(n, *(1,) * len(self._batch_shape))
@@ -335,10 +343,10 @@ def guide_of(table: Real) -> Real:
 
 @_params.quiet
 def gain_and_loss(d: Categorical, dtype: RealDType) -> tuple[Real, Real]:
-    """Rows by which the logarithm of an outcome's probability changes: the first at the outcome, less the second.
+    """Rows by which the logarithm of an outcome's probability changes: the first, there, less the second.
 
-    By logits l they are 1 and p, by probs 1 / probs and 1 / (sum of probs); 0 where an outcome has no probability, and
-    the second where it is masked.
+    By logits they are 1 and p, by probs 1 / probs and 1 / (sum of probs); 0 where an outcome has no
+    probability, and the second where it is masked.
     """
     logits, one, zero = d._normalized(dtype), np.asarray(1, dtype), np.asarray(0, dtype)
     possible = logits > -np.inf
@@ -358,6 +366,15 @@ def over_sum(d: Categorical, dtype: RealDType) -> Real:
 def by_parameter(d: Categorical, rows: Real, shape: Shape | None = None) -> Gradients:
     """Gradients in the shape of what was given, of rows that broadcast it."""
     return {d._given: summed(_params.pack(rows, d._dtype), shape or d._parameter_shape(d._given))}
+
+
+def by_log_probs(d: Categorical, rows: Real) -> Gradients:
+    """Gradients by what was given, of those by the logarithms of normalised probabilities."""
+    dtype = rows.dtype
+    per_row = np.ascontiguousarray(summed(_params.pack(rows, dtype, 1), (*d._raw(dtype).shape[:-1], rows.shape[-1])))
+    total = sum_events(per_row, per_row.shape[-1:])[..., None]
+    gain, loss = gain_and_loss(d, dtype)
+    return by_parameter(d, np.asarray(gain * per_row - loss * total))
 
 
 @own_vjp("log_prob", Categorical)

@@ -107,9 +107,9 @@ def _vjp_normal_normal(p: Normal, q: Normal) -> Pull:
 
 # ---- outcomes ------------------------------------------------------------------------------------
 #
-# With l and m the logarithms of the probabilities p and q, the divergence is the sum of p (l - m): the kernel adds up
-# q - p + p (l - m), no term of which is negative. By what l and m are up to a constant it changes by p (l - m - KL) and
-# q - p.
+# With l and m the logarithms of the probabilities p and q, the divergence is the sum of p (l - m): the kernel
+# adds up q - p + p (l - m), no term of which is negative. By what l and m are up to a constant it changes by
+# p (l - m - KL) and q - p.
 
 
 def check_outcomes(p: Categorical, q: Categorical) -> None:

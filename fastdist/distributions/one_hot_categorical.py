@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastdist import _params
 from fastdist._kernels.program import KERNELS, apply
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
@@ -32,13 +33,13 @@ class OneHotCategorical(Wrapper):
     Parameters
     ----------
     probs, logits, mask, validate_args
-        As for `Categorical`. All dims of the parameters but the last broadcast to ``batch_shape``; ``event_shape`` is
-        ``(K,)``.
+        As for `Categorical`. All dims of the parameters but the last broadcast to ``batch_shape``;
+        ``event_shape`` is ``(K,)``.
 
     Notes
     -----
-    Draws are int64; each is `Categorical`'s draw of the same uniform. A value that is no unit vector has the log
-    probability -inf.
+    Draws are int64; each is `Categorical`'s draw of the same uniform. A value that is no unit vector has the
+    log probability -inf.
 
     Examples
     --------
@@ -57,7 +58,7 @@ class OneHotCategorical(Wrapper):
     _core_ndim: ClassVar[dict[str, int]] = {}
     _discrete = True
     _alternatives = Categorical._alternatives
-    _held: ClassVar[dict[str, int]] = {"_categorical": 0}
+    _held: Mapping[str, int] = MappingProxyType({"_categorical": 0})
     _categorical: Categorical
 
     def __init__(
@@ -103,8 +104,8 @@ class OneHotCategorical(Wrapper):
         Parameters
         ----------
         expand : bool, optional
-            Whether to repeat them for the batch: shape ``(K, *batch_shape, K)``, read-only. Otherwise all batch dims are
-            1.
+            Whether to repeat them for the batch: shape ``(K, *batch_shape, K)``, read-only. Otherwise all
+            batch dims are 1.
         """
         (n,) = self._event_shape
         vectors = np.eye(n, dtype=np.int64).reshape(n, *(1,) * len(self._batch_shape), n)
@@ -114,17 +115,17 @@ class OneHotCategorical(Wrapper):
 
     @property
     def variance(self) -> Real:
-        """p (1 - p) of each element; shape ``batch_shape + (K,)``, read-only."""
+        """Product p (1 - p) of each element; shape ``batch_shape + (K,)``, read-only."""
         p = self.probs
         variance = np.asarray(p * (1 - p))
         variance.flags.writeable = False
         return variance
 
     @property
-    def mode(self) -> Real:
-        """The first of the most probable unit vectors, int64; shape ``batch_shape + (K,)``, read-only."""
+    def mode(self) -> NDArray[np.int64]:
+        """The first of the most probable unit vectors; shape ``batch_shape + (K,)``, read-only."""
         mode = np.zeros(self.param_shape, np.int64)
-        np.put_along_axis(mode, np.asarray(self._categorical.mode)[..., None], 1, -1)
+        np.put_along_axis(mode, self._categorical.mode.astype(np.int64)[..., None], 1, -1)
         mode.flags.writeable = False
         return mode
 
@@ -139,7 +140,8 @@ class OneHotCategorical(Wrapper):
         for first in range(0, n_event, some):
             tile = rows[first : first + some]
             shape = (len(tile) // n_batch,)
-            drawn = self._categorical.sample(shape, rng=reader, workers=workers)
+            drawn = np.empty((*shape, *self._batch_shape), np.int64)
+            self._categorical._draw(reader, drawn, workers)
             tile[np.arange(len(tile)), drawn.ravel()] = 1
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
@@ -184,7 +186,7 @@ def index_of(value: Real) -> Real:
 
 @own_vjp("log_prob", OneHotCategorical)
 def _vjp_log_prob(d: OneHotCategorical, /, value: ArrayLike) -> Pull:
-    array, value_shape, dtype = recorded(value, d)
+    array, value_shape, _ = recorded(value, d)
     pull_of_index = rule_of(Categorical, "log_prob").rule(d._categorical, index_of(array))
 
     def pull(g: Real, of_value: Real) -> Gradients:

@@ -64,10 +64,11 @@ cdef class BlockSFC64(BitGenerator):
     positions. The normals are a ziggurat of 1021 rectangles of equal area below the density, with exact
     wedges and tail (src_c/stream.h, src_c/ziggurat.h); they use no mathematical library and no
     contraction, and a float32 normal is the float64 one, rounded. A uniform is ``(k + 1/2) * 2**-52``, of
-    52 bits of a word: never 0 nor 1; a float32 one is that, rounded, but at most ``1 - 2**-24``. SFC64 is Chris Doty-Humphrey's
-    (PractRand); Philox is from Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
-    2011; the ziggurat without a test inside is McFarland's, "A modified ziggurat algorithm for generating
-    exponentially and normally distributed pseudorandom numbers", J. Stat. Comput. Simul. 86(7), 2016.
+    52 bits of a word: never 0 nor 1; a float32 one is that, rounded, but at most ``1 - 2**-24``. SFC64 is
+    Chris Doty-Humphrey's (PractRand); Philox is from Salmon et al., "Parallel random numbers: as easy as
+    1, 2, 3", SC 2011; the ziggurat without a test inside is McFarland's, "A modified ziggurat algorithm
+    for generating exponentially and normally distributed pseudorandom numbers", J. Stat. Comput. Simul.
+    86(7), 2016.
 
     Examples
     --------

@@ -84,8 +84,9 @@ def standard_uniform(
 ) -> Real:
     """Draw uniforms on the open interval (0, 1). See `standard_normal`.
 
-    With BlockSFC64 a uniform is ``(k + 1/2) * 2**-52``, k an integer of 52 bits; a float32 one is that, rounded, but
-    at most ``1 - 2**-24``. Other generators' are those of `numpy.random.Generator.random`, which may be 0.
+    With BlockSFC64 a uniform is ``(k + 1/2) * 2**-52``, k an integer of 52 bits; a float32 one is that,
+    rounded, but at most ``1 - 2**-24``. Other generators' are those of `numpy.random.Generator.random`, which
+    may be 0.
 
     Examples
     --------
@@ -97,7 +98,9 @@ def standard_uniform(
     return bare_noise(core.FD_UNIFORM, size, dtype, rng, out, workers)
 
 
-cdef object bare_noise(core.fd_domain domain, object size, object dtype, object rng, object out, object workers):
+cdef object bare_noise(
+    core.fd_domain domain, object size, object dtype, object rng, object out, object workers
+):
     cdef np.npy_intp dims[64]
     cdef int ndim, typenum = typenum_of(dtype)
     cdef Noise noise
