@@ -2,7 +2,7 @@
 tests to compare with. It shares neither code nor tables with the package.
 
     philox                   Philox-4x32-10
-    raw_words, normals       numbers of a stream from any position on, as the package makes them
+    raw_words, normals, uniforms   numbers of a stream from any position on, as the package makes them
     rejections               which of these normals had no layer of the ziggurat, and how they ended
 """
 
@@ -16,6 +16,7 @@ OUTSIDE, TAIL = 3, 1023
 POSITIONS = 1 << 58
 PERIOD = 1 << 122
 NORMAL, RAW, SIDE = 0, 16, 32
+UNIFORM_BLOCKS = 1 << 48  # the number of the uniforms' first block
 
 LOW = np.uint64(0xFFFFFFFF)
 
@@ -77,15 +78,22 @@ def segments(key, first, n):
         first, n = first + length, n - length
 
 
-def segment_words(key, position, n, code):
+def segment_words(key, position, n, code, first_block=0):
     begin, end = position // BLOCK, (position + n - 1) // BLOCK + 1
-    numbers = np.arange(end - begin, dtype=np.uint64) + np.uint64(begin)
+    numbers = np.arange(end - begin, dtype=np.uint64) + np.uint64(begin + first_block)
     return blocks(key, numbers, code).ravel()[position - begin * BLOCK :][:n]
 
 
 def raw_words(key, first, n):
     parts = [segment_words(*segment, RAW) for segment in segments(key, first, n)]
     return np.concatenate([np.empty(0, dtype=np.uint64), *parts])
+
+
+def uniforms(key, first, n):
+    """(k + 1/2) 2^-52, k the upper 52 bits of a word; doubles have just the bits for it."""
+    parts = [segment_words(*segment, NORMAL, UNIFORM_BLOCKS) for segment in segments(key, first, n)]
+    words = np.concatenate([np.empty(0, dtype=np.uint64), *parts])
+    return ((words >> np.uint64(12)) * np.uint64(2) + np.uint64(1)).astype(np.float64) * 2.0**-53
 
 
 # ---- normals ---------------------------------------------------------------------------------

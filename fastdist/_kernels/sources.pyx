@@ -205,6 +205,14 @@ cdef class Noise:
         self.unlock()
         return 0
 
+    def __enter__(self):
+        """Hold the lock: for draws that are made in several."""
+        self.lock()
+        return self
+
+    def __exit__(self, *exception):
+        self.unlock()
+
     def ahead(self, intptr_t n_uniform=0, intptr_t n_normal=0):
         """A noise of the next numbers of each domain, which its own stream moves on behind.
 

@@ -112,7 +112,7 @@ class Bernoulli(Distribution):
         def make() -> Real:
             (array,) = self._in(dtype, self._given)
             if self._given == "logits":
-                pair = elementwise(LOG_OF_PROB, -array), elementwise(LOG_OF_PROB, array)
+                pair = elementwise(LOG_OF_PROB, np.asarray(-array)), elementwise(LOG_OF_PROB, array)
             else:
                 pair = elementwise(KERNELS["log_complement"], array), elementwise(KERNELS["log"], array)
             return np.stack(pair, -1)
@@ -123,7 +123,7 @@ class Bernoulli(Distribution):
         """1 - p and p; unbroadcast."""
         (array,) = self._in(dtype, self._given)
         if self._given == "logits":
-            return elementwise(PROB, -array), elementwise(PROB, array)
+            return elementwise(PROB, np.asarray(-array)), elementwise(PROB, array)
         return np.asarray(1 - array), array
 
     @property
@@ -192,7 +192,7 @@ class Bernoulli(Distribution):
 
 def by_parameter(d: Bernoulli, terms: Real) -> Gradients:
     """Gradients in the shape of what was given, of terms that broadcast it."""
-    return {d._given: summed(_params.pack(terms, d._dtype), d._parameter_shape(d._given))}
+    return {d._given: summed(_params.pack(np.asarray(terms), d._dtype), d._parameter_shape(d._given))}
 
 
 @own_vjp("log_prob", Bernoulli)
@@ -208,8 +208,8 @@ def _vjp_log_prob(d: Bernoulli, /, value: ArrayLike) -> Pull:
         gain = np.asarray(np.where(possible, gain, np.asarray(0, dtype)), dtype)
         by_row = new(g, (*d._parameter_shape(d._given), 2))
         pullbacks.log_prob_categorical(by_row, g, array, gain, np.zeros(2, dtype))
-        by = _params.pack(by_row[..., 1] - by_row[..., 0], d._dtype)
-        return {d._given: np.asarray(by), "value": np.zeros(value_shape, g.dtype)}
+        by = _params.pack(np.asarray(by_row[..., 1] - by_row[..., 0]), d._dtype)
+        return {d._given: by, "value": np.zeros(value_shape, g.dtype)}
 
     return pull
 
@@ -222,6 +222,6 @@ def _vjp_entropy(d: Bernoulli) -> Pull:
         log_none, log_one = np.moveaxis(d._log_probs(d._dtype), -1, 0)
         odds = np.asarray(log_none - log_one)
         each = summed(g, odds.shape)
-        return by_parameter(d, np.asarray(each * (none * one * odds if d._given == "logits" else odds)))
+        return by_parameter(d, each * (none * one * odds if d._given == "logits" else odds))
 
     return pull

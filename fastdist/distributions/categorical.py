@@ -371,7 +371,9 @@ def by_parameter(d: Categorical, rows: Real, shape: Shape | None = None) -> Grad
 def by_log_probs(d: Categorical, rows: Real) -> Gradients:
     """Gradients by what was given, of those by the logarithms of normalised probabilities."""
     dtype = rows.dtype
-    per_row = np.ascontiguousarray(summed(_params.pack(rows, dtype, 1), (*d._raw(dtype).shape[:-1], rows.shape[-1])))
+    per_row = np.ascontiguousarray(
+        summed(_params.pack(rows, dtype, 1), (*d._raw(dtype).shape[:-1], rows.shape[-1]))
+    )
     total = sum_events(per_row, per_row.shape[-1:])[..., None]
     gain, loss = gain_and_loss(d, dtype)
     return by_parameter(d, np.asarray(gain * per_row - loss * total))

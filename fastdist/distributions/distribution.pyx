@@ -767,7 +767,9 @@ cdef class Base:
         """Standard deviation of each element; shape ``batch_shape + event_shape``, read-only."""
         variance = self.variance
         with np.errstate(all="ignore"):
-            return np.sqrt(variance)
+            stddev = np.asarray(np.sqrt(variance))
+        stddev.flags.writeable = False
+        return stddev
 
     # ---- other batches of the same ---------------------------------------------------------
 

@@ -94,8 +94,10 @@ class MixtureSameFamily(Wrapper):
         validate_args: bool | None = None,
     ) -> None:
         mixture, component = mixture_distribution, component_distribution
-        if not isinstance(mixture, Categorical):
-            raise TypeError(f"mixture_distribution must be a Categorical, got {type(mixture).__name__}")
+        if not (isinstance(mixture, Categorical) and keeps(type(mixture), Categorical, LAW)):
+            raise TypeError(
+                f"mixture_distribution must be a Categorical, with that one's law; got {type(mixture).__name__}"
+            )
         if not isinstance(component, Distribution):
             raise TypeError(f"component_distribution must be a Distribution, got {type(component).__name__}")
         n = mixture.num_events
@@ -175,27 +177,27 @@ class MixtureSameFamily(Wrapper):
     # ---- draws -------------------------------------------------------------------------
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
-        n = self._n_component
-        event_size = math.prod(self._event_shape)
-        n_event, n_batch = math.prod(out.shape[: out.ndim - len(self._event_shape)]), math.prod(self._batch_shape)
-        rows = out.reshape(n_event, *self._event_shape)
+        n_event = math.prod(out.shape[: out.ndim - len(self._event_shape)])
         takes = noise_per_event(self)
         if takes is not None:
             noise = noise.ahead(*(n_event * number for number in takes))
-        component = self._component.expand((*self._batch_shape, n))
-        some = max(TILE // max(event_size, 1), 1)
-        if n_batch <= some:  # whole samples
-            some = some // max(n_batch, 1) * n_batch
-        for first in range(0, n_event, max(some, 1)):
+        with noise:
+            self._draw_events(noise, out.reshape(n_event, *self._event_shape), workers)
+
+    def _draw_events(self, noise: Noise, rows: Real, workers: int) -> None:
+        """Fill rows with events, some of them at a time: their components, and then an event of each."""
+        shape, n_batch = self._batch_shape, max(math.prod(self._batch_shape), 1)
+        mixture, component = self._mixture.expand(shape), self._component.expand((*shape, self._n_component))
+        some = max(TILE // max(math.prod(self._event_shape), 1), 1)
+        whole = n_batch <= some  # samples
+        if whole:
+            some = some // n_batch * n_batch
+        for first in range(0, len(rows), some):
             tile = rows[first : first + some]
-            flat, shape = np.arange(first, first + len(tile)) % n_batch, self._batch_shape
-            of_batch = np.unravel_index(flat, shape) if shape else ()
-            if n_batch <= some:
-                chosen = np.empty((len(tile) // n_batch, *self._batch_shape), np.int64)
-                self._mixture.expand(self._batch_shape)._draw(noise, chosen, workers)
-            else:
-                chosen = np.empty(len(tile), np.int64)
-                self._mixture.expand(self._batch_shape)[of_batch]._draw(noise, chosen, workers)
+            in_batch = np.arange(first, first + len(tile)) % n_batch
+            of_batch = np.unravel_index(in_batch, shape) if shape else ()
+            chosen = np.empty((len(tile) // n_batch, *shape) if whole else len(tile), np.int64)
+            (mixture if whole else mixture[of_batch])._draw(noise, chosen, workers)
             part = component[(*of_batch, chosen.ravel())]
             if part._dtype is self._dtype or self._discrete:
                 part.sample(rng=noise, out=tile, workers=workers)  # type: ignore[arg-type]
@@ -436,7 +438,11 @@ def _vjp_rsample(d: MixtureSameFamily, replay: Callable[[], Noise]) -> Pull:
         for first in range(0, max(n_sample, 1), some):
             part = slice(first, first + some)
             by_weights, by_loc, by_scale = implicit(
-                cotangent[part], values[part], log_weights, np.asarray(loc, d._dtype), np.asarray(scale, d._dtype)
+                cotangent[part],
+                values[part],
+                log_weights,
+                np.asarray(loc, d._dtype),
+                np.asarray(scale, d._dtype),
             )
             gradients: Gradients = {
                 "mixture_distribution": by_log_probs(d._mixture, by_weights),
@@ -472,7 +478,15 @@ def implicit(g: Real, x: Real, log_weights: Real, loc: Real, scale: Real) -> tup
     z = np.asarray((x[..., None, :] - loc) / scale)
     log_density = np.empty(z.shape, dtype)
     at = np.ascontiguousarray(np.broadcast_to(x[..., None, :], z.shape))
-    apply(NORMAL_LOG_PROB, z.shape, log_density, at, _packed(loc), _packed(scale), elementwise(LOG, _packed(scale)))
+    apply(
+        NORMAL_LOG_PROB,
+        z.shape,
+        log_density,
+        at,
+        _packed(loc),
+        _packed(scale),
+        elementwise(LOG, _packed(scale)),
+    )
     below, above = np.empty_like(log_density), np.empty_like(log_density)
     apply(NORMAL_CDF, z.shape, below, at, _packed(loc), _packed(scale))
     apply(NORMAL_SURVIVAL, z.shape, above, at, _packed(loc), _packed(scale))
@@ -485,7 +499,9 @@ def implicit(g: Real, x: Real, log_weights: Real, loc: Real, scale: Real) -> tup
     share = elementwise(EXP, log_softmax(joint))
 
     by_loc, by_scale = np.empty_like(z), np.empty_like(z)
-    behind = np.zeros(z.shape[:-1], dtype)  # sum over the elements behind of c_kj / f_j times what they have to do
+    behind = np.zeros(
+        z.shape[:-1], dtype
+    )  # sum over the elements behind of c_kj / f_j times what they have to do
     for j in reversed(range(size)):
         r, after, zj, scale_j = share[j], share[j + 1], z[..., j], scale[..., j]
         slope = -zj / scale_j

@@ -133,16 +133,16 @@ class OneHotCategorical(Wrapper):
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         n_event = math.prod(out.shape[:-1])
-        rows, reader = out.reshape(n_event, *self._event_shape), noise.ahead(n_event)
+        rows = out.reshape(n_event, *self._event_shape)
         rows[...] = 0
         n_batch = max(math.prod(self._batch_shape), 1)
         some = max(SOME // n_batch, 1) * n_batch  # whole samples
-        for first in range(0, n_event, some):
-            tile = rows[first : first + some]
-            shape = (len(tile) // n_batch,)
-            drawn = np.empty((*shape, *self._batch_shape), np.int64)
-            self._categorical._draw(reader, drawn, workers)
-            tile[np.arange(len(tile)), drawn.ravel()] = 1
+        with noise.ahead(n_event) as reader:
+            for first in range(0, n_event, some):
+                tile = rows[first : first + some]
+                drawn = np.empty((len(tile) // n_batch, *self._batch_shape), np.int64)
+                self._categorical._draw(reader, drawn, workers)
+                tile[np.arange(len(tile)), drawn.ravel()] = 1
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         rows = self._categorical._normalized(out.dtype)
