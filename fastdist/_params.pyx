@@ -50,6 +50,7 @@ quiet = np.errstate(all="ignore")
 cdef Kernel CHECK_FINITE = KERNELS["check_finite"]
 cdef Kernel CHECK_POSITIVE = KERNELS["check_positive"]
 cdef Kernel CHECK_PROBABILITY = KERNELS["check_probability"]
+cdef Kernel CHECK_LOG_PROBABILITY = KERNELS["check_log_probability"]
 
 
 # ---- any array --------------------------------------------------------------------------------
@@ -259,11 +260,18 @@ def check_probability(name, array, shape=None):
     check(CHECK_PROBABILITY, name, array, shape, "must be a probability in [0, 1]")
 
 
+def check_log_probability(name, array, shape=None):
+    """Raise ValueError at the first element above 0; NaN passes."""
+    check(CHECK_LOG_PROBABILITY, name, array, shape, "must be a log probability, not above 0")
+
+
 # ---- values -----------------------------------------------------------------------------------
 
 
-cdef np.ndarray read_value(object value, int typenum, tuple event_shape, int *ndim, np.npy_intp *dims):
-    """The argument of a density: packed, and its batch dims.
+cdef np.ndarray read_value(
+    object value, int typenum, tuple event_shape, int *ndim, np.npy_intp *dims, str name="value"
+):
+    """The argument of a density, or another one of this `name`: packed, and its batch dims.
 
     Of the dtype to compute in: its own promoted with `typenum`, which integers leave as it is. Its last dims
     must be `event_shape` exactly.
@@ -271,7 +279,7 @@ cdef np.ndarray read_value(object value, int typenum, tuple event_shape, int *nd
     cdef np.ndarray array
     cdef int d, n_event = <int>PyTuple_GET_SIZE(event_shape), n
     cdef bint good
-    array = value if fits(value) else as_array("value", value)
+    array = value if fits(value) else as_array(name, value)
     if typenum == np.NPY_FLOAT32 and not is_weak(value) and not is_integer(array):
         typenum = strong_typenum(array)
     n = np.PyArray_NDIM(array) - n_event
@@ -280,7 +288,7 @@ cdef np.ndarray read_value(object value, int typenum, tuple event_shape, int *nd
         good = good and np.PyArray_DIM(array, n + d) == <object>PyTuple_GET_ITEM(event_shape, d)
     if not good:
         raise ValueError(
-            f"value must end in the event shape {event_shape}, got shape {np.shape(array)}"
+            f"{name} must end in the event shape {event_shape}, got shape {np.shape(array)}"
             " (event dims do not broadcast)"
         )
     ndim[0] = n
@@ -289,7 +297,7 @@ cdef np.ndarray read_value(object value, int typenum, tuple event_shape, int *nd
     return pack(array, float32 if typenum == np.NPY_FLOAT32 else float64, n_event)
 
 
-cdef int broadcast(int *ndim, np.npy_intp *dims, tuple shape) except -1:
+cdef int broadcast(int *ndim, np.npy_intp *dims, tuple shape, str name="value") except -1:
     """A value's batch dims broadcast with a batch shape, in place."""
     cdef int n = <int>PyTuple_GET_SIZE(shape), d, more = n - ndim[0]
     cdef np.npy_intp size
@@ -304,16 +312,16 @@ cdef int broadcast(int *ndim, np.npy_intp *dims, tuple shape) except -1:
         if dims[ndim[0] - n + d] == 1:
             dims[ndim[0] - n + d] = size
         elif size != 1 and size != dims[ndim[0] - n + d]:
-            broadcast_shapes(value=shape_of(ndim[0], dims)[max(more, 0):], distribution=shape)
+            broadcast_shapes(**{name: shape_of(ndim[0], dims)[max(more, 0):], "distribution": shape})
     return 0
 
 
-def values(value, dtype, tuple event_shape=()):
+def values(value, dtype, tuple event_shape=(), str name="value"):
     """`read_value` for Python: the packed array, its batch dims, and the dtype to compute in."""
     cdef np.npy_intp dims[64]
     cdef int ndim
     cdef np.ndarray array = read_value(
-        value, np.NPY_FLOAT32 if dtype is float32 else np.NPY_FLOAT64, event_shape, &ndim, dims)
+        value, np.NPY_FLOAT32 if dtype is float32 else np.NPY_FLOAT64, event_shape, &ndim, dims, name)
     return array, shape_of(ndim, dims), float32 if np.PyArray_TYPE(array) == np.NPY_FLOAT32 else float64
 
 

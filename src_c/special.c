@@ -544,6 +544,12 @@ static inline double half_square(double a, double a_lo, double *lo)
 
 /* Phi(-a) underflows to zero beyond 38.49, and TAIL ends at 42. */
 #define TAIL_END 39.0
+/* DEVIATE_LOG ends beyond 768. */
+#define DEVIATE_END 768.0
+#define SQRT_INVERSE_2PI 0x1.9884533d43651p-2
+/* log 2 = LOG_2 + LOG_2_LO. */
+#define LOG_2 0x1.62e42fefa39efp-1
+#define LOG_2_LO 0x1.abc9e3b39803fp-56
 
 /* Phi(-(a + a_lo)) for 1/2 <= a < TAIL_END.  Two roundings show, exp and the
    final sum: e is split so that its products with row[1] are exact. */
@@ -574,6 +580,37 @@ static inline double centre_cdf(double z, double z_lo)
     double head = CENTRE[0][1];
     double rest = correction(CENTRE[0], z * z);
     return z * head + (z * rest + z_lo * (head + rest));
+}
+
+void fd_normal_density(double z, double z_lo, double factor[2])
+{
+    double s_lo;
+    double s = half_square(z, z_lo, &s_lo);
+    factor[1] = exp(-0.5 * s);
+    factor[0] = isinf(s) ? 0.0 : SQRT_INVERSE_2PI * (factor[1] * (1.0 - s_lo));
+}
+
+/* log(sqrt(2 pi) a T(a)) for a >= TAIL_END: the first term left out is below 1e-17. */
+static inline double log_tail(double a)
+{
+    const double *c = LOG_TAIL;
+    double y = 1.0 / (a * a);
+    return y * (c[0] + y * (c[1] + y * (c[2] + y * (c[3] + y * (c[4] + y * c[5])))));
+}
+
+double fd_normal_hazard(double z, double z_lo)
+{
+    if (!(z > 0.5)) {
+        double factor[2];
+        fd_normal_density(z, z_lo, factor);
+        return factor[0] * factor[1] / fd_normal_cdf(-z, -z_lo);
+    }
+    if (z < TAIL_END) {
+        double centre;
+        const double *row = row_at(TAIL, 0.5, z, &centre);
+        return SQRT_INVERSE_2PI / (row[1] + correction(row, (z - centre) + z_lo));
+    }
+    return z * exp(-log_tail(z));
 }
 
 double fd_normal_cdf(double z, double z_lo)
@@ -621,11 +658,7 @@ double fd_normal_log_cdf(double z, double z_lo)
         const double *row = row_at(TAIL, 0.5, a, &centre);
         return -s + (log(row[1] + correction(row, (a - centre) - z_lo)) - s_lo);
     }
-    /* First term left out: below 1e-17 against a sum above 760. */
-    const double *c = LOG_TAIL;
-    double y = 1.0 / (a * a);
-    double series = y * (c[0] + y * (c[1] + y * (c[2] + y * (c[3] + y * (c[4] + y * c[5])))));
-    return -s + ((series - LOG_SQRT_2PI - log(a)) - s_lo);
+    return -s + ((log_tail(a) - LOG_SQRT_2PI - log(a)) - s_lo);
 }
 
 /* By symmetry about 1/2 only q = min(p, 1 - p) counts, and 1 - p is exact for
@@ -647,6 +680,45 @@ double fd_normal_icdf(double p)
     }
     double x = row[1] + correction(row, v - centre);
     return p < 0.5 ? -x : x;
+}
+
+/* The a with log Phi(-a) = -u beyond the table: by Newton's iteration, whose first
+   residual is below 0.005 and makes steps that fall from 1e-4 to 1e-16 of a. */
+static double far_deviate(double u)
+{
+    if (u > 1e20)
+        return 2.0 * sqrt(0.5 * u);
+    double a = sqrt(2.0 * (u - LOG_SQRT_2PI) - log(2.0 * u));
+    for (int i = 0; i < 2; i++) {
+        double s_lo;
+        double s = half_square(a, 0.0, &s_lo);
+        double excess = (s - u) + (s_lo + (log(a) + LOG_SQRT_2PI - log_tail(a)));
+        a -= excess / (a + 1.0 / a);
+    }
+    return a;
+}
+
+/* By p - 1/2 in the middle, where x may be near 0 and p is only near 1/2. */
+double fd_normal_log_icdf(double log_p)
+{
+    if (!(log_p < 0.0))
+        return log_p == 0.0 ? INFINITY : NAN;
+    double centre, q = -expm1(log_p);
+    if (q < 0.0625) {
+        double v = -log(q);
+        const double *row = row_at(DEVIATE_LOG, 2.75, v, &centre);
+        return row[1] + correction(row, v - centre);
+    }
+    if (q <= 0.9375) {
+        double d = 0.5 * expm1((log_p + LOG_2) + LOG_2_LO), a = fabs(d);
+        const double *row = row_at(DEVIATE_P, 0.0625, fmax(0.5 - a, 0.0625), &centre);
+        double x = row[1] + correction(row, (0.5 - centre) - a);
+        return d < 0.0 ? -x : x;
+    }
+    if (-log_p >= DEVIATE_END)
+        return -far_deviate(-log_p);
+    const double *row = row_at(DEVIATE_LOG, 2.75, -log_p, &centre);
+    return -(row[1] + correction(row, -log_p - centre));
 }
 
 /* (x - loc) / scale when nothing overflows or underflows: difference by Knuth's

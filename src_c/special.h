@@ -36,6 +36,18 @@ double fd_normal_log_cdf(double z, double z_lo);
    -inf at 0, +inf at 1, NaN outside [0, 1] and for NaN. */
 double fd_normal_icdf(double p);
 
+/* Phi^-1(exp(log_p)), the quantile of a log probability.
+   Within 4 ulp for every double: -inf at -inf, +inf at 0, NaN above 0 and for NaN. */
+double fd_normal_log_icdf(double log_p);
+
+/* factor[0] * factor[1] = phi(z), the density. Within 3 ulp, also where the product is subnormal or zero, down to
+   10^-600. */
+void fd_normal_density(double z, double z_lo, double factor[2]);
+
+/* phi(z) / Phi(-z), minus the derivative of log Phi(-z) (the inverse of Mills' ratio).
+   Within 4 ulp, without a limit to z: 0 at -inf, inf at inf. */
+double fd_normal_hazard(double z, double z_lo);
+
 /* *z + *z_lo = (x - loc) / scale to a relative 2^-104 as long as *z_lo does not
    underflow, with *z the nearest double to that sum (a subnormal *z: within
    0.76 of the spacing there).

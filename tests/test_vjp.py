@@ -268,6 +268,28 @@ def assert_derivative(f, inner):
 FINITE = ["Normal", *MATRICES, "Independent(Normal)", "Independent(MVN)"]
 
 
+FAMILY = ("survival_function", "log_survival_function")
+# From any numbers to the probabilities that quantiles are of.
+PROBABILITIES = {
+    "icdf": lambda x: 1 / (1 + np.exp(x)),
+    "isf": lambda x: 1 / (1 + np.exp(x)),
+    "log_icdf": lambda x: -np.log1p(np.exp(x)),
+}
+
+
+def chain(of_quantile, at, value):
+    """The pullback of a quantile, carried on to what its probabilities were made of."""
+    out, pullback = of_quantile
+    h = 1e-5
+    slope = (at(value + h) - at(value - h)) / (2 * h)
+
+    def on(c):
+        gradients = pullback(c)
+        return {**gradients, "value": gradients["value"] * slope}
+
+    return out, on
+
+
 @pytest.mark.parametrize("kind", FINITE)
 @pytest.mark.parametrize("dim", [1, 2, 5, 9])
 def test_finite_differences(kind, dim):
@@ -275,8 +297,26 @@ def test_finite_differences(kind, dim):
     parameters = Parameters(kind, g, dim)
     d, direction = parameters.build(parameters.arrays), parameters.direction(g)
     value = d.sample((2,), rng=1)
-    to = {"value": g.normal(size=value.shape), **direction}
+    change = g.normal(size=value.shape)
+    to = {**dict.fromkeys(("value", "eps", "x"), change), **direction}
     cases = {
+        "prob": (lambda d, h: d.prob(value + h * change), lambda: fd.vjp(d.prob, value)),
+        **{
+            name: (
+                lambda d, h, name=name: getattr(d, name)(value + h * change),
+                lambda name=name: fd.vjp(getattr(d, name), value),
+            )
+            for name in ("colorize", "whiten", "mahalanobis", "cdf", "log_cdf", *FAMILY)
+            if hasattr(d, name) and not (name.endswith("cdf") and "MVN" in kind)
+        },
+        **{
+            name: (
+                lambda d, h, name=name, at=at: getattr(d, name)(at(value + h * change)),
+                lambda name=name, at=at: chain(fd.vjp(getattr(d, name), at(value)), at, value),
+            )
+            for name, at in PROBABILITIES.items()
+            if hasattr(d, name)
+        },
         "rsample": (lambda d, h: d.rsample((3,), rng=5), lambda: fd.vjp(d.rsample, (3,), rng=5)),
         "log_prob": (lambda d, h: d.log_prob(value + h * to["value"]), lambda: fd.vjp(d.log_prob, value)),
         "entropy": (lambda d, h: d.entropy(), lambda: fd.vjp(d.entropy)),
@@ -890,8 +930,8 @@ def test_bad_cotangents():
 
 def test_methods_without_a_rule():
     d = random_normal()
-    with pytest.raises(NotImplementedError, match=r"no gradient rule is registered for Normal\.cdf"):
-        fd.vjp(d.cdf, 0.0)
+    with pytest.raises(NotImplementedError, match=r"no gradient rule is registered for Normal\.expand"):
+        fd.vjp(d.expand, (3, 2))
     with pytest.raises(NotImplementedError, match=r"Normal\.sample; differentiate rsample instead"):
         fd.vjp(d.sample)
     for bad in (fd.Normal.rsample, fd.Normal, len, None, lambda: 0, np.ones(3).sum):

@@ -15,8 +15,24 @@ class Pull: ...
 
 def sum_to(out: Real, x: Real) -> None: ...
 def draw_diag(noise: Noise, by_loc: Real, by_scale: Real, cotangent: Real) -> None: ...
-def log_prob_diag(
-    by_value: Real, by_loc: Real, by_scale: Real, cotangent: Real, value: Real, loc: Real, scale: Real
+def standardized_diag(
+    score: Kernel,
+    by_value: Real,
+    by_loc: Real,
+    by_scale: Real,
+    cotangent: Real,
+    value: Real,
+    loc: Real,
+    scale: Real,
+) -> None: ...
+def scaled_diag(
+    score: Kernel,
+    by_value: Real,
+    by_loc: Real,
+    by_scale: Real,
+    cotangent: Real,
+    value: Real,
+    scale: Real,
 ) -> None: ...
 def kl_diag(
     by_loc_p: Real,
@@ -32,6 +48,7 @@ def kl_diag(
 def sum_made(kernel: Kernel, out: Real, event_shape: tuple[int, ...], *arrays: Real) -> None: ...
 def log_prob_categorical(by_row: Real, cotangent: Real, value: Real, gain: Real, loss: Real) -> None: ...
 def draw_tril(noise: Noise, by_factor: Real, cotangent: Real) -> None: ...
+def colorize_tril(by_factor: Real, cotangent: Real, eps: Real) -> None: ...
 def log_prob_tril(
     given: str,
     by_value: Real,

@@ -10,6 +10,7 @@ terms that broadcasting had spread from one element. Of an empty cotangent nothi
     sum_to           a sum over broadcast dims
     sum_made         a kernel's results, summed as they are made
     draw_*, log_prob_*, *_kl     the gradients of a draw, a density, a divergence
+    standardized_*, scaled_*     those of functions of (value - loc) / scale, and of their inverses
 """
 
 cimport numpy as np
@@ -63,7 +64,6 @@ cdef float[2] SIGN_F32 = [1, -1]
 
 cdef Kernel SUM_PRODUCTS = KERNELS["sum_products"]
 cdef Kernel SUM_OUTER = KERNELS["sum_outer"]
-cdef Kernel SCORE_DIAG = KERNELS["score_diag"]
 cdef Kernel KL_SCORE_DIAG = KERNELS["kl_score_diag"]
 cdef Kernel KL_SCORE_MVN = KERNELS["kl_score_mvn"]
 cdef Kernel SCORE_CATEGORICAL = KERNELS["score_categorical"]
@@ -367,20 +367,36 @@ def draw_diag(Noise noise not None, np.ndarray by_loc, np.ndarray by_scale, np.n
         pull.run(noise, NORMAL)
 
 
-def log_prob_diag(
-    np.ndarray by_value, np.ndarray by_loc, np.ndarray by_scale, np.ndarray cotangent, np.ndarray value,
-    np.ndarray loc, np.ndarray scale,
+def standardized_diag(
+    Kernel score not None, np.ndarray by_value, np.ndarray by_loc, np.ndarray by_scale,
+    np.ndarray cotangent, np.ndarray value, np.ndarray loc, np.ndarray scale,
 ):
-    """Gradients of `normal_log_prob`."""
+    """Gradients of what depends on ``(value - loc) / scale``, and on the scale, by their `score`."""
     cdef Pull pull = Pull(cotangent, 0, 1)
     if pull.n_item:
         pull.planes(2)
         of_value, of_scale = pull.term(by_value, 0), pull.term(by_scale, 1)
-        pull.stage(SCORE_DIAG, (of_value, of_scale, cotangent, value, loc, scale))
+        pull.stage(score, (of_value, of_scale, cotangent, value, loc, scale))
         pull.sum_term(by_value, of_value, PLUS)
         pull.sum(by_loc, of_value, MINUS)
         pull.sum_term(by_scale, of_scale, PLUS)
-        pull.run(None, 3)
+        pull.run(None, score.cost(1) + 1)
+
+
+def scaled_diag(
+    Kernel score not None, np.ndarray by_value, np.ndarray by_loc, np.ndarray by_scale,
+    np.ndarray cotangent, np.ndarray value, np.ndarray scale,
+):
+    """Gradients of ``loc + scale * f(value)``, by the `score` of f."""
+    cdef Pull pull = Pull(cotangent, 0, 1)
+    if pull.n_item:
+        pull.planes(2)
+        of_value, of_scale = pull.term(by_value, 0), pull.term(by_scale, 1)
+        pull.stage(score, (of_value, of_scale, cotangent, value, scale))
+        pull.sum_term(by_value, of_value, PLUS)
+        pull.sum(by_loc, cotangent, PLUS)
+        pull.sum_term(by_scale, of_scale, PLUS)
+        pull.run(None, score.cost(1) + 1)
 
 
 def kl_diag(
@@ -453,6 +469,18 @@ def draw_tril(Noise noise not None, np.ndarray by_factor, np.ndarray cotangent):
         pull.tile(dim, EVENT_TILE // dim)
         pull.outer(by_factor, cotangent, 0)
         pull.run(noise, dim * (NORMAL + dim // 2))
+
+
+def colorize_tril(np.ndarray by_factor, np.ndarray cotangent, np.ndarray eps):
+    """Gradient by L of ``L eps``, lower triangle only, with events in full."""
+    cdef intptr_t dim = np.PyArray_DIM(cotangent, np.PyArray_NDIM(cotangent) - 1)
+    cdef Pull pull = Pull(cotangent, 1, dim)
+    if pull.n_item == 0 or dim == 0:
+        return
+    pull.kept_first(np.PyArray_NDIM(by_factor) - 2, <const intptr_t *>np.PyArray_DIMS(by_factor))
+    pull.tile(dim, EVENT_TILE // dim)
+    pull.outer(by_factor, cotangent, eps)
+    pull.run(None, dim * (1 + dim // 2))
 
 
 def log_prob_tril(

@@ -6,6 +6,7 @@ C order, zero where i < k.
 cholesky           covariance -> L with L L' = covariance, or precision -> W with W' W = precision
 pack_tril          scale_tril -> L
 panels             a factor -> the same in panels of rows, as kernels multiply and solve by it
+transposed_panels  the same for the transpose
 inverse            L -> W and back
 check_tril         the values of a scale_tril
 
@@ -103,6 +104,11 @@ def panels(factor: Real) -> Real:
     result: Real = np.empty(shape, factor.dtype)
     apply(KERNELS["pack_panels"], factor.shape[:-2], result, factor)
     return result
+
+
+def transposed_panels(factor: Real) -> Real:
+    """Panels of the transpose with rows and columns reversed, for events in reverse order."""
+    return panels(np.ascontiguousarray(factor.swapaxes(-1, -2)[..., ::-1, ::-1]))
 
 
 def inverse(factor: Real) -> Real:

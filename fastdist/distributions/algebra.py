@@ -29,9 +29,9 @@ from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, NDArray, Real, RealDType
 from fastdist.distributions import _factors
+from fastdist.distributions._gaussian import Gaussian
 from fastdist.distributions._indexing import Index
 from fastdist.distributions.covariance import Lower
-from fastdist.distributions.distribution import Distribution
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, summed
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 RANK_UPDATE, MULTIPLY, SOLVE = (KERNELS[name] for name in ("rank_update", "multiply_tril", "solve_tril"))
 
 
-class Algebra(Distribution):
+class Algebra(Gaussian):
     """This part of MultivariateNormal, whose `_factor` is of a `_structure` and made of what was `_given`."""
 
     _given: str

@@ -32,6 +32,7 @@ class Lower:
 
     kind = TRIL
     colorize = KERNELS["multiply_tril"]
+    whiten = KERNELS["solve_tril"]
     log_prob = KERNELS["mvn_log_prob_solve"]
     mahalanobis = KERNELS["mahalanobis_solve"]
     inverse = False
@@ -69,6 +70,7 @@ class InverseLower(Lower):
 
     kind = INVERSE
     colorize = KERNELS["solve_tril"]
+    whiten = KERNELS["multiply_tril"]
     log_prob = KERNELS["mvn_log_prob_multiply"]
     mahalanobis = KERNELS["mahalanobis_multiply"]
     inverse = True

@@ -154,7 +154,16 @@ class Base:
         value: ArrayLike,
         out: Real | None,
         names: tuple[str, ...],
-        probability: bool,
+        check: Callable[[str, Real, Shape], None] | None = None,
+        name: str = "value",
+    ) -> Real: ...
+    def _of_events(
+        self,
+        name: str,
+        value: ArrayLike,
+        out: Real | None,
+        fill: Callable[[Real, Real], None],
+        event_shape: Shape,
     ) -> Real: ...
     def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None: ...
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None: ...

@@ -92,7 +92,7 @@ LAW = DRAW + DENSITY
 # What follows from the law, and no longer does once a subclass has changed that.
 CONSEQUENCES = (
     "entropy", "mean", "mode", "variance", "stddev", "cdf", "icdf", "log_cdf", "survival_function",
-    "log_survival_function",
+    "log_survival_function", "isf", "log_icdf", "colorize", "whiten", "mahalanobis",
 )
 
 
@@ -667,20 +667,33 @@ cdef class Base:
             return None
         return plan_of_density(self, event_ndim, np.NPY_FLOAT32 if dtype == float32 else np.NPY_FLOAT64)
 
-    def _of_value(self, Kernel kernel not None, value, out, tuple names, bint probability):
-        """What a kernel makes of each element of a value and of arrays; a `probability` is checked."""
+    def _of_value(self, Kernel kernel not None, value, out, tuple names, check=None, str name="value"):
+        """What a kernel makes of each element of a value and of arrays; `check` looks at the value."""
         cdef np.npy_intp dims[MAX_NDIM]
         cdef PyObject *operands[MAX_OPERAND]
         cdef int ndim
-        cdef np.ndarray array = read_value(value, self.typenum, self._event_shape, &ndim, dims), result
-        if probability:
-            _params.check_probability("value", array, shape_of(ndim, dims))
-        broadcast(&ndim, dims, self._batch_shape)
+        cdef np.ndarray array = read_value(value, self.typenum, self._event_shape, &ndim, dims, name)
+        cdef np.ndarray result
+        if check is not None:
+            check(name, array, shape_of(ndim, dims))
+        broadcast(&ndim, dims, self._batch_shape, name)
         result = destination(out, np.PyArray_TYPE(array), ndim, dims, array)
         dtype = float32 if np.PyArray_TYPE(array) == np.NPY_FLOAT32 else float64
         arrays = (result, array, *self._in(dtype, *names))
         point_to(kernel, arrays, operands)
         run(kernel, ndim, <const intptr_t *>dims, 0, operands, NULL)
+        return deliver(result, out)
+
+    def _of_events(self, str name, value, out, fill, tuple event_shape):
+        """What `fill`, of a packed value and a result, makes of events: others of `event_shape`."""
+        cdef np.npy_intp dims[MAX_NDIM]
+        cdef int ndim
+        cdef np.ndarray array = read_value(value, self.typenum, self._event_shape, &ndim, dims, name)
+        cdef np.ndarray result
+        broadcast(&ndim, dims, self._batch_shape, name)
+        ndim = append(dims, ndim, event_shape)
+        result = destination(out, np.PyArray_TYPE(array), ndim, dims, array)
+        fill(array, result)
         return deliver(result, out)
 
     def _density_plan(self, int event_ndim, dtype):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsIndex
 
 import numpy as np
 
-from fastdist import _shapes
+from fastdist import _params, _shapes
 from fastdist._kernels.program import Plan, sum_events
 from fastdist._kernels.sources import Noise
+from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
@@ -186,6 +188,72 @@ class Independent(Wrapper):
             return self._base._entropy(event_ndim)
         return self._summed(self._base.entropy(), event_ndim, self._dtype)
 
+    # ---- of marginals --------------------------------------------------------------------
+
+    @quiet
+    def cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Joint distribution function P(X <= value): the product of the base's over the reinterpreted dims.
+
+        Parameters
+        ----------
+        value : array_like
+            Its last dims must be `event_shape` exactly; those before broadcast with `batch_shape`.
+        out : numpy.ndarray, optional
+            Array of the result's shape and dtype to write to, and to return.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape and dtype as for `log_prob`.
+
+        Raises
+        ------
+        AttributeError
+            If the base has none.
+        """
+        of_base = self._of_marginals("cdf", value)
+        flat = of_base.reshape(*of_base.shape[: of_base.ndim - self._ndims], math.prod(self._tail("_base")))
+        product = np.asarray(np.multiply.reduce(flat, axis=-1))
+        return _params.delivered(product, product.shape, product.dtype, out)
+
+    def log_cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Logarithm of `cdf`: the sum of the base's `log_cdf`. See `cdf`."""
+        total = sum_events(self._of_marginals("log_cdf", value), self._tail("_base"))
+        return _params.delivered(total, total.shape, total.dtype, out)
+
+    def _of_marginals(self, method: str, value: ArrayLike) -> Real:
+        """What a method of the base makes of a value, whose event dims must match."""
+        of_base = getattr(self._base, method)
+        array, _, _ = _params.values(value, self._dtype, self._event_shape)
+        return np.asarray(of_base(array), order="C")
+
+    # ---- noise of one's own --------------------------------------------------------------
+
+    def colorize(self, eps: ArrayLike, *, out: Real | None = None) -> Real:
+        """Draws from noise of one's own, if the base makes them: see `Normal.colorize`."""
+        array, _, _ = _params.values(eps, self._dtype, self._event_shape, "eps")
+        return self._gaussian("colorize")(array, out=out)
+
+    def whiten(self, x: ArrayLike, *, out: Real | None = None) -> Real:
+        """The noise that events are made of, the inverse of `colorize`: see `Normal.whiten`."""
+        array, _, _ = _params.values(x, self._dtype, self._event_shape, "x")
+        return self._gaussian("whiten")(array, out=out)
+
+    def mahalanobis(self, x: ArrayLike, *, out: Real | None = None) -> Real:
+        """Squared Mahalanobis distance of events, the sum of the base's: see `Normal.mahalanobis`."""
+        n = len(self._event_shape)
+        return self._of_events("x", x, out, lambda value, result: self._mahalanobis(value, n, result), ())
+
+    def _mahalanobis(self, x: Real, event_ndim: int, out: Real) -> None:
+        self._gaussian("_mahalanobis")(x, event_ndim, out)
+
+    def _gaussian(self, method: str) -> Callable[..., Real]:
+        """A method of the base's that Gaussian distributions have."""
+        found: Callable[..., Real] | None = getattr(self._base, method, None)
+        if found is None:
+            raise NotImplementedError(f"{type(self._base).__name__} has no {method.lstrip('_')}")
+        return found
+
     def _summed(self, of_base: Real, event_ndim: int, dtype: RealDType) -> Real:
         """What a method of the base has returned, summed over batch dims among an event's `event_ndim`."""
         array = np.asarray(of_base, dtype, order="C")
@@ -248,3 +316,45 @@ def _vjp_entropy(d: Independent) -> Pull:
 
 def _over_events(pull: Pull, of_base: Any, tail: Shape) -> Pull:
     return lambda g, _: pull(expanded(g, tail), of_base)
+
+
+@own_vjp("log_cdf", Independent)
+def _vjp_log_cdf(d: Independent, /, value: ArrayLike) -> Pull:
+    rule = rule_of(type(d._base), "log_cdf")
+    of_base = d._of_marginals("log_cdf", value) if rule.sees_value else None
+    return _over_events(rule.rule(d._base, value), of_base, d._tail("_base"))
+
+
+@own_vjp("cdf", Independent)
+def _vjp_cdf(d: Independent, /, value: ArrayLike) -> Pull:
+    of_base, n, tail = d._of_marginals("cdf", value), d._ndims, d._tail("_base")
+    pull = rule_of(type(d._base), "cdf").rule(d._base, value)
+
+    @quiet
+    def pull_product(g: Real, _: Real) -> Gradients:
+        flat = of_base.reshape(*of_base.shape[: of_base.ndim - n], math.prod(tail))
+        others = np.ones_like(flat)  # the products of all factors but one
+        np.multiply.accumulate(flat[..., :-1], axis=-1, out=others[..., 1:])
+        others[..., :-1] *= np.multiply.accumulate(flat[..., :0:-1], axis=-1)[..., ::-1]
+        result: Gradients = pull(np.asarray(g[..., np.newaxis] * others).reshape(of_base.shape), of_base)
+        return result
+
+    return pull_product
+
+
+# ---- those that are the base's own ---------------------------------------------------------------
+
+
+@own_vjp("colorize", Independent)
+def _vjp_colorize(d: Independent, /, eps: ArrayLike) -> Pull:
+    return rule_of(type(d._base), "colorize").rule(d._base, eps)
+
+
+@own_vjp("whiten", Independent)
+def _vjp_whiten(d: Independent, /, x: ArrayLike) -> Pull:
+    return rule_of(type(d._base), "whiten").rule(d._base, x)
+
+
+@own_vjp("mahalanobis", Independent)
+def _vjp_mahalanobis(d: Independent, /, x: ArrayLike) -> Pull:
+    return _over_events(rule_of(type(d._base), "mahalanobis").rule(d._base, x), None, d._tail("_base"))

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, Plan, apply, sum_events
+from fastdist._kernels.program import KERNELS, Plan, apply, first_bad, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
 from fastdist._shapes import Shape
@@ -29,7 +29,7 @@ from fastdist.distributions import _factors, constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD
 from fastdist.distributions.algebra import Algebra
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.covariance import InverseLower, Lower
+from fastdist.distributions.covariance import InverseLower, Lower, transform
 from fastdist.distributions.distribution import Kept, shown
 from fastdist.distributions.rules import (
     Gradients,
@@ -336,11 +336,49 @@ class MultivariateNormal(Algebra):
     def _entropy(self, event_ndim: int) -> Real:
         return self._constant(HALF_LOG_2PI_E, self._dtype, self._batch_dims(event_ndim))
 
+    # ---- noise of one's own --------------------------------------------------------------
+
+    def _colorize(self, eps: Real, out: Real) -> None:
+        out[...] = eps
+        (loc,), panels = self._in(out.dtype, "loc"), self._panels(out.dtype)
+        _to_events(self._structure.colorize, out, loc, panels)
+
+    @quiet
+    def _whiten(self, x: Real, out: Real) -> None:
+        (loc,), zero, panels = (
+            self._in(out.dtype, "loc"),
+            np.zeros(x.shape[-1], x.dtype),
+            self._panels(x.dtype),
+        )
+
+        def solve(rest: Real) -> Real:
+            _to_events(self._structure.whiten, rest, zero, panels)
+            return rest
+
+        solve(np.subtract(x, loc, out=out))
+        if first_bad(KERNELS["check_finite"], out) >= 0:  # by differences, perhaps, that left the range
+            beyond = ~np.isfinite(out).all(-1)
+            half = np.subtract(0.5 * x, 0.5 * loc)
+            out[beyond] = 2 * solve(np.broadcast_to(half, out.shape)[beyond])
+
+    def _mahalanobis(self, x: Real, event_ndim: int, out: Real) -> None:
+        dtype, tail = out.dtype, self._batch_dims(event_ndim)
+        (loc,), panels, weight = self._in(dtype, "loc"), self._panels(dtype), np.ones((), dtype)
+        out[...] = 0
+        kernel = self._structure.mahalanobis
+        apply(kernel, out.shape + tail, out, x, loc, panels, weight, event_ndim=len(tail))
+
     def _shown(self) -> tuple[str, ...]:
         return "loc", self._given
 
     def _along(self) -> tuple[str, ...]:
         return ("loc", "_factor", self._given) if self._given in self._arrays else ("loc", "_factor")
+
+
+def _to_events(kernel: Kernel, x: Real, loc: Real, panels: Real) -> None:
+    """Multiply or solve in place; events without elements have nothing to do."""
+    if x.size:
+        apply(kernel, x.shape[:-1], x, loc, panels)
 
 
 # ---- gradients -----------------------------------------------------------------------------------
@@ -394,5 +432,72 @@ def _vjp_entropy(d: MultivariateNormal) -> Pull:
         by_matrix = np.zeros(d._parameter_shape(name), g.dtype)
         structure.add_log_det(name, by_matrix, factor, np.asarray(-summed(g, by_matrix.shape[:-2])))
         return {"loc": np.zeros(d._parameter_shape("loc"), g.dtype), name: by_matrix}
+
+    return pull
+
+
+# L' and L^-T are triangles, too, of events in reverse order.
+
+
+def _transposed(kernel: Kernel, g: Real, factor: Real) -> Real:
+    """A new array: what a kernel makes of cotangents by the transpose of a factor."""
+    result = np.ascontiguousarray(g[..., ::-1])
+    if result is g or np.shares_memory(result, g):
+        result = result.copy()
+    _to_events(kernel, result, np.zeros(g.shape[-1], g.dtype), _factors.transposed_panels(factor))
+    return np.ascontiguousarray(result[..., ::-1])
+
+
+@own_vjp("colorize", MultivariateNormal)
+def _vjp_colorize(d: MultivariateNormal, /, eps: ArrayLike) -> Pull:
+    array, shape, dtype = recorded(eps, d, "eps")
+    name, structure = d._given, d._structure
+    (factor,) = d._in(dtype, "_factor")
+
+    def pull(g: Real, _: Real) -> Gradients:
+        by_matrix = np.zeros(d._parameter_shape(name), dtype)
+        pullbacks.colorize_tril(by_matrix, with_events(g), array)
+        structure.gradient_by(name, by_matrix, factor)
+        by_parameters = {"loc": summed(g, d._parameter_shape("loc")), name: by_matrix}
+        return {
+            **cast(by_parameters, d._dtype),
+            "eps": summed(_transposed(structure.colorize, g, factor), shape),
+        }
+
+    return pull
+
+
+@own_vjp("whiten", MultivariateNormal)
+def _vjp_whiten(d: MultivariateNormal, /, x: ArrayLike) -> Pull:
+    array, shape, dtype = recorded(x, d, "x")
+    name, structure = d._given, d._structure
+    (factor,) = d._in(dtype, "_factor")
+    z = d.whiten(array)
+
+    def pull(g: Real, _: Real) -> Gradients:
+        by_x = _transposed(structure.whiten, g, factor)
+        minus = -by_x
+        by_matrix = np.zeros(d._parameter_shape(name), dtype)
+        pullbacks.colorize_tril(by_matrix, minus, z)
+        structure.gradient_by(name, by_matrix, factor)
+        by_parameters = {"loc": summed(minus, d._parameter_shape("loc")), name: by_matrix}
+        return {**cast(by_parameters, d._dtype), "x": summed(by_x, shape)}
+
+    return pull
+
+
+@own_vjp("mahalanobis", MultivariateNormal)
+def _vjp_mahalanobis(d: MultivariateNormal, /, x: ArrayLike) -> Pull:
+    array, shape, dtype = recorded(x, d, "x")
+    (loc, factor), panels = d._in(dtype, "loc", "_factor"), d._panels(dtype)
+    name, structure = d._given, d._structure
+
+    def pull(g: Real, _: Real) -> Gradients:
+        by_x, by_loc = new(g, shape), new(g, d._parameter_shape("loc"))
+        by_matrix = np.zeros(d._parameter_shape(name), dtype)
+        pullbacks.log_prob_tril(name, by_x, by_loc, by_matrix, np.asarray(-2 * g), array, loc, panels)
+        if name != "scale_tril":
+            transform(structure.from_m[name], by_matrix, factor)
+        return {**cast({"loc": by_loc, name: by_matrix}, d._dtype), "x": by_x}
 
     return pull

@@ -9,15 +9,15 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, Plan, apply, sum_events
+from fastdist._kernels.program import KERNELS, Kernel, Plan, apply, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD, log
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD, Gaussian, log
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import Diagonal
-from fastdist.distributions.distribution import Distribution, Kept, shown
+from fastdist.distributions.distribution import Kept, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, new, of_noise, own_vjp, recorded, summed
 
 LOG_PROB, LOG_PROB_EVENTS = KERNELS["normal_log_prob"], KERNELS["normal_log_prob_events"]
@@ -31,10 +31,18 @@ CDF = {
     "survival_function": KERNELS["normal_survival"],
     "log_survival_function": KERNELS["normal_log_survival"],
     "icdf": KERNELS["normal_icdf"],
+    "isf": KERNELS["normal_isf"],
+    "log_icdf": KERNELS["normal_log_icdf"],
 }
+CHECKS = {
+    "icdf": _params.check_probability,
+    "isf": _params.check_probability,
+    "log_icdf": _params.check_log_probability,
+}
+SCORE = KERNELS["score_diag"]
 
 
-class Normal(Distribution):
+class Normal(Gaussian):
     r"""Normal (Gaussian) distribution of scalars.
 
     .. math:: p(x) = \frac{1}{\sigma \sqrt{2 \pi}} \exp\left(-\frac{(x - \mu)^2}{2 \sigma^2}\right)
@@ -199,9 +207,46 @@ class Normal(Distribution):
         """
         return self._cdf("icdf", value, out)
 
+    def isf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Inverse of the survival function, an upper quantile: inf at 0, -inf at 1. See `icdf`."""
+        return self._cdf("isf", value, out)
+
+    def log_icdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
+        """Quantile of a log probability, the inverse of `log_cdf`: -inf at -inf, inf at 0. See `cdf`.
+
+        It is right down to log probabilities of -1e308, and up to those of a probability that rounds to 1.
+
+        Raises
+        ------
+        ValueError
+            For a log probability above 0 (unless ``validate_args=False``, then NaN).
+
+        Examples
+        --------
+        >>> import fastdist as fd
+        >>> float(fd.Normal(0.0, 1.0).log_icdf(-804.6084420137538))
+        -40.0
+        """
+        return self._cdf("log_icdf", value, out)
+
     def _cdf(self, method: str, value: ArrayLike, out: Real | None) -> Real:
-        probability = method == "icdf" and self._validate_args
-        return self._of_value(CDF[method], value, out, ("loc", "scale"), probability)
+        check = CHECKS.get(method) if self._validate_args else None
+        return self._of_value(CDF[method], value, out, ("loc", "scale"), check)
+
+    # ---- noise of one's own --------------------------------------------------------------
+
+    def _colorize(self, eps: Real, out: Real) -> None:
+        out[...] = eps
+        apply(KERNELS["colorize_diag"], out.shape, out, *self._in(out.dtype, "loc", "scale"))
+
+    def _whiten(self, x: Real, out: Real) -> None:
+        apply(KERNELS["whiten_diag"], out.shape, out, x, *self._in(out.dtype, "loc", "scale"))
+
+    def _mahalanobis(self, x: Real, event_ndim: int, out: Real) -> None:
+        loc, scale = self._in(out.dtype, "loc", "scale")
+        shape, zero = out.shape + self._event_dims(event_ndim), np.zeros((), out.dtype)
+        apply(LOG_PROB_EVENTS, shape, out, x, loc, scale, zero, event_ndim=event_ndim)
+        out *= -2
 
 
 # ---- gradients -----------------------------------------------------------------------------------
@@ -222,18 +267,63 @@ def _vjp_rsample(d: Normal, replay: Callable[[], Noise]) -> Pull:
 own_vjp("sample_and_log_prob", Normal)(of_noise)
 
 
-@own_vjp("log_prob", Normal)
-def _vjp_log_prob(d: Normal, /, value: ArrayLike) -> Pull:
-    array, value_shape, dtype = recorded(value, d)
+def pull_of_z(d: Normal, name: str, value: ArrayLike, score: Kernel) -> Pull:
+    """The rule for what depends on ``(value - loc) / scale``, whose argument is called `name`."""
+    array, value_shape, dtype = recorded(value, d, name)
     loc, scale = d._in(dtype, "loc", "scale")
     loc_shape, scale_shape = d._parameter_shape("loc"), d._parameter_shape("scale")
 
     def pull(g: Real, _: Real) -> Gradients:
         by_value, by_loc, by_scale = new(g, value_shape), new(g, loc_shape), new(g, scale_shape)
-        pullbacks.log_prob_diag(by_value, by_loc, by_scale, g, array, loc, scale)
-        return {**cast({"loc": by_loc, "scale": by_scale}, d._dtype), "value": by_value}
+        pullbacks.standardized_diag(score, by_value, by_loc, by_scale, g, array, loc, scale)
+        return {**cast({"loc": by_loc, "scale": by_scale}, d._dtype), name: by_value}
 
     return pull
+
+
+def pull_of_inverse(d: Normal, name: str, value: ArrayLike, score: Kernel) -> Pull:
+    """The rule for ``loc + scale * f(value)``."""
+    array, value_shape, dtype = recorded(value, d, name)
+    (scale,) = d._in(dtype, "scale")
+    loc_shape, scale_shape = d._parameter_shape("loc"), d._parameter_shape("scale")
+
+    def pull(g: Real, _: Real) -> Gradients:
+        by_value, by_loc, by_scale = new(g, value_shape), new(g, loc_shape), new(g, scale_shape)
+        pullbacks.scaled_diag(score, by_value, by_loc, by_scale, g, array, scale)
+        return {**cast({"loc": by_loc, "scale": by_scale}, d._dtype), name: by_value}
+
+    return pull
+
+
+def _register(pull: Callable[[Normal, str, ArrayLike, Kernel], Pull], method: str, score: Kernel) -> None:
+    @own_vjp(method, Normal)
+    def rule(d: Normal, /, value: ArrayLike) -> Pull:
+        return pull(d, "value", value, score)
+
+
+_register(pull_of_z, "log_prob", SCORE)
+_register(pull_of_z, "cdf", KERNELS["score_cdf"])
+_register(pull_of_z, "survival_function", KERNELS["score_survival"])
+_register(pull_of_z, "log_cdf", KERNELS["score_log_cdf"])
+_register(pull_of_z, "log_survival_function", KERNELS["score_log_survival"])
+_register(pull_of_inverse, "icdf", KERNELS["score_icdf"])
+_register(pull_of_inverse, "isf", KERNELS["score_isf"])
+_register(pull_of_inverse, "log_icdf", KERNELS["score_log_icdf"])
+
+
+@own_vjp("colorize", Normal)
+def _vjp_colorize(d: Normal, /, eps: ArrayLike) -> Pull:
+    return pull_of_inverse(d, "eps", eps, KERNELS["score_colorize_diag"])
+
+
+@own_vjp("whiten", Normal)
+def _vjp_whiten(d: Normal, /, x: ArrayLike) -> Pull:
+    return pull_of_z(d, "x", x, KERNELS["score_whiten_diag"])
+
+
+@own_vjp("mahalanobis", Normal)
+def _vjp_mahalanobis(d: Normal, /, x: ArrayLike) -> Pull:
+    return pull_of_z(d, "x", x, KERNELS["score_mahalanobis_diag"])
 
 
 @own_vjp("entropy", Normal)

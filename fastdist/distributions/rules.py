@@ -47,8 +47,17 @@ _PARTS = {
     "entropy": ("entropy", "event_entropy", "_entropy"),
     **{
         name: (name, "_cdf")
-        for name in ("cdf", "icdf", "log_cdf", "survival_function", "log_survival_function")
+        for name in (
+            "cdf",
+            "icdf",
+            "log_cdf",
+            "survival_function",
+            "log_survival_function",
+            "isf",
+            "log_icdf",
+        )
     },
+    **{name: (name, f"_{name}") for name in ("colorize", "whiten", "mahalanobis")},
 }
 
 _divergences: dict[tuple[type, type], Divergence] = {}
@@ -181,8 +190,8 @@ def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, 
     Parameters
     ----------
     method : callable
-        `rsample`, `log_prob` or `entropy` of a distribution, or `kl_divergence`; or a method that returns
-        another distribution, such as `condition`.
+        `rsample`, `log_prob`, `prob` or `entropy` of a distribution, its cdf family, `colorize`, `whiten` or
+        `mahalanobis`, or `kl_divergence`; or a method that returns another distribution, such as `condition`.
     *args, **kwargs
         Its arguments, `rng`, `out` and `workers` included.
 
@@ -194,9 +203,10 @@ def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, 
         Takes a cotangent, an array that broadcasts to the value's shape and is converted to its
         dtype, and returns a dict of gradients: one for each array parameter that the distribution
         was built with, under its constructor's name, in the shape it was given in and the
-        distribution's dtype, and for `log_prob` one for ``"value"``, in the value's shape and the
-        result's dtype. `Independent` passes through to its base. For `kl_divergence` there is a
-        dict for ``"p"`` and one for ``"q"``. Where the value is a distribution it takes gradients by its
+        distribution's dtype, and for `log_prob` and the cdf family one for ``"value"``, in the value's
+        shape and the result's dtype; for `colorize` it is ``"eps"``, for `whiten` and `mahalanobis`
+        ``"x"``. `Independent` passes through to its base. For `kl_divergence` there is a dict for ``"p"``
+        and one for ``"q"``. Where the value is a distribution it takes gradients by its
         parameters, a dict as its own methods' pullbacks return (``"value"`` is left aside, what is missing is
         0), and returns also those by the method's array arguments, by name. It may be called any number of
         times, and always gives the same.
@@ -372,14 +382,12 @@ def register_vjp(method: str, *types: type[Distribution]) -> Callable[[AnyRule],
     Examples
     --------
     >>> import numpy as np, fastdist as fd
-    >>> @fd.register_vjp("cdf", fd.Normal)
-    ... def vjp_cdf(d, value):
-    ...     z = (value - d.loc) / d.scale
-    ...     density = np.exp(-z * z / 2) / (d.scale * np.sqrt(2 * np.pi))
-    ...     return lambda g, p: {"loc": -g * density, "scale": -g * density * z, "value": g * density}
-    >>> p, pullback = fd.vjp(fd.Normal(np.zeros(3), 1.0).cdf, 0.0)
-    >>> round(float(pullback(np.ones(3))["value"]), 3)
-    1.197
+    >>> @fd.register_vjp("perplexity", fd.Normal)
+    ... def vjp_perplexity(d):
+    ...     return lambda g, p: {"scale": g * p / d.scale}
+    >>> p, pullback = fd.vjp(fd.Normal(np.zeros(3), 1.0).perplexity)
+    >>> round(float(pullback(np.ones(3))["scale"]), 3)
+    12.398
     """
     n = 2 if method == "kl_divergence" else 1
     if len(types) != n:
@@ -555,9 +563,9 @@ def summed(g: Real, shape: Shape) -> Real:
     return result
 
 
-def recorded(value: ArrayLike, d: Distribution) -> tuple[Real, Shape, RealDType]:
+def recorded(value: ArrayLike, d: Distribution, name: str = "value") -> tuple[Real, Shape, RealDType]:
     """A record of a density's argument, its shape, and the dtype to compute in."""
-    array, batch_shape, dtype = _params.values(value, d._dtype, d._event_shape)
+    array, batch_shape, dtype = _params.values(value, d._dtype, d._event_shape, name)
     return array.copy(), batch_shape + d._event_shape, dtype
 
 
@@ -580,3 +588,19 @@ def cast(gradients: Gradients, dtype: RealDType) -> Gradients:
     if gradients["loc"].dtype == dtype:
         return gradients
     return {name: _params.pack(gradient, dtype) for name, gradient in gradients.items()}
+
+
+# ---- what follows from the rule of a density --------------------------------------------------------
+
+
+@own_vjp("prob", Distribution, sees_value=True)
+def _vjp_prob(d: Distribution, /, value: ArrayLike) -> Pull:
+    rule = rule_of(type(d), "log_prob")
+    pull, log_prob = rule.rule(d, value), d.log_prob(value) if sees_value(d, "log_prob") else None
+
+    @_params.quiet
+    def pull_prob(g: Real, prob: Real) -> Gradients:
+        result: Gradients = pull(np.ascontiguousarray(g * prob), log_prob)
+        return result
+
+    return pull_prob

@@ -15,6 +15,7 @@ from fastdist._kernels import pullbacks
 from fastdist._kernels.sources import Noise
 from fastdist._typing import Real
 from fastdist.distributions._gaussian import HALF_LOG_2PI_E
+from fastdist.distributions.normal import SCORE
 from fastdist.distributions.rules import new
 from fastdist.torch._draws import Replay, fill, normals
 from fastdist.torch._formulas import CDFS, normal_log_prob
@@ -178,7 +179,7 @@ class Normal(Gaussian, TorchNormal):
         def pull(g: Real, value: Real, loc: Real, scale: Real) -> tuple[Real, Real, Real]:
             gradients = new(g, value.shape), new(g, loc.shape), new(g, scale.shape)
             packed = (_params.pack(x, g.dtype) for x in (value, loc, scale))
-            pullbacks.log_prob_diag(*gradients, g, *packed)
+            pullbacks.standardized_diag(SCORE, *gradients, g, *packed)
             return gradients
 
         return pull

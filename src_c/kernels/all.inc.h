@@ -21,6 +21,7 @@
 #include "normal_cdf.inc.h"
 #include "sums.inc.h"
 #include "score_diag.inc.h"
+#include "score_cdf.inc.h"
 #include "score_tril.inc.h"
 #include "transform_tril.inc.h"
 #include "mvn_kl.inc.h"

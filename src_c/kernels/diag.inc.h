@@ -341,6 +341,26 @@ FD_ALONE void FD_LOCAL(sum_elements)(const fd_loop *loop, intptr_t begin, intptr
     FD_LOCAL(sum_runs)(FD_LOCAL(plain), loop, begin, end);
 }
 
+static void FD_NAME(whiten_diag)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(room) room[3];
+    FD_LOCAL(strip) s = {0};
+    fd_run run;
+    fd_run_start(loop, &run, begin, end);
+    while (FD_LOCAL(next_strip)(loop, &run, 4, 1, &s, room)) {
+        const intptr_t loc_stride = s.stride[2], scale_stride = s.stride[3];
+        FD_BY_STEPS(FD_LOCAL(standardize_run), s.n, s.at[0], s.at[1], s.stride[1], s.at[2], s.at[3]);
+        int finite = 1;
+        for (intptr_t i = 0; i < s.n; i++)
+            finite &= isfinite(s.at[0][i]) != 0;
+        for (intptr_t i = 0; FD_UNLIKELY(!finite) && i < s.n; i++)
+            if (!isfinite(s.at[0][i]))
+                s.at[0][i] = (REAL)(2 * fd_half_standardized((double)s.at[1][i * s.stride[1]],
+                                                             (double)s.at[2][i * loc_stride],
+                                                             (double)s.at[3][i * scale_stride]));
+    }
+}
+
 /* ---- short events ----------------------------------------------------------------------
  * The same sums of many events at a time, an event a lane: alone, each would wait for its own last stride. Terms are
  * made as if there were no events, then added up. */

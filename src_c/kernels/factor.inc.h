@@ -53,6 +53,7 @@ static void FD_NAME(pack_panels)(const fd_loop *loop, intptr_t begin, intptr_t e
 FD_CHECK_KERNEL(check_finite, (x[i] >= -REAL_MAX) & (x[i] <= REAL_MAX))
 FD_CHECK_KERNEL(check_positive, (x[i] > 0) & (x[i] <= REAL_MAX))
 FD_CHECK_KERNEL(check_probability, !((x[i] < 0) | (x[i] > 1)))
+FD_CHECK_KERNEL(check_log_probability, !(x[i] > 0))
 #undef FD_CHECK_KERNEL
 
 static void FD_NAME(check_tril)(const fd_loop *loop, intptr_t begin, intptr_t end)

@@ -22,12 +22,19 @@ FD_CDF_KERNEL(normal_log_survival, fd_normal_log_cdf(-z, -z_lo))
 FD_CDF_KERNEL(half_normal_cdf, fd_half_normal_cdf(z, z_lo))
 #undef FD_CDF_KERNEL
 
-static void FD_NAME(normal_icdf)(const fd_loop *loop, intptr_t begin, intptr_t end)
-{
-    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
-        for (intptr_t i = 0; i < run.n; i++) {
-            const double loc = AT(2)[i * STRIDE(2)], scale = AT(3)[i * STRIDE(3)];
-            /* The product may overflow where the sum does not. */
-            AT(0)[i * STRIDE(0)] = (REAL)fma(scale, fd_normal_icdf(AT(1)[i * STRIDE(1)]), loc);
-        }
-}
+/* out[i] = loc + scale * quantile, given p; the product may overflow where the sum does not. */
+#define FD_QUANTILE_KERNEL(op, quantile)                                                       \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \
+            for (intptr_t i = 0; i < run.n; i++) {                                             \
+                const double p = AT(1)[i * STRIDE(1)];                                         \
+                const double loc = AT(2)[i * STRIDE(2)], scale = AT(3)[i * STRIDE(3)];         \
+                AT(0)[i * STRIDE(0)] = (REAL)fma(scale, quantile, loc);                        \
+            }                                                                                  \
+    }
+
+FD_QUANTILE_KERNEL(normal_icdf, fd_normal_icdf(p))
+FD_QUANTILE_KERNEL(normal_isf, -fd_normal_icdf(p))
+FD_QUANTILE_KERNEL(normal_log_icdf, fd_normal_log_icdf(p))
+#undef FD_QUANTILE_KERNEL

@@ -16,6 +16,15 @@ int exact(fd_op op)
     case FD_normal_survival:
     case FD_normal_log_survival:
     case FD_normal_icdf:
+    case FD_normal_isf:
+    case FD_normal_log_icdf:
+    case FD_score_cdf:
+    case FD_score_survival:
+    case FD_score_log_cdf:
+    case FD_score_log_survival:
+    case FD_score_icdf:
+    case FD_score_isf:
+    case FD_score_log_icdf:
         return 0;
     default:
         return 1;
