@@ -20,7 +20,7 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, Plan, apply, first_bad, sum_events
+from fastdist._kernels.program import KERNELS, Kernel, Plan, apply, first_bad, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
 from fastdist._shapes import Shape

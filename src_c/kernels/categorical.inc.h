@@ -232,7 +232,7 @@ FD_INLINE double FD_LOCAL(sum_row)(int what, intptr_t dim, const REAL *a, const 
 }
 
 /* Of a row a, or a + b: *m is the largest element, the result the logarithm of the sum of e^(a - m); NaN if one is. */
-FD_INLINE REAL FD_LOCAL(log_sum)(int what, intptr_t dim, const REAL *a, const REAL *b, REAL *m)
+FD_INLINE REAL FD_LOCAL(log_total)(int what, intptr_t dim, const REAL *a, const REAL *b, REAL *m)
 {
     intptr_t largest = -1;
     int nan = 0;
@@ -257,7 +257,7 @@ static void FD_NAME(log_softmax)(const fd_loop *loop, intptr_t begin, intptr_t e
     for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         for (intptr_t i = 0; i < run.n; i++) {
             REAL *out = AT(0) + i * STRIDE(0), m;
-            const REAL *x = AT(1) + i * STRIDE(1), rest = FD_LOCAL(log_sum)(FD_LOCAL(powers), loop->dim, x, NULL, &m);
+            const REAL *x = AT(1) + i * STRIDE(1), rest = FD_LOCAL(log_total)(FD_LOCAL(powers), loop->dim, x, NULL, &m);
             for (intptr_t j = 0; j < loop->dim; j += V(lanes)) {
                 const VEC v = V(sub)(FD_LOCAL(load_to)(x + j, loop->dim - j), V(set1)(m));
                 FD_LOCAL(store_to)(out + j, V(sub)(v, V(set1)(rest)), loop->dim - j);
@@ -270,7 +270,7 @@ static void FD_NAME(log_sum_exp)(const fd_loop *loop, intptr_t begin, intptr_t e
     for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
         for (intptr_t i = 0; i < run.n; i++) {
             REAL m;
-            const REAL rest = FD_LOCAL(log_sum)(FD_LOCAL(powers_of_sums), loop->dim, AT(1) + i * STRIDE(1),
+            const REAL rest = FD_LOCAL(log_total)(FD_LOCAL(powers_of_sums), loop->dim, AT(1) + i * STRIDE(1),
                                                 AT(2) + i * STRIDE(2), &m);
             AT(0)[i * STRIDE(0)] = m + rest;
         }
