@@ -433,6 +433,15 @@ cdef class Base:
                 self._keep(name, array)
         return array
 
+    def _kept_here(self, key, make):
+        """The same of what depends on the shape of the batch, too, and does not go along into another one."""
+        array = None if self.made is None else self.made.get(key)
+        if array is None:
+            array = make()
+            if not self._lent:
+                self.made = {**(self.made or {}), key: array}
+        return array
+
     def _keep(self, str name, array):
         """Add an array; others may be reading the dict that there was."""
         array = np.asarray(array)

@@ -12,7 +12,6 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels.program import KERNELS, Plan, elementwise, sum_events
-from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
@@ -265,7 +264,7 @@ class HalfNormal(_OfNormal):
                 _params.check_probability("value", array, batch_shape)
             return _params.delivered(self._quantile_of(array, dtype), shape, dtype, out)
         x = np.maximum(array, 0)
-        cdf = self._base._of_value(KERNELS["half_normal_cdf"], x, None, ("loc", "scale"), False)
+        cdf = self._base._of_value(KERNELS["half_normal_cdf"], x, None, ("loc", "scale"))
         if method == "cdf":
             result = cdf
         elif method == "log_cdf":
@@ -283,7 +282,7 @@ class HalfNormal(_OfNormal):
         standard = Normal(0.0, 1.0, validate_args=False)
         z = -standard.icdf(np.asarray(0.5 * (1 - wide)))
         half = KERNELS["half_normal_cdf"]
-        error = standard._of_value(half, z, None, ("loc", "scale"), False) - wide
+        error = standard._of_value(half, z, None, ("loc", "scale")) - wide
         step = error / (SQRT_2_OVER_PI * np.exp(-0.5 * z * z))
         z = np.where(wide < 0.5, z - step, z)
         return np.asarray(np.abs(z) * self._base._in(_params.FLOAT64, "scale")[0], dtype)

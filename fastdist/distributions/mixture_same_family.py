@@ -16,7 +16,6 @@ import numpy as np
 from fastdist import _params, _shapes
 from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
 from fastdist._kernels.sources import Noise
-from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions.categorical import Categorical, by_log_probs, log_softmax
 from fastdist.distributions.constraints import Constraint

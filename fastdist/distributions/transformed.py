@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fastdist import _params, _shapes
+from fastdist import _params
 from fastdist._kernels.program import Plan, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
-from fastdist._typing import ArrayLike, Real, RealDType
+from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import _indexing, constraints
 from fastdist.distributions._indexing import Entries
 from fastdist.distributions.constraints import Constraint
@@ -164,7 +164,9 @@ class TransformedDistribution(Wrapper):
         arrays = [change(i, array) for i, (array, _) in enumerate(self._whole._parameters())]
         if arrays:
             new._transforms = [transform._replaced(arrays) for transform in self._transforms]
-            new._whole = new._transforms[0] if len(new._transforms) == 1 else ComposeTransform(new._transforms)
+            new._whole = (
+                new._transforms[0] if len(new._transforms) == 1 else ComposeTransform(new._transforms)
+            )
         return new
 
     def _part(self, entries: Entries, batch_shape: Shape) -> Any:
@@ -413,7 +415,9 @@ class TransformedDistribution(Wrapper):
             raise NotImplementedError(f"{method} needs monotone transforms, got {self._transforms}")
         array, batch_shape, dtype = _params.values(value, self._dtype, self._event_shape)
         shape = np.broadcast_shapes(batch_shape + self._event_shape, self._batch_shape + self._event_shape)
-        up = np.broadcast_to(np.asarray(self._whole.sign) > 0, np.broadcast_shapes(shape, np.shape(self._whole.sign)))
+        up = np.broadcast_to(
+            np.asarray(self._whole.sign) > 0, np.broadcast_shapes(shape, np.shape(self._whole.sign))
+        )
         if method == "icdf":
             if self._validate_args:
                 _params.check_probability("value", array, batch_shape)
@@ -448,13 +452,16 @@ class TransformedDistribution(Wrapper):
         if up.all():
             return self._base.icdf(probability)  # type: ignore[attr-defined, no-any-return]
         isf: Any = getattr(self._base, "isf", lambda p: self._base.icdf(1 - p))  # type: ignore[attr-defined]
-        return isf(probability) if not up.any() else np.where(up, self._base.icdf(probability), isf(probability))  # type: ignore[attr-defined]
+        return (
+            isf(probability) if not up.any() else np.where(up, self._base.icdf(probability), isf(probability))
+        )  # type: ignore[attr-defined]
 
 
 def _alike(a: list[Transform], b: list[Transform]) -> bool:
     """True if transforms are of the same types."""
     return len(a) == len(b) and all(
-        type(s) is type(t) and _alike(getattr(s, "parts", []), getattr(t, "parts", [])) for s, t in zip(a, b, strict=True)
+        type(s) is type(t) and _alike(getattr(s, "parts", []), getattr(t, "parts", []))
+        for s, t in zip(a, b, strict=True)
     )
 
 

@@ -13,8 +13,8 @@ A distribution, which knows nothing of one but this, has it work in place:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self, SupportsIndex
+from collections.abc import Sequence
+from typing import Any, ClassVar, SupportsIndex
 
 import numpy as np
 
@@ -143,7 +143,9 @@ class Transform:
         single = bool(dtypes) and all(dtype.char in "ef" for dtype in dtypes)
         dtype = _params.FLOAT32 if single else _params.FLOAT64
         if array.ndim < self.domain.event_dim:
-            raise ValueError(f"{name} must have {self.domain.event_dim} dims or more, got shape {array.shape}")
+            raise ValueError(
+                f"{name} must have {self.domain.event_dim} dims or more, got shape {array.shape}"
+            )
         return np.require(array, dtype, ["C", "A"])
 
     def _parameters(self) -> list[tuple[Real, bool]]:
@@ -435,7 +437,9 @@ class AffineTransform(_WithArrays):
             raise ValueError(f"event_dim must not be negative, got {event_dim}")
         if not np.all(self._arrays["scale"]):
             raise ValueError(f"scale of shape {self._arrays['scale'].shape} must not be 0")
-        real = constraints.independent(constraints.real, self.event_dim) if self.event_dim else constraints.real
+        real = (
+            constraints.independent(constraints.real, self.event_dim) if self.event_dim else constraints.real
+        )
         self.domain = self.codomain = real
 
     @property
@@ -510,7 +514,9 @@ class AffineTransform(_WithArrays):
         return self._arrays["loc"], self._arrays["scale"]
 
     def __eq__(self, other: object) -> bool:
-        return super().__eq__(other) and isinstance(other, AffineTransform) and self.event_dim == other.event_dim
+        return (
+            super().__eq__(other) and isinstance(other, AffineTransform) and self.event_dim == other.event_dim
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -773,11 +779,15 @@ class ComposeTransform(Transform):
         domain, codomain = self.parts[0].domain, self.parts[-1].codomain
         event_dim = codomain.event_dim
         for part in reversed(self.parts):
-            event_dim = max(event_dim + part.domain.event_dim - part.codomain.event_dim, part.domain.event_dim)
+            event_dim = max(
+                event_dim + part.domain.event_dim - part.codomain.event_dim, part.domain.event_dim
+            )
         if event_dim > domain.event_dim:
             domain = constraints.independent(domain, event_dim - domain.event_dim)
         for part in self.parts:
-            event_dim = max(event_dim + part.codomain.event_dim - part.domain.event_dim, part.codomain.event_dim)
+            event_dim = max(
+                event_dim + part.codomain.event_dim - part.domain.event_dim, part.codomain.event_dim
+            )
         if event_dim > codomain.event_dim:
             codomain = constraints.independent(codomain, event_dim - codomain.event_dim)
         return domain, codomain
@@ -927,9 +937,13 @@ class IndependentTransform(Transform):
         if not isinstance(base_transform, Transform):
             raise TypeError(f"base_transform must be a Transform, got {type(base_transform).__name__}")
         self.base_transform = base_transform
-        self.reinterpreted_batch_ndims = _shapes.parse_int("reinterpreted_batch_ndims", reinterpreted_batch_ndims)
+        self.reinterpreted_batch_ndims = _shapes.parse_int(
+            "reinterpreted_batch_ndims", reinterpreted_batch_ndims
+        )
         if self.reinterpreted_batch_ndims < 0:
-            raise ValueError(f"reinterpreted_batch_ndims must not be negative, got {reinterpreted_batch_ndims}")
+            raise ValueError(
+                f"reinterpreted_batch_ndims must not be negative, got {reinterpreted_batch_ndims}"
+            )
 
     @property
     def domain(self) -> Constraint:  # type: ignore[override]
