@@ -6,6 +6,7 @@ from fastdist.distributions.categorical import Categorical
 from fastdist.distributions.distribution import Distribution, stack
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.log_normal import HalfNormal, LogitNormal, LogNormal
+from fastdist.distributions.low_rank_multivariate_normal import LowRankMultivariateNormal
 from fastdist.distributions.mixture_same_family import MixtureSameFamily
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
@@ -22,6 +23,7 @@ __all__ = [
     "Independent",
     "LogNormal",
     "LogitNormal",
+    "LowRankMultivariateNormal",
     "MixtureSameFamily",
     "MultivariateNormal",
     "Normal",

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -34,9 +34,6 @@ from fastdist.distributions._indexing import Index
 from fastdist.distributions.covariance import Lower
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, summed
 
-if TYPE_CHECKING:
-    from fastdist.distributions.multivariate_normal import MultivariateNormal
-
 RANK_UPDATE, MULTIPLY, SOLVE = (KERNELS[name] for name in ("rank_update", "multiply_tril", "solve_tril"))
 
 
@@ -46,7 +43,7 @@ class Algebra(Gaussian):
     _given: str
     _derived = False  # of a factor: the matrix follows from that
 
-    def marginal(self, indices: Index) -> MultivariateNormal:
+    def marginal(self, indices: Index) -> Self:
         """Distribution of some elements of the event.
 
         Parameters
@@ -87,7 +84,7 @@ class Algebra(Gaussian):
         return self._made(loc, self._reordered(with_rest(known, self._event_shape[0]))[..., :k, :k])
 
     @quiet
-    def condition(self, indices: Index, value: ArrayLike) -> MultivariateNormal:
+    def condition(self, indices: Index, value: ArrayLike) -> Self:
         r"""Distribution of the other elements of the event, given some of them.
 
         .. math::
@@ -153,7 +150,7 @@ class Algebra(Gaussian):
         return self._made(rest, factor[..., k:, k:])
 
     @quiet
-    def affine(self, A: ArrayLike, b: ArrayLike | None = None) -> MultivariateNormal:
+    def affine(self, A: ArrayLike, b: ArrayLike | None = None) -> Self:
         r"""Distribution of :math:`A x + b`.
 
         Parameters
@@ -211,7 +208,7 @@ class Algebra(Gaussian):
 
     def rank_update(
         self, u: ArrayLike, *, weight: ArrayLike = 1.0, index: Index | tuple[Any, ...] | None = None
-    ) -> MultivariateNormal:
+    ) -> Self:
         r"""The same with :math:`w u u^T` added to the precision, if that was given, or to the covariance.
 
         That takes d^2 operations a matrix, a new factor d^3 / 3. With a precision matrix it is how a linear
@@ -364,7 +361,7 @@ class Algebra(Gaussian):
 
     def _made(
         self, loc: Real, factor: Real, matrix: Real | None = None, *, given: str = "", batch_shape: Shape = ()
-    ) -> MultivariateNormal:
+    ) -> Self:
         raise NotImplementedError
 
     def _converted(self, name: str) -> Real:

@@ -26,7 +26,9 @@ __all__ = [
     "one_hot",
     "positive",
     "positive_definite",
+    "positive_vector",
     "real",
+    "real_matrix",
     "real_vector",
     "simplex",
     "unit_interval",
@@ -200,3 +202,5 @@ boolean = _Discrete("boolean", 0, lambda value: (value == 0) | (value == 1))
 one_hot = _Discrete("one_hot", 1, _is_one_hot)
 lower_cholesky = Constraint("lower_cholesky", 2, _is_tril)
 positive_definite = Constraint("positive_definite", 2, _is_positive_definite)
+positive_vector = independent(positive, 1)
+real_matrix = independent(real, 2)

@@ -12,6 +12,7 @@ cdef class Ways:
     cdef object cls
     cdef tuple names            # of parameters
     cdef dict core_ndim         # how many dims of an array are its own, by name
+    cdef object tall            # those of shape (..., d, any number)
     cdef dict checks            # the kernel that checks a parameter, by name; of others there is None
     cdef bint draw_by_plan, density_by_plan, scored_by_plan, scored_by_hook
     cdef Kept kept_entropy      # `_entropy`, if that is one

@@ -63,6 +63,7 @@ class Base:
     normals_per_event: ClassVar[int | None]
     _discrete: bool
     _core_ndim: ClassVar[dict[str, int]]
+    _tall: ClassVar[frozenset[str]]
     _alternatives: ClassVar[frozenset[str]]
     _held: Mapping[str, int]
     _cached: ClassVar[frozenset[str]]

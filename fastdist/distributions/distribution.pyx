@@ -121,6 +121,8 @@ cdef dict CHECKS = {
     constraints.real: KERNELS["check_finite"],
     constraints.real_vector: KERNELS["check_finite"],
     constraints.positive: KERNELS["check_positive"],
+    constraints.positive_vector: KERNELS["check_positive"],
+    constraints.real_matrix: KERNELS["check_finite"],
 }
 
 cdef dict passing_classes = {}
@@ -150,6 +152,7 @@ cdef class Ways:
         self.cls = cls
         self.names = tuple(cls.arg_constraints)
         self.core_ndim = dict(cls._core_ndim)
+        self.tall = cls._tall
         self.checks = {name: CHECKS.get(constraint) for name, constraint in cls.arg_constraints.items()}
         self.draw_by_plan = depth(cls, "_draw_plan") <= depth(cls, "_draw")
         self.density_by_plan = depth(cls, "_density_plan") <= depth(cls, "_log_prob")
@@ -325,6 +328,8 @@ cdef class Base:
     normals_per_event = None
     _discrete = False  # draws are integers
     _core_ndim = {}
+    # Parameters of two dims of their own, (d, any number); of others these are square.
+    _tall = frozenset()
     # Of these parameters one is given, the others follow from it.
     _alternatives = frozenset()
     _held = MappingProxyType({})  # attributes that are distributions: wrapper.py
@@ -360,7 +365,7 @@ cdef class Base:
             break
         self._dtype = float32 if self.typenum == np.NPY_FLOAT32 else float64
         if self._shapes or not take_shapes(self, way):
-            self._batch_shape, self._event_shape = _shapes_of(way.core_ndim, self._arrays, self._shapes)
+            self._batch_shape, self._event_shape = _shapes_of(way, self._arrays, self._shapes)
         if self._validate_args:
             for name, array in self._arrays.items():
                 if name not in unchecked:
@@ -978,7 +983,10 @@ cdef class Base:
     def __repr__(self):
         shown = []
         for name in self._shown():
-            shape = self._batch_shape + self._event_shape[-1:] * type(self)._core_ndim[name]
+            own = type(self)._core_ndim[name]
+            shape = self._batch_shape + self._event_shape[-1:] * own
+            if name in type(self)._tall:
+                shape = shape[:-1] + np.shape(self._arrays[name])[-1:]
             shown.append(f"{name}: {getattr(self, name) if math.prod(shape) == 1 else shape}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -1246,7 +1254,7 @@ cdef bint take_shapes(Base d, Ways way) except -1:
         n = np.PyArray_NDIM(array) - own
         if n < 0:
             return False
-        for i in range(n, n + own):
+        for i in range(n, n + (1 if name in way.tall else own)):
             if event >= 0 and np.PyArray_DIM(array, i) != event:
                 return False
             event = np.PyArray_DIM(array, i)
@@ -1268,25 +1276,27 @@ cdef bint take_shapes(Base d, Ways way) except -1:
     return True
 
 
-def _shapes_of(dict core_ndim, dict arrays, dict shapes):
+cdef tuple _shapes_of(Ways way, dict arrays, dict shapes):
     """Batch shape and event shape of parameters: the last dim of those that have any of their own."""
     cdef int own = 0
     cdef dict batch_shapes = {}
     cdef tuple event_shape = (), shape
     for name, array in arrays.items():
-        own = core_ndim[name]
+        own = way.core_ndim[name]
         shape = shapes.get(name) or np.shape(array)
         if own:
-            if len(shape) < own or own == 2 and shape[-1] != shape[-2]:
-                must = "have at least one dim" if own == 1 else "have shape (..., d, d)"
+            tall = name in way.tall
+            if len(shape) < own or own == 2 and not tall and shape[-1] != shape[-2]:
+                must = "have at least one dim" if own == 1 else f"have shape (..., d, {'rank' if tall else 'd'})"
                 raise ValueError(f"{name} must {must}, got {'shape ' if own == 1 else ''}{shape}")
-            if event_shape and shape[-1:] != event_shape:
+            event = shape[len(shape) - own:len(shape) - own + 1]
+            if event_shape and event != event_shape:
                 first = next(iter(arrays))
                 raise ValueError(
                     f"{first} {shapes.get(first) or arrays[first].shape} and {name} {shape} differ in event "
                     "size"
                 )
-            event_shape = shape[-1:]
+            event_shape = event
             shape = shape[:len(shape) - own]
         batch_shapes[name] = shape
     return (_shapes.broadcast_shapes(**batch_shapes) if batch_shapes else ()), event_shape
@@ -1299,7 +1309,7 @@ cdef int _check(Ways way, cls, name, np.ndarray array, dict shapes) except -1:
         return 0
     constraint = cls.arg_constraints.get(name)
     if kernel is not None:
-        (_params.check_positive if constraint is constraints.positive else _params.check_finite)(
+        (_params.check_positive if kernel is CHECKS[constraints.positive] else _params.check_finite)(
             name, array, shapes.get(name))
     elif constraint is not None:
         good = constraint.check(array)

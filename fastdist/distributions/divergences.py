@@ -34,6 +34,11 @@ from fastdist.distributions.covariance import Diagonal, Lower, transform
 from fastdist.distributions.distribution import LAW, Distribution, keeps
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.log_normal import HalfNormal
+from fastdist.distributions.low_rank_multivariate_normal import (
+    LowRankMultivariateNormal,
+    fitted,
+    scores,
+)
 from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
 from fastdist.distributions.one_hot_categorical import OneHotCategorical
@@ -364,3 +369,149 @@ def _moved(d: Distribution, loc: Real, scale: Real) -> Distribution | None:
         covariance = columns * d.covariance_matrix * columns.swapaxes(-1, -2)
         return MultivariateNormal(loc + scale * d.loc, covariance_matrix=covariance, validate_args=False)
     return None
+
+
+# ---- low rank --------------------------------------------------------------------------------------
+#
+# With H = S^-1 G W', so that the inverse covariance is S^-2 - H H', and R = F_p / S_q:
+#
+#     KL(p || q) = sum of KL of the diagonals, as scalars, + |z|^2 / 2 + sum log diag W_p - sum log diag W_q
+#                + (|R|^2 - |S_p H_q|^2 - |F_p' H_q|^2) / 2
+
+
+def _as_low_rank(d: Distribution) -> LowRankMultivariateNormal:
+    """A diagonal is one of rank 0."""
+    if isinstance(d, LowRankMultivariateNormal):
+        return d
+    side = Side(d, _params.FLOAT64)
+    return LowRankMultivariateNormal(
+        side.loc, np.zeros((d._event_shape[0], 0)), np.square(side.factor), validate_args=False
+    )
+
+
+def _to_own(d: Distribution, low_rank: LowRankMultivariateNormal, gradients: Gradients) -> Gradients:
+    """Gradients by what d was given by."""
+    if isinstance(d, LowRankMultivariateNormal):
+        return gradients
+    side = Side(d, _params.FLOAT64)
+    shape = low_rank._parameter_shape("cov_diag")
+    by_scale = 2 * side.factor * np.broadcast_to(gradients["cov_diag"], shape)
+    found = {"loc": gradients["loc"], "scale": by_scale}
+    return cast(
+        {
+            name: summed(_as_large(one, side.d, name), side.d._parameter_shape(name))
+            for name, one in found.items()
+        },
+        side.d._dtype,
+    )
+
+
+def _as_large(array: Real, d: Distribution, name: str) -> Real:
+    shape = np.broadcast_shapes(array.shape, d._parameter_shape(name))
+    return np.ascontiguousarray(np.broadcast_to(array, shape), np.float64)
+
+
+@register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)
+@register_kl(LowRankMultivariateNormal, Independent)
+@register_kl(Independent, LowRankMultivariateNormal)
+@_params.quiet
+def _kl_low_rank(p: Distribution, q: Distribution) -> Real:
+    check_events(p, q)
+    dtype, p, q = common_dtype(p, q), _as_low_rank(p), _as_low_rank(q)
+    of_p, of_q = p._parts(), q._parts()
+    (factor,) = p._in(_params.FLOAT64, "cov_factor")
+    zero, half = np.zeros(()), of_q.half()
+    diagonal = elementwise(NORMAL_KL, zero, of_p.scale, zero, of_q.scale)
+    diagonal = sum_events(diagonal, diagonal.shape[-1:])
+    spread = (
+        np.square(factor / of_q.scale[..., None]).sum((-1, -2))
+        - np.square(of_p.scale[..., None] * half).sum((-1, -2))
+        - np.square(np.matmul(factor.swapaxes(-1, -2), half)).sum((-1, -2))
+    )
+    logs = [np.log(np.diagonal(parts.inverse_root, axis1=-2, axis2=-1)).sum(-1) for parts in (of_p, of_q)]
+    distance = q._distance(p._in(_params.FLOAT64, "loc")[0])
+    result = diagonal + 0.5 * distance + 0.5 * spread + logs[0] - logs[1]
+    return np.asarray(np.maximum(result, 0), dtype)
+
+
+@own_vjp("kl_divergence", LowRankMultivariateNormal, LowRankMultivariateNormal)
+@own_vjp("kl_divergence", LowRankMultivariateNormal, Independent)
+@own_vjp("kl_divergence", Independent, LowRankMultivariateNormal)
+def _vjp_low_rank(p: Distribution, q: Distribution) -> Pull:
+    low_p, low_q = _as_low_rank(p), _as_low_rank(q)
+
+    @_params.quiet
+    def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:
+        wide = np.broadcast_to(g, g.shape).astype(float)
+        of_p, of_q = low_p._parts(), low_q._parts()
+        (factor_p,) = low_p._in(_params.FLOAT64, "cov_factor")
+        half, solved = of_q.half(), of_q.solve()
+        # By the covariance of p: half of q's precision less p's own.
+        by_factor_p = factor_p / np.square(of_q.scale)[..., None]
+        by_factor_p = by_factor_p - np.matmul(half, np.matmul(half.swapaxes(-1, -2), factor_p)) - of_p.solve()
+        by_diag_p = 0.5 * (of_q.inverse_diagonal() - of_p.inverse_diagonal())
+        # By that of q: half of its precision, less that times p's covariance times that, less of the distance.
+        loc_p = low_p._in(_params.FLOAT64, "loc")[0]
+        by_loc, of_distance = scores(low_q, loc_p, np.ones(()))
+        diag_p, precision = np.square(of_p.scale), 1 / np.square(of_q.scale)
+        spread = diag_p[..., None] * solved + np.matmul(
+            factor_p, np.matmul(factor_p.swapaxes(-1, -2), solved)
+        )
+        inner = np.matmul(half.swapaxes(-1, -2), spread)
+        by_factor_q = solved - (precision[..., None] * spread - np.matmul(half, inner))
+        seen = precision[..., None] * factor_p - np.matmul(half, np.matmul(half.swapaxes(-1, -2), factor_p))
+        weighted = np.matmul(half.swapaxes(-1, -2), diag_p[..., None] * half)
+        crossed = (np.matmul(half, weighted) * half).sum(-1)
+        both = diag_p * precision * (precision - 2 * np.square(half).sum(-1)) + crossed
+        by_diag_q = 0.5 * (of_q.inverse_diagonal() - both - np.square(seen).sum(-1))
+        g1, g2 = wide[..., None], wide[..., None, None]
+        by_p = {"loc": -g1 * by_loc, "cov_factor": g2 * by_factor_p, "cov_diag": g1 * by_diag_p}
+        by_q = {
+            "loc": g1 * by_loc,
+            "cov_factor": g2 * (by_factor_q - of_distance["cov_factor"]),
+            "cov_diag": g1 * (by_diag_q - of_distance["cov_diag"]),
+        }
+        return _to_own(p, low_p, fitted(low_p, by_p)), _to_own(q, low_q, fitted(low_q, by_q))
+
+    return pull
+
+
+def _as_vectors(d: Distribution) -> MultivariateNormal:
+    """Of d x d elements, as the other one is."""
+    if isinstance(d, MultivariateNormal):
+        return d
+    assert isinstance(d, LowRankMultivariateNormal)
+    loc, factor, diag = d._in(_params.FLOAT64, "loc", "cov_factor", "cov_diag")
+    matrix = d._plus_diagonal(np.matmul(factor, factor.swapaxes(-1, -2)), diag)
+    return MultivariateNormal(loc, covariance_matrix=matrix, validate_args=False)
+
+
+@register_kl(LowRankMultivariateNormal, MultivariateNormal)
+@register_kl(MultivariateNormal, LowRankMultivariateNormal)
+@_params.quiet
+def _kl_low_rank_vectors(p: Distribution, q: Distribution) -> Real:
+    check_events(p, q)
+    return np.asarray(_kl_vectors(_as_vectors(p), _as_vectors(q)), common_dtype(p, q))
+
+
+@own_vjp("kl_divergence", LowRankMultivariateNormal, MultivariateNormal)
+@own_vjp("kl_divergence", MultivariateNormal, LowRankMultivariateNormal)
+def _vjp_low_rank_vectors(p: Distribution, q: Distribution) -> Pull:
+    pull_vectors = vjp_kl_vectors(_as_vectors(p), _as_vectors(q))
+
+    @_params.quiet
+    def back(d: Distribution, gradients: Gradients) -> Gradients:
+        if not isinstance(d, LowRankMultivariateNormal):
+            return gradients
+        by = gradients["covariance_matrix"]
+        (factor,) = d._in(_params.FLOAT64, "cov_factor")
+        diagonal = np.diagonal(by, axis1=-2, axis2=-1)
+        return fitted(
+            d, {"loc": gradients["loc"], "cov_factor": 2 * np.matmul(by, factor), "cov_diag": diagonal}
+        )
+
+    def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:
+        by_p, by_q = pull_vectors(np.ascontiguousarray(g, np.float64), None)
+        return back(p, by_p), back(q, by_q)
+
+    return pull

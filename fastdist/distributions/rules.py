@@ -509,7 +509,8 @@ def _one_after_the_other(d: Distribution, replay: Callable[[], Noise]) -> Pull:
         by_density: Gradients = of_density(d, value[0])(g[1], value[1])
         with _params.quiet:
             by_value = np.asarray(g[0] + by_density.pop("value"))
-        return added(by_draw(by_value, value[0]), by_density)
+        result: Gradients = added(by_draw(by_value, value[0]), by_density)
+        return result
 
     return pull
 
@@ -521,7 +522,8 @@ def of_noise(d: Distribution, replay: Callable[[], Noise]) -> Pull:
     def pull(g: tuple[Real, Real], _: Any) -> Gradients:
         of_entropy = summed(g[1], d._batch_shape)
         np.negative(of_entropy, out=of_entropy)
-        return added(by_draw(g[0], None), by_entropy(of_entropy, None))
+        result: Gradients = added(by_draw(g[0], None), by_entropy(of_entropy, None))
+        return result
 
     return pull
 
@@ -588,7 +590,7 @@ def expanded(g: Real, tail: Shape) -> Real:
 
 def cast(gradients: Gradients, dtype: RealDType) -> Gradients:
     """Gradients by parameters in the distribution's dtype."""
-    if gradients["loc"].dtype == dtype:
+    if all(gradient.dtype == dtype for gradient in gradients.values()):
         return gradients
     return {name: _params.pack(gradient, dtype) for name, gradient in gradients.items()}
 

@@ -18,6 +18,7 @@
 #include "cholesky_float.inc.h"
 #endif
 #include "rank_update.inc.h"
+#include "add_products.inc.h"
 #include "normal_cdf.inc.h"
 #include "sums.inc.h"
 #include "score_diag.inc.h"
