@@ -67,7 +67,7 @@ class _OfNormal(TransformedDistribution):
 
         def made() -> Real:
             loc, scale = self._base._in(_params.FLOAT64, "loc", "scale")
-            with _params.quiet:
+            with np.errstate(all="ignore"):
                 return np.asarray(make(loc, scale), self._dtype)
 
         return np.broadcast_to(self._kept_here(name, made), self._batch_shape)
@@ -134,12 +134,12 @@ class LogNormal(_OfNormal):
     @property
     def variance(self) -> Real:
         """Variance (exp(scale²) - 1) exp(2 loc + scale²); shape `batch_shape`, read-only."""
-        return self._of_parameters("variance", lambda loc, scale: _exp(2 * _log_stddev(loc, scale)))
+        return self._of_parameters("variance", lambda *given: np.square(_stddev_of_log_normal(*given)))
 
     @property
     def stddev(self) -> Real:
         """Standard deviation; shape `batch_shape`, read-only."""
-        return self._of_parameters("stddev", lambda loc, scale: _exp(_log_stddev(loc, scale)))
+        return self._of_parameters("stddev", _stddev_of_log_normal)
 
     @_params.quiet
     def _entropy(self, event_ndim: int) -> Real:
@@ -151,13 +151,18 @@ def _exp(x: ArrayLike) -> Real:
     return elementwise(KERNELS["exp"], np.asarray(x))
 
 
-def _log_stddev(loc: Real, scale: Real) -> Real:
-    """log(exp(scale^2) - 1)/2 + loc + scale^2/2, which no intermediate result leaves the range for."""
+def _stddev_of_log_normal(loc: Real, scale: Real) -> Real:
+    """sqrt(exp(scale^2) - 1) exp(loc + scale^2/2), by logarithms where a factor leaves the range."""
     square = np.asarray(scale * scale)
-    half = 0.5 * elementwise(KERNELS["softplus_inverse"], square)
-    # A square that underflows has the logarithm of scale.
-    half = np.where(square < 1e-200, elementwise(KERNELS["log"], scale), half)
-    return np.asarray(half + (loc + 0.5 * square))
+    half = np.asarray(0.5 * square)
+    # exp(x) - 1 = tanh(x/2) / sigmoid(-x), of a square that does not vanish
+    less_1 = elementwise(KERNELS["tanh"], half) / elementwise(KERNELS["sigmoid"], np.asarray(-square))
+    root = np.where(square < 1e-20, scale, np.sqrt(less_1))
+    direct = root * _exp(loc + half)
+    log_root = 0.5 * elementwise(KERNELS["softplus_inverse"], square)
+    log_root = np.where(square < 1e-20, elementwise(KERNELS["log"], scale), log_root)
+    within = (direct > 1e-300) & (direct < np.inf)
+    return np.where(within, direct, _exp(log_root + (loc + half)))
 
 
 class HalfNormal(_OfNormal):

@@ -507,7 +507,7 @@ def _one_after_the_other(d: Distribution, replay: Callable[[], Noise]) -> Pull:
 
     def pull(g: tuple[Real, Real], value: tuple[Real, Real]) -> Gradients:
         by_density: Gradients = of_density(d, value[0])(g[1], value[1])
-        with _params.quiet:
+        with np.errstate(all="ignore"):
             by_value = np.asarray(g[0] + by_density.pop("value"))
         result: Gradients = added(by_draw(by_value, value[0]), by_density)
         return result

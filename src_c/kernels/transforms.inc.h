@@ -114,6 +114,7 @@ FD_TRANSFORM(sigmoid)
 FD_TRANSFORM(softplus)
 #undef FD_TRANSFORM
 
+FD_MAP(exp_inverse, log)
 FD_MAP(tanh_inverse, atanh)
 FD_MAP(sigmoid_inverse, log_ratio)
 FD_MAP(softplus_inverse, softplus_inverse)
