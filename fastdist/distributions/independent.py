@@ -18,7 +18,6 @@ from fastdist.distributions import constraints
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, draw_scored, keeps
 from fastdist.distributions.rules import (
-    Gradients,
     Pull,
     expanded,
     own_vjp,
@@ -293,7 +292,7 @@ def _vjp_scored(d: Independent, replay: Callable[[], Noise]) -> Pull:
     pull = base.rule(d._base, replay)
     sees = sees_value_of(d._base, base)
 
-    def pull_base(g: tuple[Real, Real], value: tuple[Real, Real]) -> Gradients:
+    def pull_base(g: tuple[Real, Real], value: tuple[Real, Real]) -> Any:
         x = value[0]
         return pull((g[0], expanded(g[1], tail)), (x, d._base.log_prob(x)) if sees else value)
 

@@ -6,7 +6,7 @@ Each is a `TransformedDistribution` with the Normal's parameters for its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -282,7 +282,7 @@ class HalfNormal(_OfNormal):
         return _params.delivered(np.asarray(result, dtype), shape, dtype, out)
 
     def _quantile_of(self, p: Real, dtype: RealDType) -> Real:
-        """Upper quantiles of half the complement, exact from 1/2 on; below by a step of Newton's from there."""
+        """Upper quantiles of half the complement, exact from 1/2 on; below that a step of Newton's more."""
         wide = np.asarray(p, np.float64)
         standard = Normal(0.0, 1.0, validate_args=False)
         z = -standard.icdf(np.asarray(0.5 * (1 - wide)))
@@ -341,10 +341,10 @@ class LogitNormal(_OfNormal):
         """Mean of the logit; shape `batch_shape`, read-only."""
         return self._base.loc
 
-    def _no_closed_form(self) -> Any:
+    def _no_closed_form(self) -> NoReturn:
         raise NotImplementedError("LogitNormal has no mean, mode, variance and entropy in closed form")
 
-    mean = mode = variance = stddev = property(_no_closed_form, doc="Not in closed form.")  # type: ignore[assignment]
+    mean = mode = variance = stddev = property(_no_closed_form, doc="Not in closed form.")
 
     def _entropy(self, event_ndim: int) -> Real:
         self._no_closed_form()

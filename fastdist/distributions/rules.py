@@ -27,7 +27,8 @@ from fastdist.random import as_noise
 
 Divergence = Callable[[Any, Any], Real]
 Gradients = dict[str, Any]  # arrays, or those of a distribution that is held
-Pull = Callable[[Any, Any], Any]  # to Gradients, for kl_divergence to two of them
+# From a cotangent and the value to Gradients; of a draw and its density from pairs, of kl_divergence to one.
+Pull = Callable[[Any, Any], Any]
 AnyDivergence = TypeVar("AnyDivergence", bound=Divergence)
 AnyRule = TypeVar("AnyRule", bound=Callable[..., Pull])
 
@@ -255,9 +256,10 @@ def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, 
     if name in ("rsample", "sample_and_log_prob"):
         noise = RecordingNoise(as_noise(kwargs.pop("rng", None)))
         pull = rule.rule(d, noise.replay)
-        value = method(*args, rng=noise, **kwargs)
+        drawn: Any = method(*args, rng=noise, **kwargs)
         if name == "sample_and_log_prob":
-            return value, _pullback_of_two(pull, value, sees_value_of(d, rule))
+            return drawn, _pullback_of_two(pull, drawn, sees_value_of(d, rule))
+        value = drawn
     else:
         out = {"out": kwargs.pop("out")} if "out" in kwargs else {}
         pull = rule.rule(d, *args, **kwargs)
@@ -516,7 +518,7 @@ def _one_after_the_other(d: Distribution, replay: Callable[[], Noise]) -> Pull:
 
 
 def of_noise(d: Distribution, replay: Callable[[], Noise]) -> Pull:
-    """The rule for a draw that is affine in noise: log densities are the noise's, less what the entropy has more."""
+    """The rule for a draw that is affine in noise: log densities are the noise's, less the entropy."""
     by_draw, by_entropy = rule_of(type(d), "rsample").rule(d, replay), rule_of(type(d), "entropy").rule(d)
 
     def pull(g: tuple[Real, Real], _: Any) -> Gradients:

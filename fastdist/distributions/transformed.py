@@ -322,7 +322,7 @@ class TransformedDistribution(Wrapper):
         affine = self._whole._as_affine()
         if affine is None:
             raise NotImplementedError(
-                f"{type(self).__name__} has no {what} unless all its transforms are affine, got {self._transforms}"
+                f"{type(self).__name__} has no {what} unless its transforms are affine: {self._transforms}"
             )
         return affine
 
@@ -449,12 +449,12 @@ class TransformedDistribution(Wrapper):
         return np.where(up, same, other)
 
     def _quantile(self, probability: Real, up: Any) -> Real:
+        base: Any = self._base
         if up.all():
-            return self._base.icdf(probability)  # type: ignore[attr-defined, no-any-return]
-        isf: Any = getattr(self._base, "isf", lambda p: self._base.icdf(1 - p))  # type: ignore[attr-defined]
-        return (
-            isf(probability) if not up.any() else np.where(up, self._base.icdf(probability), isf(probability))
-        )  # type: ignore[attr-defined]
+            return np.asarray(base.icdf(probability))
+        isf = getattr(base, "isf", lambda p: base.icdf(1 - p))
+        upper: Real = isf(probability)
+        return np.where(up, base.icdf(probability), upper) if up.any() else upper
 
 
 def _alike(a: list[Transform], b: list[Transform]) -> bool:

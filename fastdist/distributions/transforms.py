@@ -1,11 +1,11 @@
 """Transforms: invertible functions of events, with the logarithms of their Jacobian determinants.
 
-What torch.distributions.transforms has, by its names and shapes. One of one's own is a subclass of `Transform`.
+What torch.distributions.transforms has, by its names and shapes. One's own is a subclass of `Transform`.
 
 A distribution, which knows nothing of one but this, has it work in place:
 
     _forward, _backward               x to y, y to x
-    _forward_scored, _backward_scored the same, and log |det dy/dx| subtracted from a density, summed over events
+    _forward_scored, _backward_scored the same, and log |det dy/dx|, summed over events, off a density
     _pull, _backward_pull             gradients of these two
     _stages                           the kernels of the first and the third, if there are any
 """
@@ -360,10 +360,11 @@ class _WithArrays(Transform):
     _weak: frozenset[str]
 
     def _take(self, **given: ArrayLike) -> None:
-        arrays = {}
+        arrays: dict[str, Real] = {}
         for name, value in given.items():
             array = _params.as_array(name, value)
-            packed = np.array(array, np.float32 if array.dtype.char in "ef" else np.float64, order="C")
+            dtype = _params.FLOAT32 if array.dtype.char in "ef" else _params.FLOAT64
+            packed: Real = np.array(array, dtype, order="C")
             _params.check_finite(name, packed)
             packed.flags.writeable = False
             arrays[name] = packed
@@ -518,7 +519,7 @@ class AffineTransform(_WithArrays):
             super().__eq__(other) and isinstance(other, AffineTransform) and self.event_dim == other.event_dim
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 class PowerTransform(_WithArrays):
