@@ -121,6 +121,12 @@ def random_normal(loc_shape=(3, 2), scale_shape=(3, 2), dtype=np.float64, seed=0
     return fd.Normal(g.normal(size=loc_shape).astype(dtype), g.uniform(0.5, 2, scale_shape).astype(dtype))
 
 
+def arrays_of_normal(dtype):
+    """Loc and scale of one of batch_shape (4, 3)."""
+    normal = random_normal((4, 3), (4, 3), dtype)
+    return normal.loc.copy(), normal.scale.copy()
+
+
 def one_of_each(dtype=np.float64):
     """A distribution of every kind, all of them with batch_shape (4, 3)."""
     return {
@@ -128,6 +134,8 @@ def one_of_each(dtype=np.float64):
         **{name: random_mvn(name, (3, 5), (4, 1, 5, 5), dtype) for name in MATRICES},
         "Independent(Normal)": fd.Independent(random_normal((4, 3, 2), (3, 1), dtype), 1),
         "Independent(MVN)": fd.Independent(random_mvn("scale_tril", (4, 3, 2, 5), (2, 5, 5), dtype), 1),
+        "LogNormal(loc, scale)": fd.LogNormal(*arrays_of_normal(dtype)),
+        "HalfNormal": fd.HalfNormal(arrays_of_normal(dtype)[1]),
     }
 
 

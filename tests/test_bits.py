@@ -29,6 +29,8 @@ def alone(d, index):
     """One distribution of a batch, rebuilt from its parameters."""
     if isinstance(d, fd.Independent):
         return fd.Independent(alone(d.base_dist, index), d.reinterpreted_batch_ndims)
+    if isinstance(d, fd.TransformedDistribution):  # of a Normal
+        return type(d)(*(getattr(d, name)[index].copy() for name in d.arg_constraints))
     if isinstance(d, fd.Normal):
         return fd.Normal(d.loc[index].copy(), d.scale[index].copy())
     name = d._given

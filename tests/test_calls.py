@@ -163,7 +163,7 @@ def test_methods_of_the_batch(kind, dtype, isa):
 def test_moments(kind, dtype, isa):
     d = made(kind, dtype)
     for name in ("mean", "mode", "variance", "stddev"):
-        if "LogNormal" in kind or "Student" in kind:
+        if kind in USER_WRITTEN and ("LogNormal" in kind or "Student" in kind):
             with pytest.raises(NotImplementedError):
                 getattr(d, name)
             continue

@@ -24,6 +24,8 @@ def scaled(d, size):
     dtype = d.dtype.type
     if isinstance(d, fd.Independent):
         return fd.Independent(scaled(d.base_dist, size), d.reinterpreted_batch_ndims)
+    if isinstance(d, fd.TransformedDistribution):
+        return type(d)(*(getattr(d, name) * dtype(size) for name in d.arg_constraints))
     loc = d.loc * dtype(size)
     if isinstance(d, fd.Normal):
         return fd.Normal(loc, d.scale * dtype(size))

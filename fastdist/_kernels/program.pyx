@@ -446,8 +446,8 @@ cdef class Plan:
 
     Notes
     -----
-    A plan of draws may have stages before colour and after it. Their kernels bring the density of the draw, an
-    operand of a number an event, and for the other operands that the distribution has no arrays for the draw.
+    A plan of draws may have stages before colour and after it. Of their operands that the distribution has no
+    arrays for, one of a number an event is the density of the draw, others are the draw.
     """
 
     def __init__(self, Kernel kernel not None, *arrays, int n_summed=0):

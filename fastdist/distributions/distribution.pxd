@@ -28,7 +28,8 @@ cdef class Base:
     cdef int typenum
     cdef int drawn                          # the typenum of draws; -1: not known yet
     cdef Ways way                           # those of its class
-    cdef object draw_plan, density_plan, scored_plan    # None where there is none, False until it has been asked for
+    cdef object draw_plan, density_plan     # None where there is none, False until it has been asked for
+    cdef object scored_plan                 # the same, of both together
     cdef dict made                          # what is kept of this batch
     cdef int reparameterised                # has_rsample, which a wrapper has to ask for; -1: not known yet
     cdef int dtype_is(self, object dtype) except -1

@@ -240,7 +240,7 @@ cdef Plan plan_of_scored(Base d, int event_ndim):
 cdef int fill_scored(
     Base d, Noise noise, np.ndarray x, np.ndarray density, int event_ndim, int workers
 ) except -1:
-    """The noise's next draw of an array's shape and its log density, summed over its last `event_ndim` dims."""
+    """The noise's next draw of an array's shape and its log density, summed over the last dims."""
     cdef Plan plan = None
     if ways(d).scored_by_plan and np.PyArray_SIZE(x):
         plan = plan_of_scored(d, event_ndim)
@@ -254,7 +254,9 @@ cdef int fill_scored(
     return 0
 
 
-def draw_scored(Base d not None, Noise noise not None, np.ndarray out not None, np.ndarray density not None, int workers):
+def draw_scored(
+    Base d not None, Noise noise not None, np.ndarray out not None, np.ndarray density not None, int workers
+):
     """`fill_scored` for those that hold a distribution, whose own public method goes before it."""
     if d._passes():
         fill_scored(d, noise, out, density, np.PyArray_NDIM(out) - np.PyArray_NDIM(density), workers)
@@ -625,7 +627,9 @@ cdef class Base:
         """The plan that these go by, unless a hook makes them."""
         return plan_of_scored(self, event_ndim) if ways(self).scored_by_plan else None
 
-    def _draw_scored(self, Noise noise not None, np.ndarray out not None, np.ndarray density not None, int workers):
+    def _draw_scored(
+        self, Noise noise not None, np.ndarray out not None, np.ndarray density not None, int workers
+    ):
         """The noise's next draw of a packed array's shape, and its log density, a packed array, too."""
         cdef int n_lead = np.PyArray_NDIM(density) - <int>len(self._batch_shape)
         if self._passes():

@@ -342,8 +342,8 @@ def _kl_of_gaussians(p: Distribution, q: Distribution) -> Real:
     of_p, of_q = _as_gaussian(p), _as_gaussian(q)
     if of_p is None or of_q is None:
         raise NotImplementedError(
-            "no KL divergence of transformed distributions unless they have the same bijective transforms, or "
-            f"are affine transforms of Gaussians: {p!r} and {q!r}"
+            "no KL divergence of transformed distributions unless they have the same bijective transforms, "
+            f"or are affine transforms of Gaussians: {p!r} and {q!r}"
         )
     return divergence_of(of_p, of_q)(of_p, of_q)
 

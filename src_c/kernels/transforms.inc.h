@@ -6,11 +6,13 @@
 #define FD_MAP(op, f)                                                                          \
     static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
     {                                                                                          \
-        for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \
-            for (intptr_t i = 0; i < run.n; i += V(lanes)) {                                   \
-                const intptr_t m = run.n - i;                                                  \
-                FD_LOCAL(store_to)(AT(0) + i, FD_LOCAL(f)(FD_LOCAL(pick_to)(AT(1), STRIDE(1), i, m)), m); \
-            }                                                                                  \
+        const intptr_t stride = STRIDE(1);                                                     \
+        for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {   \
+            REAL *out = AT(0);                                                                 \
+            const REAL *x = AT(1);                                                             \
+            for (intptr_t left = run.n, i = 0; left > 0; left -= V(lanes), i += V(lanes))      \
+                FD_LOCAL(store_to)(out + i, FD_LOCAL(f)(FD_LOCAL(pick_to)(x, stride, i, left)), left); \
+        }                                                                                      \
     }
 
 /* ---- with the logarithm of the derivative, summed over events ----------------------------------
