@@ -74,8 +74,11 @@ cdef extern from "fastdist.h" nogil:
         FD_UNIFORM
         FD_N_DOMAIN
 
+    ctypedef void fd_fill(void *state, intptr_t n, void *out) noexcept
+
     ctypedef struct fd_noise:
         void *state
+        fd_fill *fill[2][2]     # by domain, then dtype
 
     ctypedef struct fd_stage:
         fd_kernel *kernel
@@ -112,6 +115,7 @@ cdef extern from "fpstate.h" nogil:
 cdef extern from "stream.h" nogil:
     int FD_BLOCK
     uint64_t FD_POSITIONS
+    double FD_BELOW_ONE
 
     ctypedef struct fd_key:
         uint64_t word[2]

@@ -37,5 +37,10 @@ cdef class RecordingNoise(Noise):
     cdef object state               # or the state of its bit generator
 
 
+cdef class GivenNoise(Noise):
+    cdef const double *next[2]      # what comes next of each domain
+    cdef object arrays
+
+
 cdef Noise stream_noise(bint shared)
 cdef Noise stream_at(const core.fd_place *places, int n)

@@ -5,6 +5,8 @@ from typing import Any
 from numpy.random import BitGenerator
 from typing_extensions import disjoint_base
 
+from fastdist._typing import Real
+
 __pyx_capi__: dict[str, object]
 
 def forked() -> None: ...
@@ -23,6 +25,10 @@ class Noise:
     def __enter__(self) -> Noise: ...
     def __exit__(self, *exception: Any) -> None: ...
     def ahead(self, n_uniform: int = 0, n_normal: int = 0) -> Noise: ...
+
+@disjoint_base
+class GivenNoise(Noise):
+    def __init__(self, uniforms: Real, normals: Real) -> None: ...
 
 @disjoint_base
 class RecordingNoise(Noise):

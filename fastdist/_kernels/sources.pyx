@@ -5,6 +5,7 @@
     Stream           a stream of BlockSFC64 and its lock
     Noise            the next numbers of such a stream, or of a bit generator of NumPy's
     RecordingNoise   the same, noting where it began, so that pullbacks draw it again
+    GivenNoise       numbers that are there already
 """
 
 import os
@@ -24,6 +25,7 @@ from cpython.pythread cimport (
     PyThread_type_lock,
 )
 from libc.stdint cimport intptr_t
+from libc.string cimport memcpy
 
 from fastdist._kernels cimport core
 from fastdist._kernels.isa cimport functions
@@ -269,6 +271,56 @@ cdef class RecordingNoise(Noise):
             bit_generator.state = self.state
             return Noise(bit_generator)
         return stream_at(self.place, core.FD_N_DOMAIN)
+
+
+cdef void give_f64(void *state, int domain, intptr_t n, double *out) noexcept nogil:
+    cdef const double **next = <const double **>state
+    memcpy(out, next[domain], n * sizeof(double))
+    next[domain] += n
+
+
+cdef void give_f32(void *state, int domain, intptr_t n, float *out) noexcept nogil:
+    cdef const double **next = <const double **>state
+    cdef intptr_t i
+    for i in range(n):
+        out[i] = <float>(min(next[domain][i], core.FD_BELOW_ONE) if domain else next[domain][i])
+    next[domain] += n
+
+
+cdef void normals_f64(void *state, intptr_t n, void *out) noexcept nogil:
+    give_f64(state, 0, n, <double *>out)
+
+
+cdef void normals_f32(void *state, intptr_t n, void *out) noexcept nogil:
+    give_f32(state, 0, n, <float *>out)
+
+
+cdef void uniforms_f64(void *state, intptr_t n, void *out) noexcept nogil:
+    give_f64(state, 1, n, <double *>out)
+
+
+cdef void uniforms_f32(void *state, intptr_t n, void *out) noexcept nogil:
+    give_f32(state, 1, n, <float *>out)
+
+
+cdef class GivenNoise(Noise):
+    """Numbers that are there already, which draws must not take more of.
+
+    Parameters
+    ----------
+    uniforms, normals : numpy.ndarray
+        Contiguous, of float64.
+    """
+
+    def __init__(self, const double[::1] uniforms, const double[::1] normals):
+        self.arrays = uniforms, normals
+        self.next[<int>core.FD_NORMAL] = &normals[0] if normals.shape[0] else NULL
+        self.next[<int>core.FD_UNIFORM] = &uniforms[0] if uniforms.shape[0] else NULL
+        self.source.state = self.next
+        self.source.fill[0][0] = normals_f32
+        self.source.fill[0][1] = normals_f64
+        self.source.fill[1][0] = uniforms_f32
+        self.source.fill[1][1] = uniforms_f64
 
 
 cdef Noise stream_noise(bint shared):

@@ -1,7 +1,7 @@
 """MixtureSameFamily: one of the distributions along a batch's last dim, chosen by a Categorical.
 
-What there is for each component, a density or a responsibility, is made some values at a time: `_tiles`. Nothing
-of K times the size of a result is.
+What there is for each component, a density or a responsibility, is made some values at a time: `_tiles`.
+Nothing of K times the size of a result is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
-from fastdist._kernels.sources import Noise
+from fastdist._kernels.sources import GivenNoise, Noise
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions.categorical import Categorical, by_log_probs, log_softmax
 from fastdist.distributions.constraints import Constraint
@@ -25,10 +25,13 @@ from fastdist.distributions.normal import Normal
 from fastdist.distributions.one_hot_categorical import OneHotCategorical
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, recorded, rule_of, summed
 from fastdist.distributions.wrapper import Wrapper
+from fastdist.random import standard_normal, standard_uniform
 
-LOG_SUM_EXP, EXP = KERNELS["log_sum_exp"], KERNELS["exp_log_prob"]
+LOG_SUM_EXP, EXP, LOG_COMPLEMENT = (KERNELS[op] for op in ("log_sum_exp", "exp_log_prob", "log_complement"))
 NORMAL_CDF, NORMAL_SURVIVAL = KERNELS["normal_cdf"], KERNELS["normal_survival"]
 NORMAL_LOG_PROB, LOG = KERNELS["normal_log_prob"], KERNELS["log"]
+# Of logarithms what is to be taken from 1.
+COMPLEMENTS = {"log_cdf": "survival_function", "log_survival_function": "cdf"}
 # Numbers that are made at a time, half an L2 cache of them.
 TILE = 2**16
 
@@ -43,8 +46,8 @@ class MixtureSameFamily(Wrapper):
     mixture_distribution : Categorical
         The weights w of the K components.
     component_distribution : Distribution
-        The components, along the last dim of its batch, whose size is K. Its other batch dims broadcast with the
-        weights' to ``batch_shape``; ``event_shape`` is its own.
+        The components, along the last dim of its batch, whose size is K. Its other batch dims broadcast with
+        the weights' to ``batch_shape``; ``event_shape`` is its own.
     validate_args : bool, optional
         As in the other constructors; there are no values to check here.
 
@@ -58,13 +61,13 @@ class MixtureSameFamily(Wrapper):
     Notes
     -----
     A draw takes a uniform, which chooses a component, and then what that component takes of an event. If the
-    components are Normal or Independent(Normal) draws are reparameterised: `rsample` is the same draw, and its
-    gradients are those of the inverse of the distributional transform
+    components are Normal or Independent(Normal) draws are reparameterised: `rsample` is the same draw, and
+    its gradients are those of the inverse of the distributional transform
 
     .. math:: u_j = F_j(x_j \mid x_1, \ldots, x_{j-1})
 
-    over the elements of an event in order, with u held fixed (Figurnov, Mohamed and Mnih, "Implicit reparameterization
-    gradients", NeurIPS 2018). Other components have none: NotImplementedError.
+    over the elements of an event in order, with u held fixed (Figurnov, Mohamed and Mnih, "Implicit
+    reparameterization gradients", NeurIPS 2018). Other components have none: NotImplementedError.
 
     Examples
     --------
@@ -95,7 +98,7 @@ class MixtureSameFamily(Wrapper):
         mixture, component = mixture_distribution, component_distribution
         if not (isinstance(mixture, Categorical) and keeps(type(mixture), Categorical, LAW)):
             raise TypeError(
-                f"mixture_distribution must be a Categorical, with that one's law; got {type(mixture).__name__}"
+                f"mixture_distribution must be a Categorical of that one's law, got {type(mixture).__name__}"
             )
         if not isinstance(component, Distribution):
             raise TypeError(f"component_distribution must be a Distribution, got {type(component).__name__}")
@@ -181,9 +184,9 @@ class MixtureSameFamily(Wrapper):
         if takes is not None:
             noise = noise.ahead(*(n_event * number for number in takes))
         with noise:
-            self._draw_events(noise, out.reshape(n_event, *self._event_shape), workers)
+            self._draw_events(noise, takes, out.reshape(n_event, *self._event_shape), workers)
 
-    def _draw_events(self, noise: Noise, rows: Real, workers: int) -> None:
+    def _draw_events(self, noise: Noise, takes: tuple[int, int] | None, rows: Real, workers: int) -> None:
         """Fill rows with events, some of them at a time: their components, and then an event of each."""
         shape, n_batch = self._batch_shape, max(math.prod(self._batch_shape), 1)
         mixture, component = self._mixture.expand(shape), self._component.expand((*shape, self._n_component))
@@ -195,13 +198,19 @@ class MixtureSameFamily(Wrapper):
             tile = rows[first : first + some]
             in_batch = np.arange(first, first + len(tile)) % n_batch
             of_batch = np.unravel_index(in_batch, shape) if shape else ()
-            chosen = np.empty((len(tile) // n_batch, *shape) if whole else len(tile), np.int64)
-            (mixture if whole else mixture[of_batch])._draw(noise, chosen, workers)
+            of_choice, of_event = noise, noise
+            if takes is not None and takes[0] > 1:  # each event has its uniforms side by side
+                uniforms = standard_uniform((len(tile), takes[0]), rng=noise)
+                normals = standard_normal(len(tile) * takes[1], rng=noise)
+                of_choice = GivenNoise(uniforms[:, 0].copy(), np.empty(0))
+                of_event = GivenNoise(uniforms[:, 1:].ravel(), normals)
+            chosen: Any = np.empty((len(tile) // n_batch, *shape) if whole else len(tile), np.int64)
+            (mixture if whole else mixture[of_batch])._draw(of_choice, chosen, workers)
             part = component[(*of_batch, chosen.ravel())]
             if part._dtype is self._dtype or self._discrete:
-                part.sample(rng=noise, out=tile, workers=workers)  # type: ignore[arg-type]
+                part.sample(rng=of_event, out=tile, workers=workers)  # type: ignore[arg-type]
             else:
-                tile[...] = part.sample(rng=noise, workers=workers)  # type: ignore[arg-type]
+                tile[...] = part.sample(rng=of_event, workers=workers)  # type: ignore[arg-type]
 
     # ---- densities ---------------------------------------------------------------------
 
@@ -217,14 +226,21 @@ class MixtureSameFamily(Wrapper):
         out[...] = sum_events(densities, tail)
 
     def _combine(self, method: str, value: Real, out: Real) -> None:
-        """Fill `out` with what a method of the components gives, added up by weights; its logarithms as such."""
+        """Fill `out` with what a method of the components gives, averaged by weights, or logarithms of it."""
         for part, values, result in _tiles(self, value, out):
+            if not method.startswith("log_"):
+                result[...] = part._weighted(method, values, out.dtype)
+                continue
             each = part._of_components(method, values, out.dtype)
-            if method.startswith("log_"):
-                apply(LOG_SUM_EXP, result.shape, result, each, part._mixture._normalized(out.dtype))
-            else:
-                weights = np.asarray(part._mixture._weights(out.dtype))
-                result[...] = sum_events(np.asarray(each * weights), weights.shape[-1:])
+            apply(LOG_SUM_EXP, result.shape, result, each, part._mixture._normalized(out.dtype))
+            if method in COMPLEMENTS and (near := result > -math.log(2)).any():  # near 1 by what is missing
+                missing = part._weighted(COMPLEMENTS[method], values, out.dtype)
+                np.copyto(result, elementwise(LOG_COMPLEMENT, missing), where=near)
+
+    def _weighted(self, method: str, value: Real, dtype: RealDType) -> Real:
+        """What a method of the components gives for a packed value, averaged by weights."""
+        each = self._of_components(method, value, dtype) * self._mixture._weights(dtype)
+        return sum_events(each, each.shape[-1:])
 
     def _of_components(self, method: str, value: Real, dtype: RealDType) -> Real:
         """What a method of the components gives for a packed value, along a new last dim."""
@@ -272,8 +288,8 @@ class MixtureSameFamily(Wrapper):
         Returns
         -------
         Categorical
-            Over the components; its batch shape is that of ``log_prob(value)``. Of a value that no component can
-            have, all probabilities are NaN.
+            Over the components; its batch shape is that of ``log_prob(value)``. Of a value that no component
+            can have, all probabilities are NaN.
         """
         array, _, dtype = _params.values(value, self._dtype, self._event_shape)
         joint = self._of_components("log_prob", array, dtype) + self._mixture._normalized(dtype)
@@ -298,7 +314,7 @@ class MixtureSameFamily(Wrapper):
 def _tiles(
     d: MixtureSameFamily, value: Real, out: Real, n_each: int = 1
 ) -> Iterator[tuple[MixtureSameFamily, Real, Real]]:
-    """Parts of a mixture, of a packed value and of a result that broadcast, for `n_each` numbers a component."""
+    """Parts of a mixture, of a packed value and of a result, for `n_each` numbers a component."""
     n = out.size * d._n_component * n_each
     axis = next((axis for axis, size in enumerate(out.shape) if size > 1), None)
     if n <= TILE or axis is None:
@@ -461,17 +477,17 @@ def _vjp_rsample(d: MixtureSameFamily, replay: Callable[[], Noise]) -> Pull:
 def implicit(g: Real, x: Real, log_weights: Real, loc: Real, scale: Real) -> tuple[Real, Real, Real]:
     """Gradients of draws of a mixture of vectors of normals, by logarithms of weights, loc and scale.
 
-    g and x have a last dim for the elements j of an event; loc and scale one for the components k before it. With
-    r_kj the responsibilities given the elements before j, P the components' cdf and F_j = sum of r_kj P_kj the
-    conditional one, whose density is f_j, F_j changes
+    g and x have a last dim for the elements j of an event; loc and scale one for the components k before it.
+    With r_kj the responsibilities given the elements before j, P the components' cdf and F_j = sum of
+    r_kj P_kj the conditional one, whose density is f_j, F_j changes
 
-        by x_i, i < j                 by sum over k of  c_kj s_ki,  c_kj = r_kj (P_kj - F_j), s_ki = -z_ki / scale_ki
+        by x_i, i < j                 by the sum of -c_kj z_ki / scale_ki,  c_kj = r_kj (P_kj - F_j)
         by log weight k               by c_kj
         by loc_ki, scale_ki, i < j    by c_kj z_ki / scale_ki,  c_kj (z_ki^2 - 1) / scale_ki
         by loc_kj, scale_kj           by -r_kj p_kj,  -r_kj p_kj z_kj
 
-    and x by -(dF/dx)^-1 times all of that: a triangle, which is solved from the last element on. What is divided by
-    f_j is r_kj p_kj, which gives the responsibilities given element j, too, and c_kj.
+    and x by -(dF/dx)^-1 times all of that: a triangle, which is solved from the last element on. Divided by
+    f_j, r_kj p_kj are the responsibilities given element j, too.
     """
     dtype, size = g.dtype, g.shape[-1]
     z = np.asarray((x[..., None, :] - loc) / scale)
@@ -507,7 +523,7 @@ def implicit(g: Real, x: Real, log_weights: Real, loc: Real, scale: Real) -> tup
         todo = g[..., j] - _sum(slope * behind)
         by_loc[..., j] = todo[..., None] * after + behind * slope
         by_scale[..., j] = todo[..., None] * after * zj - behind * (zj * zj - 1) / scale_j
-        # P - F from the nearer end; over the density f in logarithms, as both may be tiny.
+        # P - F from the nearer end.
         part_below, part_above = _sum(r * below[..., j])[..., None], _sum(r * above[..., j])[..., None]
         apart = np.where(part_below < part_above, below[..., j] - part_below, part_above - above[..., j])
         density = _sum(r * elementwise(EXP, np.ascontiguousarray(log_density[..., j])))

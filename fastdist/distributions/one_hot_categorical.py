@@ -122,12 +122,12 @@ class OneHotCategorical(Wrapper):
         return variance
 
     @property
-    def mode(self) -> NDArray[np.int64]:
-        """The first of the most probable unit vectors; shape ``batch_shape + (K,)``, read-only."""
-        mode = np.zeros(self.param_shape, np.int64)
+    def mode(self) -> Real:
+        """The first of the most probable unit vectors, int64; shape ``batch_shape + (K,)``, read-only."""
+        mode: Any = np.zeros(self.param_shape, np.int64)
         np.put_along_axis(mode, self._categorical.mode.astype(np.int64)[..., None], 1, -1)
         mode.flags.writeable = False
-        return mode
+        return np.asarray(mode)
 
     # ---- draws and densities -------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class OneHotCategorical(Wrapper):
         with noise.ahead(n_event) as reader:
             for first in range(0, n_event, some):
                 tile = rows[first : first + some]
-                drawn = np.empty((len(tile) // n_batch, *self._batch_shape), np.int64)
+                drawn: Any = np.empty((len(tile) // n_batch, *self._batch_shape), np.int64)
                 self._categorical._draw(reader, drawn, workers)
                 tile[np.arange(len(tile)), drawn.ravel()] = 1
 
