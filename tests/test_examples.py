@@ -15,6 +15,7 @@ from matplotlib.image import imread
 from threadpoolctl import threadpool_limits
 
 import fastdist as fd
+import mixture_iris as mixture
 import policy_gradient_pendulum as pendulum
 import vae_digits as vae
 from nets import MLP, Adam
@@ -377,7 +378,7 @@ def test_missing_extra(tmp_path, name):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("example", [vae, pendulum])
+@pytest.mark.parametrize("example", [mixture, vae, pendulum])
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -399,9 +400,48 @@ def test_bad_arguments(tmp_path, monkeypatch, capsys, example, arguments, compla
 
 
 @pytest.mark.parametrize(
-    ("example", "option"), [(vae, "--epochs"), (pendulum, "--iterations"), (pendulum, "--seeds")]
+    ("example", "option"),
+    [(mixture, "--turns"), (vae, "--epochs"), (pendulum, "--iterations"), (pendulum, "--seeds")],
 )
 def test_bad_counts(capsys, example, option):
     with pytest.raises(SystemExit):
         example.main([option, "0"])
     assert f"argument {option}: must be an integer >= 1, got '0'" in capsys.readouterr().err
+
+
+# ---- the mixture -----------------------------------------------------------------------------------
+
+
+def test_the_mixture_of_irises_is_a_maximum():
+    """Each turn raises the likelihood, up to what mclust has for the model VVV with 3 kinds; there its gradient is 0."""
+    x, species = mixture.load()
+    found = mixture.fit(x, 3, "one each", mixture.TURNS)
+    assert (np.diff(found.curve) > 0).all()
+    assert round(len(x) * found.curve[-1], 2) == -180.19
+    assert found.criterion(len(x)) == pytest.approx(-580.84, abs=0.01)
+    assert mixture.agreement(found.mixture.posterior_marginal(x).mode, species) == 145
+    _, pullback = fd.vjp(found.mixture.log_prob, x)
+    gradients = pullback(1 / len(x))
+    assert abs(gradients["component_distribution"]["loc"]).max() < 1e-3
+    by_weights = gradients["mixture_distribution"]["probs"]
+    assert abs(by_weights).max() < 1e-4
+
+
+@pytest.mark.parametrize(("shape", "n"), [("one for all", 24), ("diagonal", 26)])
+def test_mixtures_of_fewer_parameters(shape, n):
+    x, _ = mixture.load()
+    found = mixture.fit(x, 3, shape, 30)
+    assert found.n_parameter == n
+    assert (np.diff(found.curve) > -1e-12).all()
+    covariance = found.mixture.component_distribution.covariance_matrix
+    if shape == "diagonal":
+        assert not covariance[:, ~np.eye(4, dtype=bool)].any()
+    else:
+        assert (covariance == covariance[0]).all()
+
+
+def test_the_mixture_s_picture(tmp_path, capsys):
+    mixture.main(["--quick", "--output", str(tmp_path / "iris.png")])
+    rows = numbers(capsys.readouterr().out)
+    assert max(rows.values()) == -574.0
+    assert imread(tmp_path / "iris.png").shape[:2] == (440, 1300)

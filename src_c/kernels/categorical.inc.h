@@ -5,7 +5,7 @@
  * counting them all or, from a guide (Chen and Asau, "On generating random variates from an empirical distribution",
  * AIIE Trans. 6 (1974) 163-166), by going on from a number of them that are known to be below.
  *
- * A sum over a row goes chunk by chunk, as sums over events do (diag.inc.h). log(sum of e^x) is
+ * A sum over a long row goes chunk by chunk, as sums over events do (diag.inc.h). log(sum of e^x) is
  * m + log(1 + the sum of all others' e^(x - m)), m the largest x: so the logarithm of a probability near 1 has all its
  * digits. */
 
@@ -252,45 +252,129 @@ FD_INLINE REAL FD_LOCAL(log_total)(int what, intptr_t dim, const REAL *a, const 
     return (REAL)rest[0];
 }
 
+/* ---- short rows ---------------------------------------------------------------------------
+ * Rows of a few outcomes, a row a lane: alone, each would wait for its own sums. These are added up one after the
+ * other, so that a row's bits depend on its elements alone. */
+enum { FD_LOCAL(few_outcomes) = 32 };
+
+FD_INLINE VEC FD_LOCAL(column)(const REAL *p, intptr_t stride, intptr_t n)
+{
+    return stride ? V(gather)(p, stride, n) : V(set1)(*p);
+}
+
+/* What log_total gives, of n rows; the rows themselves, by columns, to x. */
+FD_INLINE VEC FD_LOCAL(log_sums)(int what, intptr_t n, intptr_t dim, const REAL *a, intptr_t a_stride, const REAL *b,
+                                 intptr_t b_stride, VEC *x, VEC *m)
+{
+    const VEC infinity = V(set1)((REAL)INFINITY), lowest = V(set1)(-(REAL)INFINITY), zero = V(set1)(0);
+    VEC largest = V(set1)(-1), sum = zero;
+    unsigned numbers = ~0u;
+    *m = lowest;
+    for (intptr_t j = 0; j < dim; j++) {
+        x[j] = FD_LOCAL(column)(a + j, a_stride, n);
+        if (what == FD_LOCAL(powers_of_sums))
+            x[j] = V(add)(x[j], FD_LOCAL(column)(b + j, b_stride, n));
+        const unsigned larger = V(below)(*m, x[j]);
+        *m = V(select)(larger, x[j], *m);
+        largest = V(select)(larger, V(set1)((REAL)j), largest);
+        numbers &= V(below)(x[j], infinity) | V(below)(lowest, x[j]);
+    }
+    for (intptr_t j = 0; j < dim; j++) {
+        const unsigned other = V(below)(V(set1)((REAL)0.5), V(abs)(V(sub)(largest, V(set1)((REAL)j))));
+        sum = V(add)(sum, V(select)(other, FD_LOCAL(exp)(V(sub)(x[j], *m)), zero));
+    }
+    const unsigned finite = V(below)(*m, infinity) & V(below)(lowest, *m);
+    return V(select)(finite, FD_LOCAL(log1p)(sum), V(select)(numbers, zero, V(set1)((REAL)NAN)));
+}
+
+/* Entropies, or divergences, of n rows. */
+FD_INLINE VEC FD_LOCAL(sum_rows)(int what, intptr_t n, intptr_t dim, const REAL *a, intptr_t a_stride, const REAL *b,
+                                 intptr_t b_stride)
+{
+    VEC sum = V(set1)(0);
+    for (intptr_t j = 0; j < dim; j++) {
+        const VEC x = FD_LOCAL(column)(a + j, a_stride, n);
+        const VEC y = what == FD_LOCAL(divergence) ? FD_LOCAL(column)(b + j, b_stride, n) : x;
+        sum = V(add)(sum, FD_LOCAL(row_term)(what, x, y, x));
+    }
+    return sum;
+}
+
+/* The first n elements of a vector to anywhere. */
+FD_INLINE void FD_LOCAL(scatter)(REAL *p, intptr_t stride, VEC v, intptr_t n)
+{
+    REAL lane[V(lanes)];
+    V(store)(lane, v);
+    for (intptr_t i = 0; i < n; i++)
+        p[i * stride] = lane[i];
+}
+
+/* ---- rows -------------------------------------------------------------------------------- */
+
 static void FD_NAME(log_softmax)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
-        for (intptr_t i = 0; i < run.n; i++) {
+    const intptr_t dim = loop->dim;
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {
+        for (intptr_t i = 0; dim <= FD_LOCAL(few_outcomes) && i < run.n; i += V(lanes)) {
+            const intptr_t n = fd_min(run.n - i, V(lanes));
+            VEC x[FD_LOCAL(few_outcomes)], m;
+            const VEC rest = FD_LOCAL(log_sums)(FD_LOCAL(powers), n, dim, AT(1) + i * STRIDE(1), STRIDE(1), NULL, 0, x,
+                                                &m);
+            for (intptr_t j = 0; j < dim; j++)
+                FD_LOCAL(scatter)(AT(0) + i * STRIDE(0) + j, STRIDE(0), V(sub)(V(sub)(x[j], m), rest), n);
+        }
+        for (intptr_t i = 0; dim > FD_LOCAL(few_outcomes) && i < run.n; i++) {
             REAL *out = AT(0) + i * STRIDE(0), m;
-            const REAL *x = AT(1) + i * STRIDE(1), rest = FD_LOCAL(log_total)(FD_LOCAL(powers), loop->dim, x, NULL, &m);
-            for (intptr_t j = 0; j < loop->dim; j += V(lanes)) {
-                const VEC v = V(sub)(FD_LOCAL(load_to)(x + j, loop->dim - j), V(set1)(m));
-                FD_LOCAL(store_to)(out + j, V(sub)(v, V(set1)(rest)), loop->dim - j);
+            const REAL *x = AT(1) + i * STRIDE(1), rest = FD_LOCAL(log_total)(FD_LOCAL(powers), dim, x, NULL, &m);
+            for (intptr_t j = 0; j < dim; j += V(lanes)) {
+                const VEC v = V(sub)(FD_LOCAL(load_to)(x + j, dim - j), V(set1)(m));
+                FD_LOCAL(store_to)(out + j, V(sub)(v, V(set1)(rest)), dim - j);
             }
         }
+    }
 }
 
 static void FD_NAME(log_sum_exp)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
-        for (intptr_t i = 0; i < run.n; i++) {
+    const intptr_t dim = loop->dim;
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {
+        for (intptr_t i = 0; dim <= FD_LOCAL(few_outcomes) && i < run.n; i += V(lanes)) {
+            const intptr_t n = fd_min(run.n - i, V(lanes));
+            VEC x[FD_LOCAL(few_outcomes)], m;
+            const VEC rest = FD_LOCAL(log_sums)(FD_LOCAL(powers_of_sums), n, dim, AT(1) + i * STRIDE(1), STRIDE(1),
+                                                AT(2) + i * STRIDE(2), STRIDE(2), x, &m);
+            FD_LOCAL(scatter)(AT(0) + i * STRIDE(0), STRIDE(0), V(add)(m, rest), n);
+        }
+        for (intptr_t i = 0; dim > FD_LOCAL(few_outcomes) && i < run.n; i++) {
             REAL m;
-            const REAL rest = FD_LOCAL(log_total)(FD_LOCAL(powers_of_sums), loop->dim, AT(1) + i * STRIDE(1),
+            const REAL rest = FD_LOCAL(log_total)(FD_LOCAL(powers_of_sums), dim, AT(1) + i * STRIDE(1),
                                                 AT(2) + i * STRIDE(2), &m);
             AT(0)[i * STRIDE(0)] = m + rest;
         }
+    }
 }
 
-static void FD_NAME(categorical_entropy)(const fd_loop *loop, intptr_t begin, intptr_t end)
-{
-    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
-        for (intptr_t i = 0; i < run.n; i++)
-            AT(0)[i * STRIDE(0)] =
-                (REAL)FD_LOCAL(sum_row)(FD_LOCAL(surprise), loop->dim, AT(1) + i * STRIDE(1), NULL, 0, -1);
-}
+/* Sums of what is made of rows 1 and, of divergences, 2. */
+#define FD_ROW_SUMS(op, what, k)                                                               \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        const intptr_t dim = loop->dim, step = dim <= FD_LOCAL(few_outcomes) ? V(lanes) : 1;   \
+        for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \
+            for (intptr_t i = 0; i < run.n; i += step) {                                       \
+                const intptr_t n = fd_min(run.n - i, step);                                    \
+                const REAL *a = AT(1) + i * STRIDE(1), *b = AT(k) + i * STRIDE(k);             \
+                REAL *out = AT(0) + i * STRIDE(0);                                             \
+                if (dim > FD_LOCAL(few_outcomes))                                              \
+                    *out = (REAL)FD_LOCAL(sum_row)(what, dim, a, b, 0, -1);                    \
+                else                                                                           \
+                    FD_LOCAL(scatter)(out, STRIDE(0),                                          \
+                                      FD_LOCAL(sum_rows)(what, n, dim, a, STRIDE(1), b, STRIDE(k)), n); \
+            }                                                                                  \
+    }
 
-static void FD_NAME(categorical_kl)(const fd_loop *loop, intptr_t begin, intptr_t end)
-{
-    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
-        for (intptr_t i = 0; i < run.n; i++)
-            AT(0)[i * STRIDE(0)] = (REAL)FD_LOCAL(sum_row)(FD_LOCAL(divergence), loop->dim, AT(1) + i * STRIDE(1),
-                                                          AT(2) + i * STRIDE(2), 0, -1);
-}
+FD_ROW_SUMS(categorical_entropy, FD_LOCAL(surprise), 1)
+FD_ROW_SUMS(categorical_kl, FD_LOCAL(divergence), 2)
+#undef FD_ROW_SUMS
 
 /* ---- logarithms of elements --------------------------------------------------------------- */
 
