@@ -5,17 +5,17 @@ A flower is thought to be of one of three kinds, and its four measures, given th
     kind      k ~ Categorical(w)
     flower    x | k ~ MultivariateNormal(loc[k], covariance[k])
 
-which together are a MixtureSameFamily. The expectation-maximisation algorithm (A. P. Dempster, N. M. Laird and
-D. B. Rubin, "Maximum likelihood from incomplete data via the EM algorithm", J. R. Stat. Soc. B 39, 1977) raises
-the likelihood of the flowers by turns of
+which together are a MixtureSameFamily. The expectation-maximisation algorithm (A. P. Dempster, N. M. Laird
+and D. B. Rubin, "Maximum likelihood from incomplete data via the EM algorithm", J. R. Stat. Soc. B 39, 1977)
+raises the likelihood of the flowers by turns of
 
     E    which kind is each flower?            responsibilities: `posterior_marginal`
     M    what are the kinds, if it were so?    weighted means and covariances
 
-It begins with thirds of the flowers, in the order of their first principal component, and never sees a species.
-Mixtures of one kind less, with one covariance for all, or with diagonal ones, are fitted to compare, by the
-Bayesian information criterion (G. Schwarz, "Estimating the dimension of a model", Ann. Stat. 6, 1978): the higher,
-the better.
+It begins with thirds of the flowers, in the order of their first principal component, and never sees a
+species. Mixtures of one kind less, with one covariance for all, or with diagonal ones, are fitted to compare, by
+the Bayesian information criterion (G. Schwarz, "Estimating the dimension of a model", Ann. Stat. 6, 1978): the
+higher, the better.
 
 load       measures and species of 150 flowers
 Fit        a mixture, the likelihood on the way to it
@@ -117,14 +117,11 @@ def fit(x: Array, n_kind: int, shape: str, turns: int) -> Fit:
 def agreement(kinds: NDArray[Any], species: Sequence[str]) -> int:
     """How many flowers are of the kind that stands for their species, by the best pairing of the two."""
     names = sorted(set(species))
-    counts = np.array([[sum(k == i and s == name for k, s in zip(kinds, species, strict=True)) for name in names]
-                       for i in range(max(kinds) + 1)])  # fmt: skip
-    if len(counts) < len(names):
-        counts = np.vstack([counts, np.zeros((len(names) - len(counts), len(names)), int)])
-    return max(
-        int(sum(counts[i, j] for j, i in enumerate(order)))
-        for order in itertools.permutations(range(len(counts)), len(names))
-    )
+    is_species = np.array(species) == np.array(names)[:, None]
+    is_kind = kinds == np.arange(len(names))[:, None]
+    counts = is_kind.astype(int) @ is_species.T
+    orders = itertools.permutations(range(len(names)))
+    return max(int(sum(counts[i, j] for j, i in enumerate(order))) for order in orders)
 
 
 def picture(x: Array, species: Sequence[str], found: Fit) -> Figure:
