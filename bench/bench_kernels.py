@@ -175,3 +175,41 @@ def bench_mvn_kl(time, dtype, dim, kind_p, kind_q):
     kinds = np.array([KINDS[kind_p], KINDS[kind_q], 1], np.intp)
     out = np.empty(loc.shape[:-1], dtype)
     time(apply, KERNELS["mvn_kl"], out.shape, out, loc, -loc, p, q, kinds)
+
+
+# ---- outcomes ------------------------------------------------------------------------------
+
+
+OUTCOMES = (2, 6, 10, 100, 1000)
+
+
+def table_of(n, dtype, batch=()):
+    weights = np.random.default_rng(0).uniform(size=(*batch, n)).astype(dtype)
+    table = np.empty_like(weights)
+    apply(KERNELS["cumulate"], batch, table, weights)
+    return table
+
+
+@pytest.mark.parametrize("n", OUTCOMES)
+@pytest.mark.parametrize("each", [False, True], ids=["one table", "a table each"])
+def bench_draw_categorical(time, dtype, n, each):
+    """Its results are small integers, which go in again as uniforms near 0."""
+    n_draw = max(N // n, 1) if each else N
+    table = table_of(n, dtype, (n_draw,) if each else ())
+    u = np.random.default_rng(0).uniform(0.01, 0.99, n_draw).astype(dtype)
+    time(apply, KERNELS["draw_categorical"], (n_draw,), u, table)
+
+
+@pytest.mark.parametrize("n", OUTCOMES)
+@pytest.mark.parametrize("op", ["log_softmax", "categorical_entropy", "cumulate"])
+def bench_rows(time, dtype, n, op):
+    x = np.random.default_rng(0).normal(size=(max(N // n, 1), n)).astype(dtype)
+    out = np.empty(x.shape[:-1] if op == "categorical_entropy" else x.shape, dtype)
+    time(apply, KERNELS[op], x.shape[:-1], out, x)
+
+
+@pytest.mark.parametrize("n", OUTCOMES)
+@pytest.mark.parametrize("op", ["log_sum_exp", "categorical_kl"])
+def bench_pairs_of_rows(time, dtype, n, op):
+    x, y = np.random.default_rng(0).normal(size=(2, max(N // n, 1), n)).astype(dtype)
+    time(apply, KERNELS[op], x.shape[:-1], np.empty(x.shape[:-1], dtype), x, y)

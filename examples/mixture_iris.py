@@ -13,9 +13,9 @@ raises the likelihood of the flowers by turns of
     M    what are the kinds, if it were so?    weighted means and covariances
 
 It begins with thirds of the flowers, in the order of their first principal component, and never sees a
-species. Mixtures of one kind less, with one covariance for all, or with diagonal ones, are fitted to compare, by
-the Bayesian information criterion (G. Schwarz, "Estimating the dimension of a model", Ann. Stat. 6, 1978): the
-higher, the better.
+species. Mixtures of one kind less, with one covariance for all, or with diagonal ones, are fitted to compare,
+by the Bayesian information criterion (G. Schwarz, "Estimating the dimension of a model", Ann. Stat. 6, 1978):
+the higher, the better.
 
 load       measures and species of 150 flowers
 Fit        a mixture, the likelihood on the way to it

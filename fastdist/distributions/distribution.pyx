@@ -489,7 +489,8 @@ cdef class Base:
         Returns
         -------
         numpy.ndarray
-            Shape ``sample_shape + batch_shape + event_shape``, of the distribution's dtype.
+            Shape ``sample_shape + batch_shape + event_shape``; of the distribution's dtype, or int64 if it is
+            discrete.
 
         Raises
         ------
