@@ -47,6 +47,31 @@ def kl_diag(
 ) -> None: ...
 def sum_made(kernel: Kernel, out: Real, event_shape: tuple[int, ...], *arrays: Real) -> None: ...
 def log_prob_categorical(by_row: Real, cotangent: Real, value: Real, gain: Real, loss: Real) -> None: ...
+def draw_truncated(
+    noise: Noise,
+    by_low: Real,
+    by_high: Real,
+    by_t: Real,
+    by_all: Real,
+    cotangent: Real,
+    value: Real,
+    loc: Real,
+    scale: Real,
+    low: Real,
+    high: Real,
+) -> None: ...
+def log_prob_truncated(
+    by_value: Real,
+    by_all: Real,
+    by_t: Real,
+    by_t2: Real,
+    cotangent: Real,
+    value: Real,
+    loc: Real,
+    scale: Real,
+    low: Real,
+    high: Real,
+) -> None: ...
 def draw_tril(noise: Noise, by_factor: Real, cotangent: Real) -> None: ...
 def colorize_tril(by_factor: Real, cotangent: Real, eps: Real) -> None: ...
 def log_prob_tril(

@@ -67,6 +67,9 @@ cdef Kernel SUM_OUTER = KERNELS["sum_outer"]
 cdef Kernel KL_SCORE_DIAG = KERNELS["kl_score_diag"]
 cdef Kernel KL_SCORE_MVN = KERNELS["kl_score_mvn"]
 cdef Kernel SCORE_CATEGORICAL = KERNELS["score_categorical"]
+cdef Kernel SCORE_TRUNCATE = KERNELS["score_truncate"]
+cdef Kernel SCORE_TRUNCATED = KERNELS["score_truncated"]
+cdef Kernel SCORE_TRUNCATED_VALUE = KERNELS["score_truncated_value"]
 cdef dict SCORES = {
     "scale_tril": KERNELS["score_tril"],
     "covariance_matrix": KERNELS["score_covariance"],
@@ -445,6 +448,49 @@ def log_prob_categorical(
         pull.stage(SCORE_CATEGORICAL, (0, cotangent, value, gain, loss))
         pull.sum(by_row, 0, PLUS, dim)
         pull.run(None, 4 + 2 * dim)
+
+
+# ---- truncated normals ----------------------------------------------------------------------------
+
+
+def draw_truncated(
+    Noise noise not None, np.ndarray by_low, np.ndarray by_high, np.ndarray by_t, np.ndarray by_all,
+    np.ndarray cotangent, np.ndarray value, np.ndarray loc, np.ndarray scale, np.ndarray low, np.ndarray high,
+):
+    """Of a truncated normal's draws, `value`: sums of cotangents times derivatives by the bounds, of cotangents
+    times t, and of cotangents alone."""
+    cdef Pull pull = Pull(cotangent, 0, 1)
+    cdef intptr_t plane
+    if pull.n_item:
+        pull.planes(3)
+        plane = pull.c.tile_items
+        pull.stage(SCORE_TRUNCATE, (0, plane, 2 * plane, value, loc, scale, low, high))
+        pull.sum(by_low, cotangent, 0)
+        pull.sum(by_high, cotangent, plane)
+        pull.sum(by_t, cotangent, 2 * plane)
+        pull.sum(by_all, cotangent, PLUS)
+        pull.run(noise, SCORE_TRUNCATE.cost(1) + NORMAL)
+
+
+def log_prob_truncated(
+    np.ndarray by_value, np.ndarray by_all, np.ndarray by_t, np.ndarray by_t2, np.ndarray cotangent,
+    np.ndarray value, np.ndarray loc, np.ndarray scale, np.ndarray low, np.ndarray high,
+):
+    """Of its densities: the gradient by the value, and sums over values between the bounds of cotangents, of
+    cotangents times t, and times t^2."""
+    cdef Pull pull = Pull(cotangent, 0, 1)
+    cdef intptr_t plane
+    if pull.n_item:
+        pull.planes(4)
+        plane = pull.c.tile_items
+        of_value = pull.term(by_value, 3)
+        pull.stage(SCORE_TRUNCATED, (0, plane, cotangent, value, loc, scale, low, high))
+        pull.stage(SCORE_TRUNCATED_VALUE, (of_value, 2 * plane, 0, plane, loc, scale, low, high))
+        pull.sum_term(by_value, of_value, PLUS)
+        pull.sum(by_all, 0, PLUS)
+        pull.sum(by_t, 2 * plane, PLUS)
+        pull.sum(by_t2, 2 * plane, plane)
+        pull.run(None, 2 * SCORE_TRUNCATED.cost(1))
 
 
 # ---- vectors -------------------------------------------------------------------------------------

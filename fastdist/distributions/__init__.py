@@ -13,6 +13,7 @@ from fastdist.distributions.normal import Normal
 from fastdist.distributions.one_hot_categorical import OneHotCategorical
 from fastdist.distributions.rules import kl_divergence, register_kl, register_vjp, vjp
 from fastdist.distributions.transformed import TransformedDistribution
+from fastdist.distributions.truncated_normal import TruncatedNormal
 from fastdist.distributions.wrapper import Wrapper
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Normal",
     "OneHotCategorical",
     "TransformedDistribution",
+    "TruncatedNormal",
     "Wrapper",
     "constraints",
     "divergences",

@@ -18,6 +18,7 @@ from fastdist._typing import ArrayLike, NDArray
 __all__ = [
     "Constraint",
     "boolean",
+    "extended_real",
     "independent",
     "integer_interval",
     "interval",
@@ -127,6 +128,39 @@ class _Independent(Constraint):
         return hash((self.base, self.ndims))
 
 
+class _Interval(Constraint):
+    """The numbers between two bounds, which may be arrays that values broadcast with."""
+
+    def __init__(self, low: NDArray[Any], high: NDArray[Any]) -> None:
+        self.low = low
+        self.high = high
+        super().__init__(
+            f"interval({_shown(low)}, {_shown(high)})", 0, lambda value: (low <= value) & (value <= high)
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return interval, (self.low, self.high)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Interval)
+            and np.array_equal(self.low, other.low)
+            and np.array_equal(self.high, other.high)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.low.tobytes(), self.high.tobytes()))
+
+
+def _shown(bound: NDArray[Any]) -> str:
+    return f"{bound.item():g}" if bound.size == 1 else str(bound.shape)
+
+
+def interval(low: ArrayLike, high: ArrayLike) -> Constraint:
+    """The numbers from `low` to `high`, both included; `check` broadcasts with them."""
+    return _Interval(np.asarray(low), np.asarray(high))
+
+
 def independent(base: Constraint, reinterpreted_batch_ndims: int) -> Constraint:
     """`base` with `reinterpreted_batch_ndims` more event dims; an event is in if all its parts are."""
     return _Independent(base, reinterpreted_batch_ndims)
@@ -192,6 +226,7 @@ def _is_positive_definite(value: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 real = Constraint("real", 0, lambda value: value == value)
+extended_real = Constraint("extended_real", 0, lambda value: value == value)
 positive = Constraint("positive", 0, lambda value: value > 0)
 positive.lower_bound = 0.0
 nonnegative = _Interval(0.0, math.inf, "nonnegative")

@@ -1,6 +1,9 @@
 /* kernels/all.inc.h - every kernel body; a new one is added here and in kernels.def. */
 #include "lanes.inc.h"
 #include "exp.inc.h"
+#if REAL_IS_DOUBLE
+#include "mills.inc.h"
+#endif
 #include "diag.inc.h"
 #include "normal_kl.inc.h"
 #include "lanes_of_transforms.inc.h"
@@ -20,6 +23,7 @@
 #include "rank_update.inc.h"
 #include "add_products.inc.h"
 #include "normal_cdf.inc.h"
+#include "truncated_normal.inc.h"
 #include "sums.inc.h"
 #include "score_diag.inc.h"
 #include "score_cdf.inc.h"

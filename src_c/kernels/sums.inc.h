@@ -18,11 +18,11 @@ FD_INLINE void FD_LOCAL(put_away)(intptr_t t, intptr_t n, const REAL *sum, fd_to
             fd_add_up(total + i, (double)sum[i]);
 }
 
-/* After the last term. */
+/* After the last term. The error of an infinite sum is no number. */
 FD_INLINE void FD_LOCAL(conclude)(intptr_t n, REAL *sum, const fd_total *total)
 {
     for (intptr_t i = 0; i < n; i++)
-        sum[i] = (REAL)(total[i].sum + (total[i].error + (double)sum[i]));
+        sum[i] = (REAL)(total[i].sum + ((isinf(total[i].sum) ? 0 : total[i].error) + (double)sum[i]));
 }
 
 /* ---- products of elements ----------------------------------------------------------------- */

@@ -1,0 +1,338 @@
+/* kernels/mills.inc.h - what truncated normals are made of, in vectors of doubles, the same bits on every ISA.
+ *
+ * With Mills' ratio M(z) = Phi(-z) / phi(z), and H = -log Phi(-z), whose derivative is 1 / M:
+ *
+ *   mills, tails       M, and Phi(-z) and Phi(z) by it
+ *   distance           t where the tail beyond A + t is e^-c of that beyond A: H(A + t) = H(A) + c
+ *   fraction           where in a narrow interval a share of its mass lies below
+ *   integral, moments  of e^-(A t + t^2 / 2) from 0 on
+ *
+ * No intermediate result is a difference of numbers near each other, unless it is as small as it is. */
+
+/* Included once an ISA, with the doubles, after exp.inc.h. */
+#include "../mills_tables.h"
+
+#define FD_COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
+
+/* Before a loop that is long enough as it is. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define FD_ROLLED _Pragma("GCC unroll 1")
+#else
+#define FD_ROLLED
+#endif
+
+FD_INLINE f64v polynomial(int n, const double *coefficient, f64v x)
+{
+    const f64v x2 = f64v_mul(x, x);
+    f64v even = f64v_set1(coefficient[(n - 1) / 2 * 2]), odd = f64v_set1(coefficient[n / 2 * 2 - 1]);
+    FD_UNROLL
+    for (int i = (n - 1) / 2 * 2 - 2; i >= 0; i -= 2)
+        even = f64v_fma(even, x2, f64v_set1(coefficient[i]));
+    FD_UNROLL
+    for (int i = n / 2 * 2 - 3; i >= 0; i -= 2)
+        odd = f64v_fma(odd, x2, f64v_set1(coefficient[i]));
+    return f64v_fma(odd, x, even);
+}
+
+/* M(z) to 4 ulp, z >= 0. */
+FD_INLINE f64v mills(f64v z)
+{
+    const f64v five = f64v_set1(5), finite = f64v_min(f64v_set1(1e300), z);
+    const f64v y = f64v_div(f64v_sub(finite, five), f64v_add(finite, five));
+    return f64v_div(polynomial(FD_COUNT(fd_mills), fd_mills, y), f64v_add(z, f64v_set1(1)));
+}
+
+#define FD_LOG_SQRT_2PI 0.91893853320467274178
+#define FD_LOG_2 0.69314718055994530942
+
+/* Phi(-|z|) */
+FD_INLINE f64v tail_of(f64v z)
+{
+    const f64v a = f64v_abs(z), density = exp_f64(f64v_mul(f64v_mul(f64v_set1(-0.5), a), a));
+    return f64v_mul(f64v_mul(density, f64v_set1(0.39894228040143267794)), mills(a));
+}
+
+/* Phi(z) and Phi(-z) */
+FD_INLINE void tails(f64v z, f64v *below, f64v *above)
+{
+    const f64v q = tail_of(z), rest = f64v_sub(f64v_set1(1), q);
+    const unsigned negative = f64v_below(z, f64v_set1(0));
+    *below = f64v_select(negative, q, rest);
+    *above = f64v_select(negative, rest, q);
+}
+
+/* One step of Householder's method, of order 4, to the zero of f(t) = H(A + t) - H(A) - c. As f' = h = 1 / M(z),
+ * f'' = h q and f''' = h (q^2 + h q - 1), q = h - z, all come from one M. */
+FD_INLINE f64v nearer(f64v a, f64v mills_a, f64v c, f64v t)
+{
+    const f64v half = f64v_set1(0.5), one = f64v_set1(1), z = f64v_add(a, t), m = mills(z), h = f64v_div(one, m);
+    const f64v exponent = f64v_mul(t, f64v_fma(half, t, a));
+    const f64v f = f64v_sub(f64v_add(exponent, FD_STREAM(log)(f64v_mul(mills_a, h))), c), e = f64v_mul(f, m);
+    /* Where h - z would be all rounding, it is M. */
+    const f64v q = f64v_select(f64v_below(f64v_set1(1e6), z), m, f64v_sub(h, z)), second = f64v_mul(half, q);
+    const f64v third = f64v_mul(f64v_set1(1.0 / 6), f64v_fma(q, q, f64v_fma(h, q, f64v_set1(-1))));
+    const f64v cubic = f64v_fma(f64v_add(second, second), second, f64v_sub(f64v_set1(0), third));
+    const f64v step = f64v_mul(e, f64v_fma(e, f64v_fma(e, cubic, second), one));
+    return f64v_max(f64v_set1(0), f64v_sub(t, step));
+}
+
+/* The first estimate of t: for A up to 30 by a polynomial, beyond from At + t^2/2 = c. `u` is c + H(A). */
+FD_INLINE f64v near(f64v a, f64v u, f64v c)
+{
+    const f64v two = f64v_set1(2), zero = f64v_set1(0), root = f64v_sqrt(u), more = f64v_add(root, two);
+    const f64v y = f64v_div(f64v_sub(root, two), more);
+    const f64v z = f64v_mul(more, polynomial(FD_COUNT(fd_deviate_guess), fd_deviate_guess, y));
+    const f64v far = f64v_div(f64v_add(c, c), f64v_add(a, f64v_sqrt(f64v_fma(a, a, f64v_add(c, c)))));
+    const unsigned is_far = f64v_below(f64v_set1(30), a) | f64v_below(f64v_set1(1250), u);
+    return f64v_select(is_far, far, f64v_max(zero, f64v_sub(z, a)));
+}
+
+FD_INLINE f64v distance(f64v a, f64v mills_a, f64v u, f64v c) { return nearer(a, mills_a, c, near(a, u, c)); }
+
+/* Of the interval from z to z + w, w (1 + |z|) < 1/8: the y with a share u of its mass below z + w y. By the series
+ * e^-(z s + s^2/2) = sum of (-1)^n He_n(z) s^n / n! and Newton's iteration, whose third step leaves 1e-20. */
+FD_ALONE f64v fraction(f64v z, f64v w, f64v u)
+{
+    enum { N = 11 };
+    f64v density[N], mass[N];
+    const f64v zw = f64v_mul(z, w), w2 = f64v_mul(w, w), zero = f64v_set1(0);
+    density[0] = mass[0] = f64v_set1(1);
+    density[1] = f64v_sub(zero, zw);
+    mass[1] = f64v_mul(density[1], f64v_set1(0.5));
+    for (int n = 1; n + 1 < N; n++) {
+        const f64v sum = f64v_fma(zw, density[n], f64v_mul(w2, density[n - 1]));
+        density[n + 1] = f64v_mul(sum, f64v_set1(-1.0 / (n + 1)));
+        mass[n + 1] = f64v_mul(density[n + 1], f64v_set1(1.0 / (n + 2)));
+    }
+    f64v all = mass[N - 1], y = u;
+    for (int n = N - 2; n >= 0; n--)
+        all = f64v_add(all, mass[n]);
+    const f64v wanted = f64v_mul(u, all);
+    for (int i = 0; i < 3; i++) {
+        f64v of_mass = mass[N - 1], slope = density[N - 1];
+        for (int n = N - 2; n >= 0; n--) {
+            of_mass = f64v_fma(of_mass, y, mass[n]);
+            slope = f64v_fma(slope, y, density[n]);
+        }
+        y = f64v_sub(y, f64v_div(f64v_fma(of_mass, y, f64v_sub(zero, wanted)), slope));
+    }
+    return y;
+}
+
+/* Integrals of t^k e^-(A t + t^2/2), A >= 0, from 0 to w, or to where 1e-17 is left: k = 0 to n - 1, a compile-time
+ * constant. By Gauss and Legendre's rule, which is exact to 1e-20 of terms of one sign. */
+FD_INLINE void integrals(int n, f64v a, f64v w, f64v *sum)
+{
+    const f64v room = f64v_set1(76), steep = f64v_div(f64v_set1(38), a);
+    const f64v reach = f64v_div(room, f64v_add(a, f64v_sqrt(f64v_fma(a, a, room))));
+    const f64v end = f64v_min(w, f64v_select(f64v_below(f64v_set1(1e8), a), steep, reach));
+    for (int k = 0; k < n; k++)
+        sum[k] = f64v_set1(0);
+    FD_ROLLED
+    for (int i = 0; i < FD_COUNT(fd_gauss_node); i++) {
+        const f64v t = f64v_mul(end, f64v_set1(fd_gauss_node[i]));
+        f64v term = exp_f64(f64v_mul(t, f64v_fma(f64v_set1(-0.5), t, f64v_sub(f64v_set1(0), a))));
+        term = f64v_mul(term, f64v_set1(fd_gauss_weight[i]));
+        FD_UNROLL
+        for (int k = 0; k < n; k++) {
+            sum[k] = f64v_add(sum[k], term);
+            term = f64v_mul(term, t);
+        }
+    }
+    for (int k = 0; k < n; k++)
+        sum[k] = f64v_mul(sum[k], end);
+}
+
+FD_ALONE void moments(f64v a, f64v w, f64v sum[5]) { integrals(5, a, w, sum); }
+
+FD_ALONE f64v integral(f64v a, f64v w)
+{
+    f64v sum;
+    integrals(1, a, w, &sum);
+    return sum;
+}
+
+/* (x - y) / scale, where the difference may overflow. */
+FD_INLINE f64v standardized(f64v x, f64v y, f64v scale)
+{
+    const f64v half = f64v_set1(0.5), d = f64v_sub(x, y), half_d = f64v_sub(f64v_mul(half, x), f64v_mul(half, y));
+    const unsigned finite = f64v_below(f64v_abs(d), f64v_set1((double)INFINITY));
+    return f64v_div(f64v_select(finite, d, half_d), f64v_select(finite, scale, f64v_mul(half, scale)));
+}
+
+/* ---- truncated to an interval ----------------------------------------------------------------- */
+
+/* Of the normal of a loc and a scale between two bounds, in scales: where its mode is, and how far from there they
+ * are. */
+typedef struct fd_interval {
+    f64v loc, scale, low, high, mode, slope, below, above;
+} fd_interval;
+
+FD_INLINE fd_interval interval_of(f64v loc, f64v scale, f64v low, f64v high)
+{
+    fd_interval d = {.loc = loc, .scale = scale, .low = low, .high = high};
+    d.mode = f64v_max(low, f64v_min(high, loc));
+    d.slope = standardized(d.mode, loc, scale);
+    d.below = standardized(d.mode, low, scale);
+    d.above = standardized(high, d.mode, scale);
+    return d;
+}
+
+/* The mass where the density at the mode is 1. */
+FD_INLINE f64v whole_mass(const fd_interval *d)
+{
+    const f64v a = f64v_abs(d->slope);
+    return f64v_add(integral(a, d->below), integral(a, d->above));
+}
+
+/* That below a point t scales from the mode and w from the lower bound is e^-exponent (the result), over the density
+ * at the point if it is below the mode, and then the exponent is that of the density. */
+FD_INLINE f64v mass_below(const fd_interval *d, f64v t, f64v w, f64v *exponent)
+{
+    const f64v zero = f64v_set1(0), a = f64v_abs(d->slope), left = f64v_min(t, zero);
+    const unsigned is_left = f64v_below(t, zero);
+    const f64v from_left = integral(f64v_sub(a, left), f64v_select(is_left, w, d->below));
+    *exponent = f64v_mul(left, f64v_fma(f64v_set1(0.5), left, d->slope));
+    return f64v_add(from_left, integral(a, f64v_max(t, zero)));
+}
+
+/* The map of a draw is told what is as costly as itself: p and q are shares of weights, and h is
+ *
+ *   0                 for a narrow interval (fraction): p and q are where it begins and how wide it is
+ *   H(A), or -H(A)    if the mode is the lower bound, or the upper one, A scales from loc: of masses between the
+ *                     bounds and beyond the other one q, or p, is the ratio, and the other of the two is 1
+ *   1/2               in between: twice the mass below the lower bound, and beyond the upper one */
+FD_ALONE void prepare(const fd_interval *d, f64v *p, f64v *q, f64v *h)
+{
+    const f64v zero = f64v_set1(0), one = f64v_set1(1), half = f64v_set1(0.5);
+    const f64v a = f64v_abs(d->slope), w = f64v_max(d->below, d->above), width = standardized(d->high, d->low, d->scale);
+    const unsigned lower = f64v_below(zero, d->slope), upper = f64v_below(d->slope, zero), outside = lower | upper;
+    const unsigned narrow = f64v_below(f64v_mul(width, f64v_add(one, a)), f64v_set1(0.125));
+    const f64v m = mills(a), far = f64v_add(a, w), decay = f64v_mul(w, f64v_fma(half, w, a));
+    const f64v ratio = f64v_mul(f64v_div(mills(far), m), exp_f64(f64v_sub(zero, decay)));
+    const f64v hazard = f64v_sub(f64v_fma(f64v_mul(half, a), a, f64v_set1(FD_LOG_SQRT_2PI)), FD_STREAM(log)(m));
+    const f64v twice_below = f64v_mul(f64v_set1(2), tail_of(d->below)), twice_above = f64v_mul(f64v_set1(2), tail_of(d->above));
+    const f64v start = standardized(d->low, d->loc, d->scale);
+    *p = f64v_select(narrow, start, f64v_select(upper, ratio, f64v_select(lower, one, twice_below)));
+    *q = f64v_select(narrow, width, f64v_select(lower, ratio, f64v_select(upper, one, twice_above)));
+    *h = f64v_select(outside, f64v_select(upper, f64v_sub(zero, hazard), hazard), half);
+    *h = f64v_select(narrow, zero, *h);
+}
+
+/* The point with mass u below it and v above, which add up to 1: where it is from, `anchor`, and how many scales from
+ * there; with `log_u`, the logarithm of u where that is too small for a number, otherwise 0. */
+FD_INLINE f64v place(f64v u, f64v v, f64v log_u, f64v loc, f64v scale, f64v low, f64v high, f64v p, f64v q, f64v h,
+                     f64v *anchor)
+{
+    const f64v zero = f64v_set1(0), two = f64v_set1(2);
+    const unsigned upper_bound = f64v_below(h, zero), lower_bound = f64v_below(f64v_set1(0.6), h);
+    /* The shares of the tails below and above of twice the mass, or of those that are anchored at a bound. */
+    const f64v rest = f64v_sub(two, q), lower = f64v_fma(v, p, f64v_mul(u, rest));
+    const f64v upper = f64v_fma(v, f64v_sub(two, p), f64v_mul(u, q));
+    const unsigned is_lower = f64v_below(lower, upper);
+    f64v c = f64v_sub(zero, FD_STREAM(log)(f64v_min(lower, upper)));
+    const unsigned tiny = f64v_below(log_u, zero) & is_lower & ~f64v_below(zero, p);
+    c = f64v_select(tiny, f64v_sub(f64v_sub(zero, FD_STREAM(log)(rest)), log_u), c);
+    c = f64v_max(zero, f64v_min(f64v_set1(8e307), c));
+
+    *anchor = f64v_select(upper_bound, high, f64v_select(lower_bound, low, loc));
+    const f64v a = f64v_abs(standardized(*anchor, loc, scale));
+    const f64v of_a = f64v_select(upper_bound | lower_bound, f64v_abs(h), f64v_set1(FD_LOG_2));
+    const f64v t = distance(a, mills(a), f64v_add(of_a, c), c);
+    return f64v_select(is_lower, f64v_sub(zero, t), t);
+}
+
+/* The same as a number between the bounds. */
+FD_INLINE f64v placed(f64v u, f64v v, f64v loc, f64v scale, f64v low, f64v high, f64v p, f64v q, f64v h)
+{
+    const f64v zero = f64v_set1(0);
+    const unsigned wide = f64v_below(zero, h) | f64v_below(h, zero);
+    f64v anchor;
+    const f64v t = place(u, v, zero, loc, scale, low, high, p, q, h, &anchor);
+    f64v x = f64v_fma(scale, t, anchor);
+    if (FD_UNLIKELY(wide != (1u << f64v_lanes) - 1))
+        x = f64v_select(wide, x, f64v_fma(f64v_sub(high, low), fraction(p, q, u), low));
+    return f64v_max(low, f64v_min(high, x));
+}
+
+/* The quantile of u, with mass v above it: the draw's map, then a step of Newton's by the integrals, which near a
+ * bound are right relative to the distance from it. */
+FD_INLINE f64v quantile(f64v u, f64v v, f64v log_u, const fd_interval *d)
+{
+    const f64v zero = f64v_set1(0), half = f64v_set1(0.5);
+    f64v p, q, h, anchor, exponent;
+    prepare(d, &p, &q, &h);
+    f64v t = place(u, v, log_u, d->loc, d->scale, d->low, d->high, p, q, h, &anchor);
+    const unsigned wide = f64v_below(zero, h) | f64v_below(h, zero), small = f64v_below(u, v);
+
+    /* From the bound that less of the mass lies before, for which everything is reflected. */
+    fd_interval e = *d;
+    e.slope = f64v_select(small, d->slope, f64v_sub(zero, d->slope));
+    e.below = f64v_select(small, d->below, d->above);
+    const f64v share = f64v_select(small, u, v), at = f64v_select(small, t, f64v_sub(zero, t));
+    const f64v mass = mass_below(&e, at, f64v_add(at, e.below), &exponent), all = whole_mass(d);
+    const f64v log_share = f64v_select(small & f64v_below(log_u, zero), log_u, FD_STREAM(log)(share));
+    const f64v excess = f64v_sub(f64v_sub(FD_STREAM(log)(f64v_div(mass, all)), exponent), log_share);
+    const f64v right = f64v_max(at, zero), density = f64v_mul(right, f64v_fma(half, right, e.slope));
+    const f64v step = f64v_mul(f64v_mul(excess, mass), exp_f64(density));
+    const unsigned good = f64v_below(f64v_abs(step), f64v_set1(0.01)); /* not at a bound, where masses are 0 */
+    t = f64v_select(good, f64v_sub(t, f64v_select(small, step, f64v_sub(zero, step))), t);
+
+    f64v x = f64v_fma(d->scale, t, anchor);
+    if (FD_UNLIKELY(wide != (1u << f64v_lanes) - 1))
+        x = f64v_select(wide, x, f64v_fma(f64v_sub(d->high, d->low), fraction(p, q, u), d->low));
+    return f64v_max(d->low, f64v_min(d->high, x));
+}
+
+/* The share of the mass below x, and its logarithm. */
+FD_INLINE f64v share_below(f64v x, const fd_interval *d, f64v *exponent)
+{
+    const f64v inside = f64v_max(d->low, f64v_min(d->high, x));
+    const f64v t = standardized(inside, d->mode, d->scale), w = standardized(inside, d->low, d->scale);
+    return f64v_div(mass_below(d, t, w, exponent), whole_mass(d));
+}
+
+/* Of u below and v above, which add up to 1; `log_u` as in `place`. */
+FD_ALONE f64v truncated_quantile(f64v u, f64v v, f64v log_u, f64v loc, f64v scale, f64v low, f64v high)
+{
+    const f64v zero = f64v_set1(0), one = f64v_set1(1), nan = f64v_set1((double)NAN);
+    const fd_interval d = interval_of(loc, scale, low, high);
+    const unsigned none = f64v_below(log_u, zero), tiny = none & f64v_below(u, f64v_set1(1e-290));
+    f64v x = quantile(u, v, f64v_select(tiny, log_u, zero), &d);
+    const unsigned share = (f64v_below(zero, u) | tiny) & f64v_below(zero, v);
+    const unsigned lowest = f64v_below(u, v), highest = f64v_below(v, u);
+    const f64v end = f64v_select(lowest, low, f64v_select(highest, high, nan));
+    x = f64v_select(share, x, end);
+    return f64v_select(f64v_below(one, u) | f64v_below(one, v), nan, x);
+}
+
+/* y of a number x between the bounds, at_low and at_high of others, NaN for NaN. */
+FD_INLINE f64v between(f64v x, f64v low, f64v high, f64v y, double at_low, double at_high)
+{
+    const f64v infinity = f64v_set1((double)INFINITY);
+    const unsigned number = f64v_below(x, infinity) | f64v_below(f64v_sub(f64v_set1(0), infinity), x);
+    y = f64v_select(f64v_below(low, x), y, f64v_set1(at_low));
+    y = f64v_select(f64v_below(x, high), y, f64v_set1(at_high));
+    return f64v_select(number, y, x);
+}
+
+FD_ALONE f64v truncated_cdf(f64v x, f64v loc, f64v scale, f64v low, f64v high)
+{
+    const fd_interval d = interval_of(loc, scale, low, high);
+    f64v exponent;
+    const f64v share = share_below(x, &d, &exponent), decay = exp_f64(f64v_sub(f64v_set1(0), exponent));
+    return between(x, low, high, f64v_min(f64v_set1(1), f64v_mul(share, decay)), 0, 1);
+}
+
+/* Where most of the mass is below, by what is above. */
+FD_ALONE f64v truncated_log_cdf(f64v x, f64v loc, f64v scale, f64v low, f64v high)
+{
+    const f64v zero = f64v_set1(0);
+    const fd_interval d = interval_of(loc, scale, low, high);
+    f64v exponent;
+    const f64v share = share_below(x, &d, &exponent), log_p = f64v_sub(FD_STREAM(log)(share), exponent);
+    const f64v above = truncated_cdf(f64v_sub(zero, x), f64v_sub(zero, loc), scale, f64v_sub(zero, high),
+                                     f64v_sub(zero, low));
+    const f64v y = f64v_select(f64v_below(f64v_set1(-FD_LOG_2), log_p), log1p_f64(f64v_sub(zero, above)), log_p);
+    return between(x, low, high, y, -(double)INFINITY, 0);
+}

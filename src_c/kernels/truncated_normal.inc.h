@@ -1,0 +1,192 @@
+/* kernels/truncated_normal.inc.h - normals truncated to an interval, by the functions of mills.inc.h: computed in
+ * double whatever the dtype, but for densities. */
+
+/* m elements from the i-th on, a vector of doubles at most; the last one in the lanes beyond. */
+FD_INLINE f64v FD_LOCAL(wide)(const REAL *p, intptr_t stride, intptr_t i, intptr_t m)
+{
+    if (!stride)
+        return f64v_set1((double)*p);
+    double all[f64v_lanes];
+    for (intptr_t j = 0; j < f64v_lanes; j++)
+        all[j] = (double)p[i + (j < m ? j : m - 1)];
+    return f64v_load(all);
+}
+
+FD_INLINE void FD_LOCAL(round_to)(REAL *out, f64v v, intptr_t m)
+{
+    double all[f64v_lanes];
+    f64v_store(all, v);
+    for (intptr_t j = 0; j < m; j++)
+        out[j] = (REAL)all[j];
+}
+
+/* Operand k, from element i of a run on. */
+#define WIDE(k) FD_LOCAL(wide)(AT(k), STRIDE(k), i, m)
+#define FD_EACH_VECTOR                                                                         \
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))         \
+        for (intptr_t i = 0, m; m = fd_min(run.n - i, f64v_lanes), m > 0; i += m)
+
+/* ---- draws --------------------------------------------------------------------------------- */
+
+/* A run; what repeats along all of it (a compile-time constant) is loaded, and made, once. */
+FD_INLINE void FD_LOCAL(truncate_run)(int repeats, const fd_loop *loop, const fd_run *at)
+{
+    const fd_run run = *at;
+    REAL *x = AT(0);
+    f64v v[7], u, above;
+    for (intptr_t i = 0, m; m = fd_min(run.n - i, f64v_lanes), m > 0; i += m) {
+        for (int k = 0; k < 7; k++)
+            if (!repeats || i == 0)
+                v[k] = WIDE(k + 1);
+        tails(FD_LOCAL(wide)(x, 1, i, m), &u, &above);
+        FD_LOCAL(round_to)(x + i, placed(u, above, v[0], v[1], v[2], v[3], v[4], v[5], v[6]), m);
+    }
+}
+
+static void FD_NAME(truncate)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    int repeats = 1;
+    for (int k = 1; k < 8; k++)
+        repeats &= STRIDE(k) == 0;
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
+        if (repeats)
+            FD_LOCAL(truncate_run)(1, loop, &run);
+        else
+            FD_LOCAL(truncate_run)(0, loop, &run);
+}
+
+static void FD_NAME(truncate_prepare)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    FD_EACH_VECTOR {
+        const fd_interval d = interval_of(WIDE(3), WIDE(4), WIDE(5), WIDE(6));
+        f64v p, q, h;
+        prepare(&d, &p, &q, &h);
+        FD_LOCAL(round_to)(AT(0) + i, p, m);
+        FD_LOCAL(round_to)(AT(1) + i, q, m);
+        FD_LOCAL(round_to)(AT(2) + i, h, m);
+    }
+}
+
+/* ---- moments ------------------------------------------------------------------------------- */
+
+static void FD_NAME(truncated_moments)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    enum { N = 5 };
+    FD_EACH_VECTOR {
+        const f64v a = f64v_abs(WIDE(5));
+        f64v below[N], above[N];
+        moments(a, WIDE(6), below);
+        moments(a, WIDE(7), above);
+        const f64v mass = f64v_add(above[0], below[0]);
+        FD_LOCAL(round_to)(AT(0) + i, mass, m);
+        for (int k = 1; k < N; k++) {
+            const f64v sum = k % 2 ? f64v_sub(above[k], below[k]) : f64v_add(above[k], below[k]);
+            FD_LOCAL(round_to)(AT(k) + i, f64v_div(sum, mass), m);
+        }
+    }
+}
+
+/* ---- densities ----------------------------------------------------------------------------- */
+
+FD_ALONE void FD_LOCAL(truncated_log_prob_beyond)(REAL *out, REAL value, REAL mode, REAL scale, REAL slope,
+                                                  REAL constant)
+{
+    const double half_t = fd_half_standardized((double)value, (double)mode, (double)scale);
+    *out = (REAL)(-2 * half_t * (half_t + (double)slope) - (double)constant);
+}
+
+static void FD_NAME(truncated_log_prob)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    const VEC zero = V(set1)(0);
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
+        for (intptr_t i = 0, m; m = fd_min(run.n - i, V(lanes)), m > 0; i += m) {
+#define PICK(k) FD_LOCAL(pick_to)(AT(k), STRIDE(k), i, m)
+            const VEC x = PICK(1), t = V(div)(V(sub)(x, PICK(2)), FD_LOCAL(pick_scale)(AT(3) + i * STRIDE(3), STRIDE(3), m));
+            const VEC exponent = V(mul)(t, V(fma)(V(set1)((REAL)0.5), t, PICK(4)));
+            const VEC y = V(sub)(V(sub)(zero, exponent), PICK(5));
+            FD_LOCAL(store_to)(AT(0) + i, y, m);
+            const unsigned finite = V(below)(V(sub)(zero, V(set1)(REAL_MAX)), y) | V(below)(zero, y);
+            const unsigned out_of = V(below)(x, PICK(6)) | V(below)(PICK(7), x);
+            if (FD_UNLIKELY((finite & ~out_of) != FD_LOCAL(first_lanes)(V(lanes)))) {
+                for (intptr_t j = 0; j < m; j++) {
+                    const intptr_t at = i + j;
+                    if (out_of >> j & 1)
+                        AT(0)[at] = -(REAL)INFINITY;
+                    else if (!(finite >> j & 1))
+                        FD_LOCAL(truncated_log_prob_beyond)(AT(0) + at, AT(1)[at * STRIDE(1)], AT(2)[at * STRIDE(2)],
+                                                            AT(3)[at * STRIDE(3)], AT(4)[at * STRIDE(4)],
+                                                            AT(5)[at * STRIDE(5)]);
+                }
+            }
+#undef PICK
+        }
+}
+
+/* ---- the cdf family ------------------------------------------------------------------------ */
+
+#define FD_TRUNCATED_KERNEL(op, result)                                                        \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        FD_EACH_VECTOR {                                                                       \
+            const f64v x = WIDE(1), loc = WIDE(2), scale = WIDE(3), low = WIDE(4), high = WIDE(5); \
+            const f64v zero = f64v_set1(0), one = f64v_set1(1);                                \
+            (void)zero, (void)one;                                                             \
+            FD_LOCAL(round_to)(AT(0) + i, result, m);                                          \
+        }                                                                                      \
+    }
+#define FD_MINUS(x) f64v_sub(zero, x)
+
+FD_TRUNCATED_KERNEL(truncated_cdf, truncated_cdf(x, loc, scale, low, high))
+FD_TRUNCATED_KERNEL(truncated_survival, truncated_cdf(FD_MINUS(x), FD_MINUS(loc), scale, FD_MINUS(high), FD_MINUS(low)))
+FD_TRUNCATED_KERNEL(truncated_log_cdf, truncated_log_cdf(x, loc, scale, low, high))
+FD_TRUNCATED_KERNEL(truncated_log_survival,
+                    truncated_log_cdf(FD_MINUS(x), FD_MINUS(loc), scale, FD_MINUS(high), FD_MINUS(low)))
+FD_TRUNCATED_KERNEL(truncated_icdf, truncated_quantile(x, f64v_sub(one, x), zero, loc, scale, low, high))
+FD_TRUNCATED_KERNEL(truncated_isf, truncated_quantile(f64v_sub(one, x), x, zero, loc, scale, low, high))
+FD_TRUNCATED_KERNEL(truncated_log_icdf, truncated_quantile(exp_f64(x), FD_MINUS(expm1_f64(x)), x, loc, scale, low, high))
+#undef FD_TRUNCATED_KERNEL
+#undef FD_MINUS
+
+/* ---- terms of gradients -------------------------------------------------------------------- */
+
+/* phi at a bound over phi at the draw, with the exponents of both over that at the mode, times a share. */
+static void FD_NAME(score_truncate)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    const f64v half = f64v_set1(0.5), zero = f64v_set1(0);
+    FD_EACH_VECTOR {
+        const fd_interval d = interval_of(WIDE(4), WIDE(5), WIDE(6), WIDE(7));
+        f64v u, above;
+        tails(WIDE(0), &u, &above);
+        const f64v t = standardized(WIDE(3), d.mode, d.scale), exponent = f64v_mul(t, f64v_fma(half, t, d.slope));
+        const f64v at_low = f64v_mul(d.below, f64v_fma(half, d.below, f64v_sub(zero, d.slope)));
+        const f64v at_high = f64v_mul(d.above, f64v_fma(half, d.above, d.slope));
+        FD_LOCAL(round_to)(AT(0) + i, f64v_mul(above, exp_f64(f64v_sub(exponent, at_low))), m);
+        FD_LOCAL(round_to)(AT(1) + i, f64v_mul(u, exp_f64(f64v_sub(exponent, at_high))), m);
+        FD_LOCAL(round_to)(AT(2) + i, t, m);
+    }
+}
+
+static void FD_NAME(score_truncated)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    const f64v zero = f64v_set1(0);
+    FD_EACH_VECTOR {
+        const f64v g = WIDE(2), x = WIDE(3), low = WIDE(6), high = WIDE(7);
+        const fd_interval d = interval_of(WIDE(4), WIDE(5), low, high);
+        const unsigned outside = f64v_below(x, low) | f64v_below(high, x);
+        FD_LOCAL(round_to)(AT(0) + i, f64v_select(outside, zero, g), m);
+        FD_LOCAL(round_to)(AT(1) + i, f64v_select(outside, zero, standardized(x, d.mode, d.scale)), m);
+    }
+}
+
+static void FD_NAME(score_truncated_value)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    FD_EACH_VECTOR {
+        const f64v g = WIDE(2), t = WIDE(3);
+        const fd_interval d = interval_of(WIDE(4), WIDE(5), WIDE(6), WIDE(7));
+        const f64v of_z = f64v_mul(g, f64v_add(t, d.slope));
+        FD_LOCAL(round_to)(AT(0) + i, f64v_sub(f64v_set1(0), f64v_div(of_z, d.scale)), m);
+        FD_LOCAL(round_to)(AT(1) + i, f64v_mul(g, t), m);
+    }
+}
+#undef WIDE
+#undef FD_EACH_VECTOR

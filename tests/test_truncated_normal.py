@@ -1,0 +1,419 @@
+"""TruncatedNormal against mpmath: far in both tails, narrow, half-open; draws, moments, cdf family, gradients."""
+
+import copy
+import math
+import pickle
+
+import mpmath
+import numpy as np
+import pytest
+from cases import DTYPES, assert_same_bits
+
+import fastdist as fd
+from fastdist import constraints
+
+INF = np.inf
+# loc, scale, low, high
+CASES = [
+    (0.0, 1.0, -1.0, 2.0),
+    (0.5, 2.0, -INF, 1.0),
+    (-1.0, 0.25, -1.1, INF),
+    (3.0, 2.0, -INF, INF),
+    (0.0, 1.0, -9.0, 30.0),
+    (0.0, 1.0, 40.0, 41.0),
+    (0.0, 1.0, -41.0, -40.0),
+    (0.0, 1.0, 8.0, INF),
+    (0.0, 1.0, -INF, -8.0),
+    (0.0, 1.0, 0.0, INF),
+    (0.0, 1.0, 1.5, 1.5 + 2.0**-40),
+    (0.0, 1.0, -(2.0**-41), 2.0**-41),
+    (0.0, 1.0, 0.3, 0.4),
+    (-1e10, 1.0, 0.0, INF),
+    (1e10, 1.0, -1.0, 0.0),
+    (0.0, 1e-3, 35.0, 35.001),
+    (0.0, 1.0, -0.001, 12.0),
+    (1e-300, 1e-300, -INF, 3e-300),
+    (0.0, 1e150, -1e150, 5e150),
+    (0.0, 1.0, -1e3, 1e3),
+]
+IDS = [f"{loc:g}-{scale:g}-[{low:.3g}, {high:.3g}]" for loc, scale, low, high in CASES]
+
+
+class Exact:
+    """Of one of them: an integral of the density over that at the mode, and what follows."""
+
+    def __init__(self, loc, scale, low, high):
+        self.loc, self.scale = mpmath.mpf(loc), mpmath.mpf(scale)
+        self.low, self.high = mpmath.mpf(low), mpmath.mpf(high)
+        self.mode = min(max(self.loc, self.low), self.high)
+        self.slope = (self.mode - self.loc) / self.scale
+        self.below, self.above = (self.mode - self.low) / self.scale, (self.high - self.mode) / self.scale
+        self.mass = self.integral(-self.below, self.above)
+
+    def weight(self, t):
+        return mpmath.exp(-t * (t / 2 + self.slope))
+
+    def integral(self, a, b, f=lambda t: 1):
+        """From a to b in scales from the mode; the density is that of a normal, cut where 1e-60 is left."""
+        unit = 1 / (1 + abs(self.slope))
+        marks = [k * unit for k in (-30, -12, -5, -2, -0.7, 0, 0.7, 2, 5, 12, 30)]
+        cut = 150 / (abs(self.slope) + 8)
+        if b < 0:  # where the density is small, from its own peak
+            span = 1 / (abs(self.slope + b) + 1)
+            marks = [b - k * span for k in (40, 20, 10, 5, 2, 1, 0.3)]
+            cut = -b + 60 * span
+        a, b = max(a, -cut), min(b, cut) if b >= 0 else b
+        points = [a, *[x for x in marks if a < x < b], b]
+        return mpmath.quad(lambda t: self.weight(t) * f(t), points) if a < b else mpmath.mpf(0)
+
+    def mean_of(self, f):
+        return self.integral(-self.below, self.above, f) / self.mass
+
+    def t(self, x):
+        return (mpmath.mpf(x) - self.mode) / self.scale
+
+    def cdf(self, x):
+        return self.integral(-self.below, self.t(x)) / self.mass
+
+    def survival(self, x):
+        mirrored = Exact(-self.loc, self.scale, -self.high, -self.low)
+        return mirrored.integral(-mirrored.below, mirrored.t(-mpmath.mpf(x))) / self.mass
+
+    def log_prob(self, x):
+        t = self.t(x)
+        return -t * (t / 2 + self.slope) - mpmath.log(self.scale * self.mass)
+
+
+def points(d, n=9):
+    """Values between the bounds, near them too, as the distribution has them."""
+    p = np.array([1e-12, 1e-3, 0.05, 0.3, 0.5, 0.8, 0.99, 1 - 1e-6])
+    return np.unique(np.concatenate([d.icdf(p), d.mean[None]]))
+
+
+def close(got, wanted, rtol, atol=0.0):
+    wanted = float(wanted)
+    assert abs(float(got) - wanted) <= rtol * abs(wanted) + atol, (float(got), wanted)
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_moments_and_entropy(case):
+    """Those of t to 1e-14 and so what is made of them; the spread loses some digits of a square."""
+    exact, d = Exact(*case), fd.TruncatedNormal(*case)
+    first, second = exact.mean_of(lambda t: t), exact.mean_of(lambda t: t * t)
+    unit = float(exact.scale * mpmath.sqrt(second))
+    close(d.mean, exact.mode + exact.scale * first, 4e-16, 1e-14 * unit)
+    assert case[2] <= d.mean <= case[3]
+    assert d.mode == exact.mode
+    spread = second - first**2
+    close(d.stddev, exact.scale * mpmath.sqrt(spread), 1e-13)
+    if 1e-150 < case[1] < 1e150:
+        close(d.variance, exact.scale**2 * spread, 1e-13)
+    entropy = mpmath.log(exact.scale * exact.mass) + second / 2 + exact.slope * first
+    close(d.entropy(), entropy, 2e-15, 1e-14)
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_densities(case, isa):
+    exact, d = Exact(*case), fd.TruncatedNormal(*case)
+    for x in points(d).tolist():
+        # The value itself is rounded, and so is its distance from the mode.
+        close(d.log_prob(x), exact.log_prob(x), 1e-14, 1e-14)
+    for bound, beyond in ((case[2], -INF), (case[3], INF)):
+        if math.isfinite(bound):
+            close(d.log_prob(bound), exact.log_prob(bound), 1e-14, 1e-14)
+            assert d.log_prob(np.nextafter(bound, beyond)) == -INF
+    assert d.log_prob(-INF) == d.log_prob(INF) == -INF
+    assert np.isnan(d.log_prob(np.nan))
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_cdf_family(case, isa):
+    exact, d = Exact(*case), fd.TruncatedNormal(*case)
+    for x in points(d).tolist():
+        lower, upper = exact.cdf(x), exact.survival(x)
+        close(d.cdf(x), lower, 1e-13)
+        close(d.survival_function(x), upper, 1e-13)
+        close(d.log_cdf(x), mpmath.log(lower), 1e-13, 1e-13 if lower < 0.5 else 0)
+        close(d.log_survival_function(x), mpmath.log(upper), 1e-13, 1e-13 if upper < 0.5 else 0)
+    ends = [case[2], case[3]]
+    np.testing.assert_array_equal(d.cdf(ends), [0, 1])
+    np.testing.assert_array_equal(d.survival_function(ends), [1, 0])
+    np.testing.assert_array_equal(d.log_cdf(ends), [-INF, 0])
+    np.testing.assert_array_equal(d.log_survival_function(ends), [0, -INF])
+    np.testing.assert_array_equal(d.cdf([-INF, INF]), [0, 1])
+    assert np.isnan([d.cdf(np.nan), d.survival_function(np.nan), d.log_cdf(np.nan)]).all()
+
+
+PROBABILITIES = [1e-300, 1e-30, 1e-12, 1e-3, 0.1, 0.4, 0.5, 0.7, 0.95, 1 - 1e-9]
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_quantiles(case, isa):
+    """The mass below is right, to the rounding of the quantile itself."""
+    exact, d = Exact(*case), fd.TruncatedNormal(*case)
+    for p in PROBABILITIES:
+        for x, mass, wanted in (
+            (d.icdf(p), exact.cdf, p),
+            (d.isf(p), exact.survival, p),
+            (d.log_icdf(math.log(p)), exact.cdf, mpmath.exp(mpmath.mpf(math.log(p)))),
+        ):
+            x = float(x)
+            assert case[2] <= x <= case[3]
+            density = mpmath.exp(exact.log_prob(x))
+            off = abs(mass(x) - wanted) / density
+            near = min(abs(x - case[2]), abs(case[3] - x), abs(x - case[0]))
+            assert (
+                off
+                <= 1.5 * np.spacing(abs(x)) + 4e-15 * min(near, abs(x) + case[1]) + 1e-14 * wanted / density
+            ), p
+    np.testing.assert_array_equal(d.icdf([0.0, 1.0]), case[2:])
+    np.testing.assert_array_equal(d.isf([0.0, 1.0]), case[:1:-1])
+    np.testing.assert_array_equal(d.log_icdf([-INF, 0.0]), case[2:])
+    assert np.isnan([d.icdf(np.nan), d.isf(np.nan), d.log_icdf(np.nan)]).all()
+
+
+def test_quantiles_of_tiny_probabilities(isa):
+    """Below the smallest number, as a logarithm; an untruncated side goes on as the normal's does."""
+    log_p = np.array([-1e3, -1e4, -1e8])
+    whole, normal = fd.TruncatedNormal(0.0, 1.0, -INF, INF), fd.Normal(0.0, 1.0)
+    np.testing.assert_allclose(whole.log_icdf(log_p), normal.log_icdf(log_p), rtol=1e-15)
+    half = fd.TruncatedNormal(0.0, 1.0, -INF, 0.0)
+    np.testing.assert_allclose(half.log_icdf(log_p), normal.log_icdf(log_p - np.log(2)), rtol=1e-14)
+    np.testing.assert_array_equal(fd.TruncatedNormal(0.0, 1.0, -3.0, 0.0).log_icdf(log_p), -3.0)
+    p = np.array([1e-320, 1e-200, 1e-20, 0.3])
+    np.testing.assert_allclose(whole.icdf(p), normal.icdf(p), rtol=2e-15)
+    np.testing.assert_allclose(whole.isf(p), normal.isf(p), rtol=2e-15)
+
+
+# ---- draws ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_a_draw_has_the_mass_of_its_normal_below_it(case, isa):
+    d = fd.TruncatedNormal(*case)
+    eps = np.sort(fd.standard_normal(2000, rng=3))
+    x = np.sort(d.sample(2000, rng=3))
+    assert_same_bits(
+        np.argsort(d.sample(50, rng=4), kind="stable"),
+        np.argsort(x[:50][np.argsort(np.argsort(fd.standard_normal(50, rng=4)))], kind="stable"),
+    ) if len(np.unique(x[:50])) == 50 else None
+    assert np.all((case[2] <= x) & (x <= case[3]))
+    exact = Exact(*case)
+    for i in (0, 3, 100, 500, 999, 1500, 1997, 1999):
+        with mpmath.workdps(40):
+            e = mpmath.mpf(float(eps[i]))
+            wanted, mass = (mpmath.ncdf(e), exact.cdf) if e < 0 else (mpmath.ncdf(-e), exact.survival)
+            density = mpmath.exp(exact.log_prob(float(x[i])))
+            off = abs(mass(float(x[i])) - wanted) / density
+            spread = float(d.stddev)
+            assert off <= 1.5 * np.spacing(abs(x[i])) + 2e-14 * spread + 1e-13 * wanted / density
+
+
+def test_without_bounds_it_is_the_normal(isa):
+    """To rounding: a draw is the colour of its noise."""
+    x = fd.TruncatedNormal(3.0, 2.0, -INF, INF).sample(10000, rng=0)
+    np.testing.assert_allclose(x, fd.Normal(3.0, 2.0).sample(10000, rng=0), rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_statistics(dtype):
+    """Kolmogorov's distance of 1e5 draws; a false alarm in 1e5 runs each, seeds are fixed."""
+    n = 100_000
+    for case in CASES[:13]:
+        if dtype is np.float32 and case[3] - case[2] < 1e-6:
+            continue
+        d = fd.TruncatedNormal(*np.array(case, dtype))
+        x = np.sort(d.sample(n, rng=5))
+        p = fd.TruncatedNormal(*case).cdf(x.astype(float))
+        grid = np.arange(n + 1) / n
+        distance = max((grid[1:] - p).max(), (p - grid[:-1]).max())
+        ties = 2e-3 if dtype is np.float32 and case[3] - case[2] < 1.5 else 0  # rounded values
+        assert distance * np.sqrt(n) < 2.5 + ties * np.sqrt(n)
+
+
+def test_a_draw_depends_on_its_place_alone(isa):
+    g = np.random.default_rng(0)
+    loc, scale = g.normal(size=(3, 1)), g.uniform(0.5, 2, 4)
+    low = np.array([-INF, -1.0, 2.0, 0.1])
+    d = fd.TruncatedNormal(
+        loc, scale, low, low + np.array([INF, 1.0, INF, 1e-3]) if False else [5.0, 0.5, INF, 0.101]
+    )
+    whole = d.sample(7, rng=1)
+    stream = fd.default_rng(1)
+    assert_same_bits(np.concatenate([d.sample(3, rng=stream), d.sample(4, rng=stream)]), whole)
+    assert_same_bits(d.sample(7, rng=1, workers=2), whole)
+    eps = fd.standard_normal((7, 3, 4), rng=1)
+    for i in (0, 2):
+        for j in range(4):
+            noise = fd.TruncatedNormal(loc[i, 0], scale[j], low[j], d.high[i, j])
+            at = np.flatnonzero(eps[:, i, j] == eps[:, i, j])
+            assert len(at) == 7
+            assert np.all(noise.cdf(whole[:, i, j]) - fd.Normal(0.0, 1.0).cdf(eps[:, i, j]) < 1e-9)
+    assert_same_bits(d[1:].sample(rng=3), fd.TruncatedNormal(loc[1:], scale, low, d.high[1:]).sample(rng=3))
+
+
+# ---- gradients ---------------------------------------------------------------------------------------
+
+
+SMOOTH = [case for case in CASES if 1e-3 < case[3] - case[2] and abs(case[0]) < 100 and 1e-2 < case[1] < 100]
+
+
+@pytest.mark.parametrize("case", SMOOTH, ids=lambda case: f"[{case[2]:g}, {case[3]:g}]")
+@pytest.mark.parametrize("method", ["rsample", "log_prob", "entropy"])
+def test_gradients_against_finite_differences(method, case):
+    d = fd.TruncatedNormal(*case)
+    value = d.sample(6, rng=2)
+    arguments = {"rsample": ((6,), {"rng": 2}), "log_prob": ((value,), {}), "entropy": ((), {})}[method]
+    y, pullback = fd.vjp(getattr(d, method), *arguments[0], **arguments[1])
+    c = np.linspace(0.5, 1.5, y.size).reshape(y.shape)
+    found = pullback(c)
+    for k, name in enumerate(("loc", "scale", "low", "high")):
+        if not math.isfinite(case[k]):
+            assert found[name] == 0
+            continue
+        h = 1e-3 * float(d.stddev)
+
+        def moved(h, k=k):
+            parameters = list(case)
+            parameters[k] += h
+            e = fd.TruncatedNormal(*parameters, validate_args=False)
+            if method == "log_prob":  # of values that stay inside
+                kept = (value > d.low + 1e-2 * d.stddev) & (value < d.high - 1e-2 * d.stddev)
+                return np.sum(np.where(kept, c * e.log_prob(value), 0)), kept
+            return np.sum(c * getattr(e, method)(*arguments[0], **arguments[1])), True
+
+        slopes = [(moved(t)[0] - moved(-t)[0]) / (2 * t) for t in (h, h / 2)]
+        wanted = (4 * slopes[1] - slopes[0]) / 3
+        if method == "log_prob":
+            kept = moved(0)[1]
+            got = fd.vjp(d.log_prob, value)[1](np.where(kept, c, 0))[name]
+        else:
+            got = found[name]
+        assert abs(got - wanted) <= 2e-6 * (abs(wanted) + 1 / (float(d.stddev) if method != "rsample" else 1))
+
+
+def test_gradients_broadcast_and_nest(isa):
+    g = np.random.default_rng(0)
+    loc, scale, low = g.normal(size=(3, 1)), g.uniform(0.5, 2, 4), np.float64(-1.0)
+    d = fd.TruncatedNormal(loc, scale, low, [INF, 1.0, 2.0, 0.5])
+    full = fd.TruncatedNormal(
+        *[np.broadcast_to(d.parameters[k], (3, 4)).copy() for k in ("loc", "scale", "low", "high")]
+    )
+    ind = fd.Independent(d, 1)
+    value, c = d.sample(5, rng=1), g.normal(size=(5, 3, 4))
+    for method, arguments in (("rsample", ((5,), {"rng": 1})), ("log_prob", ((value,), {}))):
+        y, pullback = fd.vjp(getattr(d, method), *arguments[0], **arguments[1])
+        found, of_full = pullback(c), fd.vjp(getattr(full, method), *arguments[0], **arguments[1])[1](c)
+        assert {k: v.shape for k, v in found.items() if k != "value"} == {
+            "loc": (3, 1), "scale": (4,), "low": (), "high": (4,)
+        }  # fmt: skip
+        np.testing.assert_allclose(found["loc"], of_full["loc"].sum(1, keepdims=True), rtol=1e-12)
+        np.testing.assert_allclose(found["scale"], of_full["scale"].sum(0), rtol=1e-12)
+        np.testing.assert_allclose(found["low"], of_full["low"].sum(), rtol=1e-12)
+        np.testing.assert_allclose(found["high"], of_full["high"].sum(0), rtol=1e-12, atol=1e-15)
+        if method == "rsample":
+            np.testing.assert_array_equal(fd.vjp(ind.rsample, 5, rng=1)[1](c)["loc"], found["loc"])
+    y, pullback = fd.vjp(ind.log_prob, value)
+    np.testing.assert_allclose(y, d.log_prob(value).sum(-1), rtol=1e-13)
+    repeated = fd.vjp(d.log_prob, value)[1](np.repeat(c[..., :1], 4, -1))
+    for name, one in pullback(c[..., 0]).items():
+        np.testing.assert_allclose(one, repeated[name], rtol=1e-12, atol=1e-13)
+
+
+def test_gradients_outside_are_zero():
+    d = fd.TruncatedNormal(0.0, 1.0, -1.0, 1.0)
+    _, pullback = fd.vjp(d.log_prob, np.array([-2.0, 3.0]))
+    for one in pullback(np.ones(2)).values():
+        np.testing.assert_array_equal(one, np.zeros_like(one))
+
+
+def test_gradient_of_draws_by_the_bounds_at_the_bounds():
+    """A draw at a bound goes with it."""
+    d = fd.TruncatedNormal(0.0, 1.0, -1.0, 1.0)
+    x, pullback = fd.vjp(d.rsample, 1000, rng=0)
+    c = np.zeros(1000)
+    c[np.argmax(x)] = 1
+    found = pullback(c)
+    assert found["high"] > 0.99
+    assert abs(found["loc"] + found["low"] + found["high"] - 1) < 1e-14
+
+
+# ---- the object ---------------------------------------------------------------------------------------
+
+
+def test_shapes_and_objects():
+    d = fd.TruncatedNormal(np.zeros((3, 1)), [1.0, 2.0], -1.0, INF)
+    assert (d.batch_shape, d.event_shape, d.dtype) == ((3, 2), (), np.float64)
+    assert repr(d) == "TruncatedNormal(loc: (3, 2), scale: (3, 2), low: (3, 2), high: (3, 2))"
+    assert repr(d[0, 1]) == "TruncatedNormal(loc: 0.0, scale: 2.0, low: -1.0, high: inf)"
+    x = d.sample(4, rng=0)
+    for other in (copy.deepcopy(d), pickle.loads(pickle.dumps(d)), type(d)(**d.parameters), d.expand((3, 2))):
+        assert_same_bits(other.sample(4, rng=0), x)
+        assert_same_bits(other.log_prob(x), d.log_prob(x))
+    assert_same_bits(d.replace(low=-2.0).low, np.full((3, 2), -2.0))
+    for method in ("mean", "variance", "stddev", "mode", "low", "high", "loc", "scale"):
+        assert getattr(d, method).shape == (3, 2)
+        assert not getattr(d, method).flags.writeable
+    assert fd.TruncatedNormal(np.zeros((0, 2)), 1.0, 0.0, 1.0).sample(3, rng=0).shape == (3, 0, 2)
+    assert fd.TruncatedNormal(np.zeros((0, 2)), 1.0, 0.0, 1.0).entropy().shape == (0, 2)
+    single = fd.TruncatedNormal(*np.array([0, 1, 8, INF], np.float32))
+    assert single.sample(rng=0).dtype == single.mean.dtype == single.entropy().dtype == np.float32
+    assert_same_bits(fd.stack([d[0], d[1]]).sample(rng=0), d[:2].sample(rng=0))
+
+
+def test_support():
+    d = fd.TruncatedNormal(np.zeros(2), 1.0, [-1.0, 0.0], 2.0)
+    np.testing.assert_array_equal(d.support.check([[0.0, -0.5], [2.0, 3.0]]), [[True, False], [True, False]])
+    assert d.support == constraints.interval([-1.0, 0.0], [2.0, 2.0])
+    assert d.support == pickle.loads(pickle.dumps(d.support))
+    assert d.support != constraints.interval(-1.0, 2.0)
+    assert hash(d.support) == hash(d.support)
+    assert repr(fd.TruncatedNormal(0.0, 1.0, -INF, 2.0).support) == "interval(-inf, 2)"
+
+
+def test_errors():
+    message = r"low must be below high: shapes low \(2,\), high \(\), at \(1,\) they are 3\.0 and 2\.0"
+    with pytest.raises(ValueError, match=message):
+        fd.TruncatedNormal(0.0, 1.0, [1.0, 3.0], 2.0)
+    for low, high in ((1.0, 1.0), (INF, INF), (-INF, -INF)):
+        with pytest.raises(ValueError, match="low must be below high"):
+            fd.TruncatedNormal(0.0, 1.0, low, high)
+    with pytest.raises(ValueError, match="low must be extended_real"):
+        fd.TruncatedNormal(0.0, 1.0, np.nan, 1.0)
+    with pytest.raises(ValueError, match="loc must be finite"):
+        fd.TruncatedNormal(INF, 1.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="scale must be positive and finite"):
+        fd.TruncatedNormal(0.0, 0.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="do not broadcast"):
+        fd.TruncatedNormal(np.zeros(2), 1.0, np.zeros(3), 1.0)
+    d = fd.TruncatedNormal(0.0, 1.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match="value must be a probability"):
+        d.icdf(1.5)
+    with pytest.raises(ValueError, match="value must be a log probability"):
+        d.log_icdf(0.5)
+    free = fd.TruncatedNormal(0.0, 1.0, 0.0, 1.0, validate_args=False)
+    assert np.isnan([free.icdf(1.5), free.isf(-0.1), free.log_icdf(0.1)]).all()
+
+
+@pytest.mark.skipif(len(fd.isas()) == 1, reason="one ISA only")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_isa_has_the_same_bits(dtype):
+    before, found = fd.isa(), {}
+    cases = np.array(CASES if dtype is np.float64 else CASES[:13], dtype)
+    try:
+        for isa in fd.isas():
+            fd.set_isa(isa)
+            d = fd.TruncatedNormal(*cases.T, validate_args=False)
+            x = d.sample(11, rng=0)
+            p = np.linspace(0, 1, 11, dtype=dtype)[:, None]
+            found[isa] = [
+                x, d.log_prob(x), d.entropy(), d.mean, d.variance, d.cdf(x), d.survival_function(x), d.log_cdf(x),
+                d.log_survival_function(x), d.icdf(p), d.isf(p), d.log_icdf(-10 * p), fd.Independent(d, 1).log_prob(x),
+                *fd.vjp(d.rsample, 11, rng=0)[1](np.ones_like(x)).values(),
+                *fd.vjp(d.log_prob, x)[1](np.ones_like(x)).values(),
+            ]  # fmt: skip
+    finally:
+        fd.set_isa(before)
+    for isa in fd.isas()[1:]:
+        for a, b in zip(found[isa], found["scalar"], strict=True):
+            np.testing.assert_array_equal(a, b)
