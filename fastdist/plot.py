@@ -455,7 +455,9 @@ def pairs(
                 ax.set_xlabel(labels[j])
             if j == 0 and i > 0:
                 ax.set_ylabel(labels[i])
-            if j > 0 or i == 0:
+            if i == j:
+                ax.set_yticks([])
+            elif j > 0:
                 ax.tick_params(labelleft=False)
     if title is not None:
         grid[0, 0].figure.suptitle(title)

@@ -125,6 +125,16 @@ def arrays_of_normal(dtype):
     """Loc and scale of one of batch_shape (4, 3)."""
     normal = random_normal((4, 3), (4, 3), dtype)
     return normal.loc.copy(), normal.scale.copy()
+def random_truncated(loc_shape, low_shape, dtype=np.float64, seed=0):
+    """Bounds of all kinds: some far in a tail, some infinite, some near each other."""
+    g = np.random.default_rng(seed)
+    low = g.choice([-np.inf, -1.0, 0.5, 6.0, -9.0], low_shape)
+    high = np.where(
+        low == -np.inf, g.choice([-7.0, 0.0, 2.0], low_shape), low + g.choice([0.05, 1.0, np.inf], low_shape)
+    )
+    scale = g.uniform(0.5, 2, loc_shape[-1:])
+    arrays = g.normal(size=loc_shape), scale, low, high
+    return fd.TruncatedNormal(*[array.astype(dtype) for array in arrays])
 
 
 def one_of_each(dtype=np.float64):
@@ -132,10 +142,12 @@ def one_of_each(dtype=np.float64):
     return {
         "Normal": random_normal((4, 3), (3,), dtype),
         **{name: random_mvn(name, (3, 5), (4, 1, 5, 5), dtype) for name in MATRICES},
+        "TruncatedNormal": random_truncated((4, 3), (4, 1), dtype),
         "Independent(Normal)": fd.Independent(random_normal((4, 3, 2), (3, 1), dtype), 1),
         "Independent(MVN)": fd.Independent(random_mvn("scale_tril", (4, 3, 2, 5), (2, 5, 5), dtype), 1),
         "LogNormal(loc, scale)": fd.LogNormal(*arrays_of_normal(dtype)),
         "HalfNormal": fd.HalfNormal(arrays_of_normal(dtype)[1]),
+        "Independent(TruncatedNormal)": fd.Independent(random_truncated((4, 3, 2), (3, 2), dtype), 1),
     }
 
 

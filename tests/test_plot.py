@@ -313,3 +313,169 @@ assert "matplotlib.pyplot" not in sys.modules
 
 def test_examples():
     assert doctest.testmod(plot).failed == 0
+
+
+# ---- density ---------------------------------------------------------------------------------
+
+
+SCALARS = fd.TruncatedNormal([0.0, 3.0], 1.0, [0.0, -np.inf], [np.inf, 4.0])
+
+
+def curves_of(ax):
+    return [line.get_xydata() for line in ax.lines if line.get_marker() == "" and len(line.get_xdata())]
+
+
+def test_density_draws_exact_curves_and_bands():
+    ax = plot.density(SCALARS, band=0.5)
+    curves = curves_of(ax)
+    assert len(curves) == len(ax.collections) == 2
+    for b, curve in enumerate(curves):
+        np.testing.assert_allclose(curve[:, 1], SCALARS[b].prob(curve[:, 0]))
+        np.testing.assert_allclose(np.trapezoid(*curve.T[::-1]), 1, atol=2e-3)
+        vertices = ax.collections[b].get_paths()[0].vertices
+        np.testing.assert_allclose(np.unique(vertices[:, 0])[[0, -1]], SCALARS[b].icdf([0.25, 0.75]))
+    # A density that ends goes down to 0 there, not on a slope.
+    assert curves[0][0, 1] == 0
+    assert curves[0][curves[0][:, 1] > 0][0, 0] == 0
+    assert ax.get_ylim()[0] == 0
+    assert len(plot.density(SCALARS, band=None).collections) == 0
+
+
+def test_density_draws_samples_and_points():
+    samples, points = SCALARS.sample((3, 50), rng=0), SCALARS.sample(7, rng=1)
+    points[0, 0] = np.nan
+    ax = plot.density(SCALARS, points, samples, bins=10, labels=["a", "b"], xlabel="x", title="t")
+    rugs = drawn(ax, "|")
+    assert len(rugs) == 2
+    for b in range(2):
+        np.testing.assert_array_equal(rugs[b][:, 0], points[:, b])
+    assert len(ax.patches) == 2  # the histograms' outlines
+    assert ax.get_legend_handles_labels()[1] == ["a", "b", "points", "samples", "90 % band"]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("x", "density", "t")
+
+
+def test_density_of_what_has_no_quantiles():
+    """By draws, from a seed of their own: no generator moves."""
+
+    class Cauchy(fd.Distribution):
+        arg_constraints = {"loc": fd.constraints.real}  # noqa: RUF012
+        support = fd.constraints.real
+        normals_per_event = 2
+
+        def draw(self, eps, out):
+            np.add(self.loc, eps[..., 0] / eps[..., 1], out=out)
+
+        def log_density(self, value):
+            return -np.log(np.pi * (1 + (value - self.loc) ** 2))
+
+    ax = plot.density(Cauchy(np.zeros(2)))
+    assert len(curves_of(ax)) == 2
+
+
+def test_density_takes_an_axes_and_a_single_distribution():
+    ax = new_axes()
+    assert plot.density(fd.Normal(0.0, 1.0), ax=ax, legend=False) is ax
+    assert ax.get_legend() is None
+    assert plot.density(fd.Normal(0.0, 1.0)).get_legend().get_texts()[0].get_text() == "90 % band"
+
+
+def test_errors_of_density():
+    with pytest.raises(
+        ValueError, match=r"distribution must have event_shape \(\) and at most one batch dim"
+    ):
+        plot.density(MVN)
+    with pytest.raises(ValueError, match="at most one batch dim"):
+        plot.density(fd.Normal(np.zeros((2, 2)), 1.0))
+    with pytest.raises(TypeError, match="distribution must be a Distribution, got int"):
+        plot.density(3)
+    with pytest.raises(ValueError, match=r"band must be a probability between 0 and 1, got 1\.5"):
+        plot.density(SCALARS, band=1.5)
+    with pytest.raises(ValueError, match=r"samples must have shape \(..., 2\)"):
+        plot.density(SCALARS, samples=np.zeros(3))
+    with pytest.raises(TypeError, match="ax must be one matplotlib Axes"):
+        plot.density(SCALARS, ax="here")
+
+
+# ---- contours --------------------------------------------------------------------------------
+
+
+def segments(ax):
+    return [
+        np.concatenate([path.vertices for path in collection.get_paths()]) for collection in ax.collections
+    ]
+
+
+def test_contours_of_a_gaussian_are_its_ellipses():
+    """To the noise of 20000 draws, some 2 % of a radius."""
+    masses = [1 - np.exp(-0.5), 1 - np.exp(-2.0)]
+    ax = plot.contours(MVN[0], masses)
+    (vertices,) = segments(ax)
+    radii = distance(MVN[0], vertices)
+    for k in (1.0, 2.0):
+        near = np.abs(radii - k) < 0.1
+        assert near.sum() > 100
+    assert np.all((np.abs(radii - 1) < 0.1) | (np.abs(radii - 2) < 0.1))
+    assert ax.get_legend_handles_labels()[1] == ["39.3469 %, 86.4665 % regions"]
+
+
+def test_contours_end_where_a_support_does():
+    corner = fd.Independent(fd.TruncatedNormal(np.zeros((2, 2)), 1.0, 0.0, np.inf), 1)
+    ax = plot.contours(corner, 0.5, labels=["a", "b"])
+    assert len(ax.collections) == 2
+    for vertices in segments(ax):
+        assert vertices.min() > -0.05
+    assert ax.get_legend_handles_labels()[1] == ["a", "b", "50 % regions"]
+    with pytest.raises(ValueError, match="masses must be probabilities"):
+        plot.contours(corner, [0.5, 1.0])
+    with pytest.raises(ValueError, match=r"event_shape \(2,\)"):
+        plot.contours(SCALARS)
+
+
+# ---- pairs -----------------------------------------------------------------------------------
+
+
+def test_pairs_of_a_gaussian():
+    tril = np.array([[1.0, 0, 0], [0.5, 1, 0], [0.2, -0.7, 1]])
+    mvn = fd.MultivariateNormal([1.0, 2.0, 3.0], scale_tril=tril)
+    points, samples = mvn.sample(9, rng=0), mvn.sample(20, rng=1)
+    axes = plot.pairs(mvn, points, samples, sigmas=2, names=["x", "y", "z"], title="t")
+    assert axes.shape == (3, 3)
+    for i in range(3):
+        for j in range(3):
+            ax = axes[i, j]
+            assert ax.get_visible() == (j <= i)
+            if j < i:
+                both = [j, i]
+                np.testing.assert_array_equal(drawn(ax, "o")[0], points[:, both])
+                np.testing.assert_array_equal(drawn(ax, "x")[0], samples[:, both])
+                marginal = fd.MultivariateNormal(mvn.mean[both], mvn.covariance_matrix[np.ix_(both, both)])
+                np.testing.assert_allclose(distance(marginal, drawn(ax, "")[0]), 2, rtol=1e-10)
+            if i == j:
+                (curve,) = curves_of(ax)
+                marginal = fd.Normal(mvn.mean[i], mvn.stddev[i])
+                np.testing.assert_allclose(curve[:, 1], marginal.prob(curve[:, 0]))
+    assert [ax.get_xlabel() for ax in axes[-1]] == ["x", "y", "z"]
+    assert axes[0, 0].figure.get_suptitle() == "t"
+    file = io.BytesIO()
+    axes[0, 0].figure.savefig(file, format="png")
+
+
+def test_pairs_of_others_and_on_axes_of_ones_own():
+    d = fd.Independent(fd.TruncatedNormal(np.zeros(2), 1.0, [0.0, 2.0], np.inf), 1)
+    axes = Figure().subplots(2, 2)
+    assert plot.pairs(d, points=np.ones((3, 2)), axes=axes) is axes
+    assert len(drawn(axes[1, 0], "x")[0]) == 500
+    assert len(drawn(axes[1, 0], "o")[0]) == 3
+    independent = plot.pairs(INDEPENDENT[0])
+    assert len(drawn(independent[1, 0], "")) == 2
+
+
+def test_errors_of_pairs():
+    with pytest.raises(ValueError, match=r"event_shape \(d,\), d > 1, and batch_shape \(\)"):
+        plot.pairs(MVN)
+    with pytest.raises(ValueError, match=r"axes must have shape \(2, 2\)"):
+        plot.pairs(MVN[0], axes=Figure().subplots(1, 2))
+    with pytest.raises(TypeError, match="axes must be an array of matplotlib Axes"):
+        plot.pairs(MVN[0], axes=np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="labels must have one entry"):
+        plot.pairs(MVN[0], names=["x"])

@@ -50,8 +50,8 @@ class Constraint:
     """
 
     is_discrete = False
-    lower_bound = -math.inf
-    upper_bound = math.inf
+    lower_bound: Any = -math.inf
+    upper_bound: Any = math.inf
 
     def __init__(self, name: str, event_dim: int, predicate: Callable[[NDArray[Any]], Any]) -> None:
         self.name = name
@@ -73,32 +73,40 @@ class Constraint:
 
 
 class _Interval(Constraint):
-    """Numbers between two, both included; with a `name` the object that the module has under it."""
+    """The numbers between two bounds, arrays that values broadcast with; by a `name` the module's own."""
 
-    def __init__(self, lower_bound: float, upper_bound: float, name: str | None = None) -> None:
-        self.lower_bound = lower_bound
-        self.upper_bound = upper_bound
+    def __init__(self, lower_bound: Any, upper_bound: Any, name: str | None = None) -> None:
+        self.lower_bound, self.upper_bound = (
+            float(bound) if bound.ndim == 0 else bound for bound in map(np.asarray, (lower_bound, upper_bound))
+        )
         self._named = name is not None
         super().__init__(
-            name or f"interval({lower_bound}, {upper_bound})",
+            name or f"interval({_shown(self.lower_bound)}, {_shown(self.upper_bound)})",
             0,
-            lambda value: (value >= lower_bound) & (value <= upper_bound),
+            lambda value: (value >= self.lower_bound) & (value <= self.upper_bound),
         )
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return self.name if self._named else (interval, (self.lower_bound, self.upper_bound))
 
     def __eq__(self, other: object) -> bool:
-        bounds = self.lower_bound, self.upper_bound
-        return isinstance(other, _Interval) and bounds == (other.lower_bound, other.upper_bound)
+        return (
+            isinstance(other, _Interval)
+            and np.array_equal(self.lower_bound, other.lower_bound)
+            and np.array_equal(self.upper_bound, other.upper_bound)
+        )
 
     def __hash__(self) -> int:
-        return hash((self.lower_bound, self.upper_bound))
+        return hash((np.asarray(self.lower_bound).tobytes(), np.asarray(self.upper_bound).tobytes()))
 
 
-def interval(lower_bound: float, upper_bound: float) -> Constraint:
-    """Numbers between two, both included."""
-    return _Interval(float(lower_bound), float(upper_bound))
+def _shown(bound: Any) -> str:
+    return f"{float(bound):g}" if np.size(bound) == 1 else str(np.shape(bound))
+
+
+def interval(lower_bound: ArrayLike, upper_bound: ArrayLike) -> Constraint:
+    """The numbers between two bounds, both included; `check` broadcasts with them."""
+    return _Interval(lower_bound, upper_bound)
 
 
 class _Independent(Constraint):
@@ -126,39 +134,6 @@ class _Independent(Constraint):
 
     def __hash__(self) -> int:
         return hash((self.base, self.ndims))
-
-
-class _Interval(Constraint):
-    """The numbers between two bounds, which may be arrays that values broadcast with."""
-
-    def __init__(self, low: NDArray[Any], high: NDArray[Any]) -> None:
-        self.low = low
-        self.high = high
-        super().__init__(
-            f"interval({_shown(low)}, {_shown(high)})", 0, lambda value: (low <= value) & (value <= high)
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return interval, (self.low, self.high)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Interval)
-            and np.array_equal(self.low, other.low)
-            and np.array_equal(self.high, other.high)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.low.tobytes(), self.high.tobytes()))
-
-
-def _shown(bound: NDArray[Any]) -> str:
-    return f"{bound.item():g}" if bound.size == 1 else str(bound.shape)
-
-
-def interval(low: ArrayLike, high: ArrayLike) -> Constraint:
-    """The numbers from `low` to `high`, both included; `check` broadcasts with them."""
-    return _Interval(np.asarray(low), np.asarray(high))
 
 
 def independent(base: Constraint, reinterpreted_batch_ndims: int) -> Constraint:

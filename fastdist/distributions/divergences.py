@@ -28,6 +28,7 @@ from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
 from fastdist._shapes import Shape
 from fastdist._typing import Real, RealDType
 from fastdist.distributions import bernoulli, categorical
+from fastdist.distributions._gaussian import HALF_LOG_2PI, log
 from fastdist.distributions.bernoulli import Bernoulli
 from fastdist.distributions.categorical import Categorical
 from fastdist.distributions.covariance import Diagonal, Lower, transform
@@ -55,6 +56,7 @@ from fastdist.distributions.rules import (
     summed,
 )
 from fastdist.distributions.transformed import TransformedDistribution
+from fastdist.distributions.truncated_normal import TruncatedNormal, at_bounds
 
 NORMAL_KL, MVN_KL, CATEGORICAL_KL = KERNELS["normal_kl"], KERNELS["mvn_kl"], KERNELS["categorical_kl"]
 
@@ -188,6 +190,105 @@ def _vjp_bernoulli(p: Bernoulli, q: Bernoulli) -> Pull:
             by_p = none_p * one_p * by_p
         by_q = one_q - one_p if q._given == "logits" else none_p / none_q - one_p / one_q
         return bernoulli.by_parameter(p, each * by_p), bernoulli.by_parameter(q, each * by_q)
+
+    return pull
+
+
+# ---- scalars between bounds ----------------------------------------------------------------------
+# With t of p (truncated_normal.py), log p - log q is c0 + c1 t + c2 t^2: its mean is the divergence, and
+# gradients by p are its covariances.
+
+
+class Bounded:
+    """A truncated normal, or a whole one as if it were: in float64, unbroadcast."""
+
+    def __init__(self, d: TruncatedNormal | Normal) -> None:
+        self.d = d
+        if isinstance(d, TruncatedNormal):
+            self.mode, self.scale, self.slope, self.low, self.high = d._wide_arrays(
+                "_mode", "scale", "_slope", "low", "high"
+            )
+            self.below, self.above = d._wide_arrays("_below", "_above")
+            self.log_normalizer, self.moments = d._log_normalizer(), d._moments()[1:]
+            self.at_low, self.at_high = at_bounds(d)
+            return
+        self.mode, self.scale = d._in(_params.FLOAT64, "loc", "scale")
+        self.low, self.high = np.array(-np.inf), np.array(np.inf)
+        self.slope = self.at_low = self.at_high = np.zeros(())
+        self.log_normalizer = log(self.scale) + HALF_LOG_2PI
+        self.moments = [np.array(moment) for moment in (0.0, 1.0, 0.0, 3.0)]
+
+    def scores(self, t: Real, t2: Real) -> tuple[Real, Real]:
+        """Means of the derivatives of log densities by loc and scale, of means of t and of t^2."""
+        first, second, _, _ = self.moments
+        by_loc = t - first
+        return by_loc / self.scale, (t2 - second + 2 * self.slope * by_loc) / self.scale
+
+    def gradients(self, shape: Shape, **terms: Real) -> Gradients:
+        """Terms of the shape of the value, summed to the parameters' own."""
+        names = [name for name in terms if self.d._owner(name) is not None]
+        return {
+            name: summed(
+                np.ascontiguousarray(np.broadcast_to(terms[name], shape), self.d._dtype),
+                self.d._parameter_shape(name),
+            )
+            for name in names
+        }
+
+
+def _difference(p: Bounded, q: Bounded) -> tuple[Real, Real, Real, Real, Real]:
+    """Of log p and log q, its coefficients c; of t of q at the mode of p, and how it grows with t of p."""
+    delta, ratio = (p.mode - q.mode) / q.scale, p.scale / q.scale
+    c0 = (q.log_normalizer - p.log_normalizer) + delta * (0.5 * delta + q.slope)
+    return c0, ratio * (delta + q.slope) - p.slope, 0.5 * (ratio - 1) * (ratio + 1), delta, ratio
+
+
+@register_kl(TruncatedNormal, TruncatedNormal)
+@register_kl(TruncatedNormal, Normal)
+@_params.quiet
+def _kl_truncated(p: TruncatedNormal, q: TruncatedNormal | Normal) -> Real:
+    """Infinite where p has events that q has not; otherwise right to some 1e-15, but no more near 0."""
+    of_p, of_q = Bounded(p), Bounded(q)
+    c0, c1, c2, _, _ = _difference(of_p, of_q)
+    first, second, _, _ = of_p.moments
+    inside = (of_q.low <= of_p.low) & (of_p.high <= of_q.high)
+    divergence = np.where(inside, np.maximum(c0 + c1 * first + c2 * second, 0), np.inf)
+    return _params.pack(divergence, common_dtype(p, q))
+
+
+@own_vjp("kl_divergence", TruncatedNormal, TruncatedNormal)
+@own_vjp("kl_divergence", TruncatedNormal, Normal)
+def _vjp_truncated(p: TruncatedNormal, q: TruncatedNormal | Normal) -> Pull:
+    @_params.quiet
+    def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:
+        of_p, of_q = Bounded(p), Bounded(q)
+        c0, c1, c2, delta, ratio = _difference(of_p, of_q)
+        first, second, third, fourth = of_p.moments
+        divergence = c0 + c1 * first + c2 * second
+        spread, skew, square = second - first**2, third - first * second, fourth - second**2
+        with_t, with_t2 = c1 * spread + c2 * skew, c1 * skew + c2 * square
+
+        def at_bound(density: Real, t: Real) -> Real:
+            excess = divergence - (c0 + t * (c1 + c2 * t))
+            return np.where(np.isinf(t), 0, g * density * excess / of_p.scale)
+
+        by_p = of_p.gradients(
+            g.shape,
+            loc=g * with_t / of_p.scale,
+            scale=g * (with_t2 + 2 * of_p.slope * with_t) / of_p.scale,
+            low=at_bound(of_p.at_low, -of_p.below),
+            high=-at_bound(of_p.at_high, of_p.above),
+        )
+        t, t2 = delta + ratio * first, delta**2 + 2 * delta * ratio * first + ratio**2 * second
+        by_loc, by_scale = of_q.scores(t, t2)
+        by_q = of_q.gradients(
+            g.shape,
+            loc=-g * by_loc,
+            scale=-g * by_scale,
+            low=-g * of_q.at_low / of_q.scale,
+            high=g * of_q.at_high / of_q.scale,
+        )
+        return by_p, by_q
 
     return pull
 

@@ -18,6 +18,7 @@ from fastdist.distributions import constraints
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, draw_scored, keeps
 from fastdist.distributions.rules import (
+    Gradients,
     Pull,
     expanded,
     own_vjp,

@@ -349,9 +349,10 @@ def _finite(distance: Real) -> Real:
     return np.where(np.isinf(distance), 0, distance)
 
 
-def _at_bounds(d: TruncatedNormal) -> tuple[Real, Real]:
+def at_bounds(d: TruncatedNormal) -> tuple[Real, Real]:
     """Densities at the bounds, times the scale."""
-    slope, below, above, mass = d._wide_arrays("_slope", "_below", "_above", "_mass")
+    mass = d._moments()[0]
+    slope, below, above = d._wide_arrays("_slope", "_below", "_above")
     at_low = np.exp(-below * (0.5 * below - slope)) / mass
     return at_low, np.exp(-above * (0.5 * above + slope)) / mass
 
@@ -386,7 +387,7 @@ def _vjp_log_prob(d: TruncatedNormal, /, value: ArrayLike) -> Pull:
         pullbacks.log_prob_truncated(by_value, by_all, by_t, by_t2, g, array, *arrays)
         _, first, second, _, _ = d._moments()
         slope, scale = d._wide_arrays("_slope", "scale")
-        at_low, at_high = _at_bounds(d)
+        at_low, at_high = at_bounds(d)
         by_loc = by_t - first * by_all
         by_scale = by_t2 - second * by_all + 2 * slope * by_loc
         return {
@@ -409,7 +410,7 @@ def _vjp_entropy(d: TruncatedNormal) -> Pull:
     def pull(g: Real, _: Real) -> Gradients:
         _, first, second, third, fourth = d._moments()
         slope, below, above, scale = d._wide_arrays("_slope", "_below", "_above", "scale")
-        at_low, at_high = _at_bounds(d)
+        at_low, at_high = at_bounds(d)
         spread, skew = second - np.square(first), third - first * second
         # Half the covariances of the square of z with z and with itself.
         of_loc = slope * spread + 0.5 * skew

@@ -3,7 +3,7 @@
  * With Mills' ratio M(z) = Phi(-z) / phi(z), and H = -log Phi(-z), whose derivative is 1 / M:
  *
  *   mills, tails       M, and Phi(-z) and Phi(z) by it
- *   distance           t where the tail beyond A + t is e^-c of that beyond A: H(A + t) = H(A) + c
+ *   near, nearer       t where the tail beyond A + t is e^-c of that beyond A: H(A + t) = H(A) + c
  *   fraction           where in a narrow interval a share of its mass lies below
  *   integral, moments  of e^-(A t + t^2 / 2) from 0 on
  *
@@ -79,15 +79,17 @@ FD_INLINE f64v nearer(f64v a, f64v mills_a, f64v c, f64v t)
 /* The first estimate of t: for A up to 30 by a polynomial, beyond from At + t^2/2 = c. `u` is c + H(A). */
 FD_INLINE f64v near(f64v a, f64v u, f64v c)
 {
-    const f64v two = f64v_set1(2), zero = f64v_set1(0), root = f64v_sqrt(u), more = f64v_add(root, two);
+    const f64v two = f64v_set1(2), root = f64v_sqrt(u), more = f64v_add(root, two);
     const f64v y = f64v_div(f64v_sub(root, two), more);
     const f64v z = f64v_mul(more, polynomial(FD_COUNT(fd_deviate_guess), fd_deviate_guess, y));
-    const f64v far = f64v_div(f64v_add(c, c), f64v_add(a, f64v_sqrt(f64v_fma(a, a, f64v_add(c, c)))));
+    const f64v t = f64v_max(f64v_set1(0), f64v_sub(z, a));
     const unsigned is_far = f64v_below(f64v_set1(30), a) | f64v_below(f64v_set1(1250), u);
-    return f64v_select(is_far, far, f64v_max(zero, f64v_sub(z, a)));
+    if (FD_UNLIKELY(is_far)) {
+        const f64v twice = f64v_add(c, c), far = f64v_add(a, f64v_sqrt(f64v_fma(a, a, twice)));
+        return f64v_select(is_far, f64v_div(twice, far), t);
+    }
+    return t;
 }
-
-FD_INLINE f64v distance(f64v a, f64v mills_a, f64v u, f64v c) { return nearer(a, mills_a, c, near(a, u, c)); }
 
 /* Of the interval from z to z + w, w (1 + |z|) < 1/8: the y with a share u of its mass below z + w y. By the series
  * e^-(z s + s^2/2) = sum of (-1)^n He_n(z) s^n / n! and Newton's iteration, whose third step leaves 1e-20. */
@@ -219,51 +221,65 @@ FD_ALONE void prepare(const fd_interval *d, f64v *p, f64v *q, f64v *h)
     *h = f64v_select(narrow, zero, *h);
 }
 
-/* The point with mass u below it and v above, which add up to 1: where it is from, `anchor`, and how many scales from
- * there; with `log_u`, the logarithm of u where that is too small for a number, otherwise 0. */
-FD_INLINE f64v place(f64v u, f64v v, f64v log_u, f64v loc, f64v scale, f64v low, f64v high, f64v p, f64v q, f64v h,
-                     f64v *anchor)
+/* The map, and what of it the parameters alone decide. */
+typedef struct fd_map {
+    f64v scale, low, high, p, q, h, anchor, a, mills_a, of_a;
+    unsigned at_low, at_high, wide; /* where it is anchored at a bound; which intervals are not narrow */
+} fd_map;
+
+FD_INLINE fd_map map_of(f64v loc, f64v scale, f64v low, f64v high, f64v p, f64v q, f64v h)
 {
-    const f64v zero = f64v_set1(0), two = f64v_set1(2);
-    const unsigned upper_bound = f64v_below(h, zero), lower_bound = f64v_below(f64v_set1(0.6), h);
+    fd_map map = {.scale = scale, .low = low, .high = high, .p = p, .q = q, .h = h};
+    const f64v zero = f64v_set1(0);
+    map.at_high = f64v_below(h, zero);
+    map.at_low = f64v_below(f64v_set1(0.6), h);
+    map.wide = f64v_below(zero, h) | map.at_high;
+    map.anchor = f64v_select(map.at_high, high, f64v_select(map.at_low, low, loc));
+    map.a = f64v_abs(standardized(map.anchor, loc, scale));
+    map.mills_a = mills(map.a);
+    map.of_a = f64v_select(map.at_high | map.at_low, f64v_abs(h), f64v_set1(FD_LOG_2));
+    return map;
+}
+
+/* How many scales from the anchor the point is that has mass u below it and v above, which add up to 1; with `log_u`,
+ * the logarithm of u where that is too small for a number, otherwise 0. */
+FD_INLINE f64v place(const fd_map *map, f64v u, f64v v, f64v log_u)
+{
+    const f64v zero = f64v_set1(0), two = f64v_set1(2), rest = f64v_sub(two, map->q);
     /* The shares of the tails below and above of twice the mass, or of those that are anchored at a bound. */
-    const f64v rest = f64v_sub(two, q), lower = f64v_fma(v, p, f64v_mul(u, rest));
-    const f64v upper = f64v_fma(v, f64v_sub(two, p), f64v_mul(u, q));
+    const f64v lower = f64v_fma(v, map->p, f64v_mul(u, rest));
+    const f64v upper = f64v_fma(v, f64v_sub(two, map->p), f64v_mul(u, map->q));
     const unsigned is_lower = f64v_below(lower, upper);
     f64v c = f64v_sub(zero, FD_STREAM(log)(f64v_min(lower, upper)));
-    const unsigned tiny = f64v_below(log_u, zero) & is_lower & ~f64v_below(zero, p);
-    c = f64v_select(tiny, f64v_sub(f64v_sub(zero, FD_STREAM(log)(rest)), log_u), c);
+    const unsigned tiny = f64v_below(log_u, zero) & is_lower & ~f64v_below(zero, map->p);
+    if (FD_UNLIKELY(tiny))
+        c = f64v_select(tiny, f64v_sub(f64v_sub(zero, FD_STREAM(log)(rest)), log_u), c);
     c = f64v_max(zero, f64v_min(f64v_set1(8e307), c));
-
-    *anchor = f64v_select(upper_bound, high, f64v_select(lower_bound, low, loc));
-    const f64v a = f64v_abs(standardized(*anchor, loc, scale));
-    const f64v of_a = f64v_select(upper_bound | lower_bound, f64v_abs(h), f64v_set1(FD_LOG_2));
-    const f64v t = distance(a, mills(a), f64v_add(of_a, c), c);
+    const f64v t = nearer(map->a, map->mills_a, c, near(map->a, f64v_add(map->of_a, c), c));
     return f64v_select(is_lower, f64v_sub(zero, t), t);
 }
 
-/* The same as a number between the bounds. */
-FD_INLINE f64v placed(f64v u, f64v v, f64v loc, f64v scale, f64v low, f64v high, f64v p, f64v q, f64v h)
+/* The number t scales from the anchor or, in a narrow interval, that with mass u below it. */
+FD_INLINE f64v placed(const fd_map *map, f64v t, f64v u)
 {
-    const f64v zero = f64v_set1(0);
-    const unsigned wide = f64v_below(zero, h) | f64v_below(h, zero);
-    f64v anchor;
-    const f64v t = place(u, v, zero, loc, scale, low, high, p, q, h, &anchor);
-    f64v x = f64v_fma(scale, t, anchor);
-    if (FD_UNLIKELY(wide != (1u << f64v_lanes) - 1))
-        x = f64v_select(wide, x, f64v_fma(f64v_sub(high, low), fraction(p, q, u), low));
-    return f64v_max(low, f64v_min(high, x));
+    f64v x = f64v_fma(map->scale, t, map->anchor);
+    if (FD_UNLIKELY(map->wide != (1u << f64v_lanes) - 1)) {
+        const f64v y = fraction(map->p, map->q, u);
+        x = f64v_select(map->wide, x, f64v_fma(f64v_sub(map->high, map->low), y, map->low));
+    }
+    return f64v_max(map->low, f64v_min(map->high, x));
 }
 
-/* The quantile of u, with mass v above it: the draw's map, then a step of Newton's by the integrals, which near a
- * bound are right relative to the distance from it. */
+/* The quantile of u, with mass v above it: the draw's map, then a step of Newton's by the integrals. So near the bound
+ * it is anchored at that the mass is about the distance, two steps from there, which leave 1e-15 of that. */
 FD_INLINE f64v quantile(f64v u, f64v v, f64v log_u, const fd_interval *d)
 {
     const f64v zero = f64v_set1(0), half = f64v_set1(0.5);
-    f64v p, q, h, anchor, exponent;
+    f64v p, q, h, exponent;
     prepare(d, &p, &q, &h);
-    f64v t = place(u, v, log_u, d->loc, d->scale, d->low, d->high, p, q, h, &anchor);
-    const unsigned wide = f64v_below(zero, h) | f64v_below(h, zero), small = f64v_below(u, v);
+    const fd_map map = map_of(d->loc, d->scale, d->low, d->high, p, q, h);
+    f64v t = place(&map, u, v, log_u);
+    const unsigned small = f64v_below(u, v), others = ((1u << f64v_lanes) - 1) ^ small;
 
     /* From the bound that less of the mass lies before, for which everything is reflected. */
     fd_interval e = *d;
@@ -276,12 +292,21 @@ FD_INLINE f64v quantile(f64v u, f64v v, f64v log_u, const fd_interval *d)
     const f64v right = f64v_max(at, zero), density = f64v_mul(right, f64v_fma(half, right, e.slope));
     const f64v step = f64v_mul(f64v_mul(excess, mass), exp_f64(density));
     const unsigned good = f64v_below(f64v_abs(step), f64v_set1(0.01)); /* not at a bound, where masses are 0 */
-    t = f64v_select(good, f64v_sub(t, f64v_select(small, step, f64v_sub(zero, step))), t);
+    f64v better = f64v_select(good, f64v_sub(at, step), at);
 
-    f64v x = f64v_fma(d->scale, t, anchor);
-    if (FD_UNLIKELY(wide != (1u << f64v_lanes) - 1))
-        x = f64v_select(wide, x, f64v_fma(f64v_sub(d->high, d->low), fraction(p, q, u), d->low));
-    return f64v_max(d->low, f64v_min(d->high, x));
+    const f64v distance = f64v_mul(share, all), aa = map.a;
+    const unsigned close = ((small & map.at_low) | (others & map.at_high)) &
+                           f64v_below(f64v_fma(distance, aa, distance), f64v_set1(0.0625));
+    if (close) {
+        f64v s = f64v_fma(f64v_mul(f64v_mul(half, aa), distance), distance, distance);
+        for (int i = 0; i < 2; i++) {
+            const f64v slope = exp_f64(f64v_mul(s, f64v_fma(half, s, aa)));
+            s = f64v_sub(s, f64v_mul(f64v_sub(integral(aa, s), distance), slope));
+        }
+        better = f64v_select(close, s, better);
+    }
+    t = f64v_select(small, better, f64v_sub(zero, better));
+    return placed(&map, t, u);
 }
 
 /* The share of the mass below x, and its logarithm. */
@@ -297,7 +322,8 @@ FD_ALONE f64v truncated_quantile(f64v u, f64v v, f64v log_u, f64v loc, f64v scal
 {
     const f64v zero = f64v_set1(0), one = f64v_set1(1), nan = f64v_set1((double)NAN);
     const fd_interval d = interval_of(loc, scale, low, high);
-    const unsigned none = f64v_below(log_u, zero), tiny = none & f64v_below(u, f64v_set1(1e-290));
+    const unsigned some = f64v_below(f64v_set1(-(double)INFINITY), log_u);
+    const unsigned tiny = some & f64v_below(log_u, zero) & f64v_below(u, f64v_set1(1e-290));
     f64v x = quantile(u, v, f64v_select(tiny, log_u, zero), &d);
     const unsigned share = (f64v_below(zero, u) | tiny) & f64v_below(zero, v);
     const unsigned lowest = f64v_below(u, v), highest = f64v_below(v, u);

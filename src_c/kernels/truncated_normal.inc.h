@@ -28,18 +28,26 @@ FD_INLINE void FD_LOCAL(round_to)(REAL *out, f64v v, intptr_t m)
 
 /* ---- draws --------------------------------------------------------------------------------- */
 
-/* A run; what repeats along all of it (a compile-time constant) is loaded, and made, once. */
-FD_INLINE void FD_LOCAL(truncate_run)(int repeats, const fd_loop *loop, const fd_run *at)
+FD_INLINE fd_map FD_LOCAL(map_at)(const fd_loop *loop, const fd_run *at, intptr_t i, intptr_t m)
 {
     const fd_run run = *at;
-    REAL *x = AT(0);
-    f64v v[7], u, above;
-    for (intptr_t i = 0, m; m = fd_min(run.n - i, f64v_lanes), m > 0; i += m) {
-        for (int k = 0; k < 7; k++)
-            if (!repeats || i == 0)
-                v[k] = WIDE(k + 1);
+    return map_of(WIDE(1), WIDE(2), WIDE(3), WIDE(4), WIDE(5), WIDE(6), WIDE(7));
+}
+
+/* A run; the map may be the same all along (a compile-time constant), and is then made once. */
+FD_INLINE void FD_LOCAL(truncate_run)(int repeats, const fd_loop *loop, const fd_run *run)
+{
+    REAL *x = (REAL *)loop->operand[0] + run->offset[0];
+    const f64v zero = f64v_set1(0);
+    fd_map map;
+    f64v u, above;
+    if (repeats)
+        map = FD_LOCAL(map_at)(loop, run, 0, 1);
+    for (intptr_t i = 0, m; m = fd_min(run->n - i, f64v_lanes), m > 0; i += m) {
+        if (!repeats)
+            map = FD_LOCAL(map_at)(loop, run, i, m);
         tails(FD_LOCAL(wide)(x, 1, i, m), &u, &above);
-        FD_LOCAL(round_to)(x + i, placed(u, above, v[0], v[1], v[2], v[3], v[4], v[5], v[6]), m);
+        FD_LOCAL(round_to)(x + i, placed(&map, place(&map, u, above, zero), u), m);
     }
 }
 
