@@ -125,10 +125,17 @@ def bench_log(time, dtype):
 @pytest.mark.parametrize("verb", CDF)
 def bench_normal_cdf(time, dtype, verb):
     value = Problem((N,), None, (), dtype).value
-    if verb == "icdf":
+    if verb in ("icdf", "isf", "log_icdf"):
         value = np.abs(np.modf(value)[0])
+        value = np.log(value) if verb == "log_icdf" else value
     zero, one = np.zeros((), dtype), np.ones((), dtype)
     time(apply, CDF[verb], value.shape, np.empty_like(value), value, zero, one)
+
+
+@pytest.mark.parametrize("low", [-1.0, 8.0])
+def bench_truncate(time, dtype, low):
+    d = fd.TruncatedNormal(*np.array([0.0, 1.0, low, np.inf], dtype))
+    time(d.sample, N, out=np.empty(N, dtype), rng=fd.default_rng(0))
 
 
 # ---- construction --------------------------------------------------------------------------

@@ -92,7 +92,8 @@ class Exact:
 def points(d, n=9):
     """Values between the bounds, near them too, as the distribution has them."""
     p = np.array([1e-12, 1e-3, 0.05, 0.3, 0.5, 0.8, 0.99, 1 - 1e-6])
-    return np.unique(np.concatenate([d.icdf(p), d.mean[None]]))
+    x = np.unique(np.concatenate([d.icdf(p), d.mean[None]]))
+    return x[(d.low < x) & (x < d.high)]
 
 
 def close(got, wanted, rtol, atol=0.0):
@@ -152,6 +153,7 @@ PROBABILITIES = [1e-300, 1e-30, 1e-12, 1e-3, 0.1, 0.4, 0.5, 0.7, 0.95, 1 - 1e-9]
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_quantiles(case, isa):
     """The mass below is right, to the rounding of the quantile itself."""
+    mpmath.mp.dps = 400  # of masses of 1e-300 next to a bound
     exact, d = Exact(*case), fd.TruncatedNormal(*case)
     for p in PROBABILITIES:
         for x, mass, wanted in (

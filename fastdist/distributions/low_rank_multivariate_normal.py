@@ -25,7 +25,8 @@ from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
 from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import _factors, constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, Gaussian, log
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log
+from fastdist.distributions._own_noise import Gaussian
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import Diagonal
 from fastdist.distributions.distribution import Kept, shown

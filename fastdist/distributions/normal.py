@@ -14,7 +14,8 @@ from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD, Gaussian, log
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD, log
+from fastdist.distributions._own_noise import Gaussian
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import Diagonal
 from fastdist.distributions.distribution import Kept, shown

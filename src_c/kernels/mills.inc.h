@@ -121,11 +121,11 @@ FD_ALONE f64v fraction(f64v z, f64v w, f64v u)
     return y;
 }
 
-/* Integrals of t^k e^-(A t + t^2/2), A >= 0, from 0 to w, or to where 1e-17 is left: k = 0 to n - 1, a compile-time
- * constant. By Gauss and Legendre's rule, which is exact to 1e-20 of terms of one sign. */
+/* Integrals of t^k e^-(A t + t^2/2), A >= 0, from 0 to w, or to where 1e-21 of the first is left: k = 0 to n - 1, a compile-time
+ * constant. By Gauss and Legendre's rule, which is exact to 1e-17 of terms of one sign. */
 FD_INLINE void integrals(int n, f64v a, f64v w, f64v *sum)
 {
-    const f64v room = f64v_set1(76), steep = f64v_div(f64v_set1(38), a);
+    const f64v room = f64v_set1(100), steep = f64v_div(f64v_set1(50), a);
     const f64v reach = f64v_div(room, f64v_add(a, f64v_sqrt(f64v_fma(a, a, room))));
     const f64v end = f64v_min(w, f64v_select(f64v_below(f64v_set1(1e8), a), steep, reach));
     for (int k = 0; k < n; k++)
@@ -208,7 +208,8 @@ FD_ALONE void prepare(const fd_interval *d, f64v *p, f64v *q, f64v *h)
 {
     const f64v zero = f64v_set1(0), one = f64v_set1(1), half = f64v_set1(0.5);
     const f64v a = f64v_abs(d->slope), w = f64v_max(d->below, d->above), width = standardized(d->high, d->low, d->scale);
-    const unsigned lower = f64v_below(zero, d->slope), upper = f64v_below(d->slope, zero), outside = lower | upper;
+    const unsigned all = (1u << f64v_lanes) - 1, lower = all ^ f64v_below(zero, d->below);
+    const unsigned upper = all ^ f64v_below(zero, d->above), outside = lower | upper;
     const unsigned narrow = f64v_below(f64v_mul(width, f64v_add(one, a)), f64v_set1(0.125));
     const f64v m = mills(a), far = f64v_add(a, w), decay = f64v_mul(w, f64v_fma(half, w, a));
     const f64v ratio = f64v_mul(f64v_div(mills(far), m), exp_f64(f64v_sub(zero, decay)));
@@ -241,22 +242,20 @@ FD_INLINE fd_map map_of(f64v loc, f64v scale, f64v low, f64v high, f64v p, f64v 
     return map;
 }
 
-/* How many scales from the anchor the point is that has mass u below it and v above, which add up to 1; with `log_u`,
- * the logarithm of u where that is too small for a number, otherwise 0. */
-FD_INLINE f64v place(const fd_map *map, f64v u, f64v v, f64v log_u)
+/* Of mass u below a point and v above, which add up to 1: the share of the tail below or above, the smaller one, of
+ * twice the mass, or of that beyond the bound that is the anchor. With a minus if it is the one below. */
+FD_INLINE f64v share_of(f64v p, f64v q, f64v u, f64v v)
 {
-    const f64v zero = f64v_set1(0), two = f64v_set1(2), rest = f64v_sub(two, map->q);
-    /* The shares of the tails below and above of twice the mass, or of those that are anchored at a bound. */
-    const f64v lower = f64v_fma(v, map->p, f64v_mul(u, rest));
-    const f64v upper = f64v_fma(v, f64v_sub(two, map->p), f64v_mul(u, map->q));
-    const unsigned is_lower = f64v_below(lower, upper);
-    f64v c = f64v_sub(zero, FD_STREAM(log)(f64v_min(lower, upper)));
-    const unsigned tiny = f64v_below(log_u, zero) & is_lower & ~f64v_below(zero, map->p);
-    if (FD_UNLIKELY(tiny))
-        c = f64v_select(tiny, f64v_sub(f64v_sub(zero, FD_STREAM(log)(rest)), log_u), c);
-    c = f64v_max(zero, f64v_min(f64v_set1(8e307), c));
-    const f64v t = nearer(map->a, map->mills_a, c, near(map->a, f64v_add(map->of_a, c), c));
-    return f64v_select(is_lower, f64v_sub(zero, t), t);
+    const f64v two = f64v_set1(2), lower = f64v_fma(v, p, f64v_mul(u, f64v_sub(two, q)));
+    const f64v upper = f64v_fma(v, f64v_sub(two, p), f64v_mul(u, q));
+    return f64v_select(f64v_below(lower, upper), f64v_sub(f64v_set1(0), lower), upper);
+}
+
+/* c of a share without its sign: no more than a number that may be squared. */
+FD_INLINE f64v exponent_of(f64v share)
+{
+    const f64v zero = f64v_set1(0);
+    return f64v_max(zero, f64v_min(f64v_set1(8e307), f64v_sub(zero, FD_STREAM(log)(share))));
 }
 
 /* The number t scales from the anchor or, in a narrow interval, that with mass u below it. */
@@ -278,7 +277,13 @@ FD_INLINE f64v quantile(f64v u, f64v v, f64v log_u, const fd_interval *d)
     f64v p, q, h, exponent;
     prepare(d, &p, &q, &h);
     const fd_map map = map_of(d->loc, d->scale, d->low, d->high, p, q, h);
-    f64v t = place(&map, u, v, log_u);
+    const f64v of_tail = share_of(p, q, u, v), log_rest = FD_STREAM(log)(f64v_sub(f64v_set1(2), q));
+    const unsigned is_lower = f64v_below(of_tail, zero) | f64v_below(log_u, zero);
+    const unsigned tiny = f64v_below(log_u, zero) & (((1u << f64v_lanes) - 1) ^ f64v_below(zero, p));
+    f64v c = exponent_of(f64v_abs(of_tail));
+    c = f64v_select(tiny, f64v_min(f64v_set1(8e307), f64v_sub(f64v_sub(zero, log_rest), log_u)), c);
+    f64v t = nearer(map.a, map.mills_a, c, near(map.a, f64v_add(map.of_a, c), c));
+    t = f64v_select(is_lower, f64v_sub(zero, t), t);
     const unsigned small = f64v_below(u, v), others = ((1u << f64v_lanes) - 1) ^ small;
 
     /* From the bound that less of the mass lies before, for which everything is reflected. */
@@ -317,7 +322,7 @@ FD_INLINE f64v share_below(f64v x, const fd_interval *d, f64v *exponent)
     return f64v_div(mass_below(d, t, w, exponent), whole_mass(d));
 }
 
-/* Of u below and v above, which add up to 1; `log_u` as in `place`. */
+/* Of u below and v above, which add up to 1; `log_u` is the logarithm of u. */
 FD_ALONE f64v truncated_quantile(f64v u, f64v v, f64v log_u, f64v loc, f64v scale, f64v low, f64v high)
 {
     const f64v zero = f64v_set1(0), one = f64v_set1(1), nan = f64v_set1((double)NAN);

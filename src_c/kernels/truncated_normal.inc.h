@@ -6,6 +6,10 @@ FD_INLINE f64v FD_LOCAL(wide)(const REAL *p, intptr_t stride, intptr_t i, intptr
 {
     if (!stride)
         return f64v_set1((double)*p);
+#if REAL_IS_DOUBLE
+    if (m == f64v_lanes)
+        return f64v_load(p + i);
+#endif
     double all[f64v_lanes];
     for (intptr_t j = 0; j < f64v_lanes; j++)
         all[j] = (double)p[i + (j < m ? j : m - 1)];
@@ -14,6 +18,12 @@ FD_INLINE f64v FD_LOCAL(wide)(const REAL *p, intptr_t stride, intptr_t i, intptr
 
 FD_INLINE void FD_LOCAL(round_to)(REAL *out, f64v v, intptr_t m)
 {
+#if REAL_IS_DOUBLE
+    if (m == f64v_lanes) {
+        f64v_store(out, v);
+        return;
+    }
+#endif
     double all[f64v_lanes];
     f64v_store(all, v);
     for (intptr_t j = 0; j < m; j++)
@@ -28,39 +38,71 @@ FD_INLINE void FD_LOCAL(round_to)(REAL *out, f64v v, intptr_t m)
 
 /* ---- draws --------------------------------------------------------------------------------- */
 
-FD_INLINE fd_map FD_LOCAL(map_at)(const fd_loop *loop, const fd_run *at, intptr_t i, intptr_t m)
-{
-    const fd_run run = *at;
-    return map_of(WIDE(1), WIDE(2), WIDE(3), WIDE(4), WIDE(5), WIDE(6), WIDE(7));
-}
+/* In steps over a block of elements, each so short that the CPU works on several of its vectors at a time: one vector
+ * alone would wait for each of its divisions and polynomials in turn. */
+enum { FD_LOCAL(truncate_block) = 128 };
 
-/* A run; the map may be the same all along (a compile-time constant), and is then made once. */
-FD_INLINE void FD_LOCAL(truncate_run)(int repeats, const fd_loop *loop, const fd_run *run)
+/* n elements of a run from `first` on; the map may be the same for all of them (a compile-time constant), and is then
+ * made once. */
+FD_INLINE void FD_LOCAL(truncate_some)(int repeats, const fd_loop *loop, const fd_run *at, intptr_t first, intptr_t n)
 {
-    REAL *x = (REAL *)loop->operand[0] + run->offset[0];
+    enum { BLOCK = FD_LOCAL(truncate_block), LANES = f64v_lanes };
+    const fd_run run = *at;
     const f64v zero = f64v_set1(0);
+    REAL *x = AT(0);
+    double share[BLOCK], c[BLOCK], t[BLOCK], a[BLOCK], mills_a[BLOCK];
     fd_map map;
-    f64v u, above;
-    if (repeats)
-        map = FD_LOCAL(map_at)(loop, run, 0, 1);
-    for (intptr_t i = 0, m; m = fd_min(run->n - i, f64v_lanes), m > 0; i += m) {
+    f64v u, v;
+    if (repeats) {
+        const intptr_t i = first, m = 1;
+        map = map_of(WIDE(1), WIDE(2), WIDE(3), WIDE(4), WIDE(5), WIDE(6), WIDE(7));
+    }
+    for (intptr_t k = 0; k < n; k += LANES) {
+        const intptr_t i = first + k, m = fd_min(n - k, LANES);
+        tails(WIDE(0), &u, &v);
+        f64v_store(share + k, share_of(repeats ? map.p : WIDE(5), repeats ? map.q : WIDE(6), u, v));
+    }
+    for (intptr_t k = 0; k < n; k += LANES)
+        f64v_store(c + k, exponent_of(f64v_abs(f64v_load(share + k))));
+    for (intptr_t k = 0; k < n; k += LANES) {
+        const intptr_t i = first + k, m = fd_min(n - k, LANES);
+        if (!repeats) {
+            map = map_of(WIDE(1), WIDE(2), WIDE(3), WIDE(4), WIDE(5), WIDE(6), WIDE(7));
+            f64v_store(a + k, map.a);
+            f64v_store(mills_a + k, map.mills_a);
+        }
+        const f64v exponent = f64v_load(c + k);
+        f64v_store(t + k, near(map.a, f64v_add(map.of_a, exponent), exponent));
+    }
+    for (intptr_t k = 0; k < n; k += LANES) {
+        const f64v at_a = repeats ? map.a : f64v_load(a + k), m = repeats ? map.mills_a : f64v_load(mills_a + k);
+        f64v_store(t + k, nearer(at_a, m, f64v_load(c + k), f64v_load(t + k)));
+    }
+    for (intptr_t k = 0; k < n; k += LANES) {
+        const intptr_t i = first + k, m = fd_min(n - k, LANES);
         if (!repeats)
-            map = FD_LOCAL(map_at)(loop, run, i, m);
-        tails(FD_LOCAL(wide)(x, 1, i, m), &u, &above);
-        FD_LOCAL(round_to)(x + i, placed(&map, place(&map, u, above, zero), u), m);
+            map = map_of(WIDE(1), WIDE(2), WIDE(3), WIDE(4), WIDE(5), WIDE(6), WIDE(7));
+        const f64v distance = f64v_load(t + k);
+        const unsigned is_lower = f64v_below(f64v_load(share + k), zero);
+        u = zero;
+        if (FD_UNLIKELY(map.wide != (1u << LANES) - 1))
+            tails(WIDE(0), &u, &v);
+        FD_LOCAL(round_to)(x + i, placed(&map, f64v_select(is_lower, f64v_sub(zero, distance), distance), u), m);
     }
 }
 
 static void FD_NAME(truncate)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
+    enum { BLOCK = FD_LOCAL(truncate_block) };
     int repeats = 1;
     for (int k = 1; k < 8; k++)
         repeats &= STRIDE(k) == 0;
     for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
-        if (repeats)
-            FD_LOCAL(truncate_run)(1, loop, &run);
-        else
-            FD_LOCAL(truncate_run)(0, loop, &run);
+        for (intptr_t first = 0; first < run.n; first += BLOCK)
+            if (repeats)
+                FD_LOCAL(truncate_some)(1, loop, &run, first, fd_min(run.n - first, BLOCK));
+            else
+                FD_LOCAL(truncate_some)(0, loop, &run, first, fd_min(run.n - first, BLOCK));
 }
 
 static void FD_NAME(truncate_prepare)(const fd_loop *loop, intptr_t begin, intptr_t end)
