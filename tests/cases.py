@@ -125,6 +125,8 @@ def arrays_of_normal(dtype):
     """Loc and scale of one of batch_shape (4, 3)."""
     normal = random_normal((4, 3), (4, 3), dtype)
     return normal.loc.copy(), normal.scale.copy()
+
+
 def random_truncated(loc_shape, low_shape, dtype=np.float64, seed=0):
     """Bounds of all kinds: some far in a tail, some infinite, some near each other."""
     g = np.random.default_rng(seed)

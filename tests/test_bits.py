@@ -34,7 +34,9 @@ def alone(d, index):
     if isinstance(d, fd.Normal):
         return fd.Normal(d.loc[index].copy(), d.scale[index].copy())
     if isinstance(d, fd.TruncatedNormal):
-        return fd.TruncatedNormal(*[getattr(d, name)[index].copy() for name in ("loc", "scale", "low", "high")])
+        return fd.TruncatedNormal(
+            *[getattr(d, name)[index].copy() for name in ("loc", "scale", "low", "high")]
+        )
     name = d._given
     return fd.MultivariateNormal(d.loc[index].copy(), **{name: getattr(d, name)[index].copy()})
 

@@ -90,8 +90,9 @@ def header():
             "#define FD_MILLS_TABLES_H",
             "",
             table(
-                "fd_mills", "(z + 1) M(z), the constant first.", interpolate(of_mills, -1, mpf(1),
-                MILLS_DEGREE)
+                "fd_mills",
+                "(z + 1) M(z), the constant first.",
+                interpolate(of_mills, -1, mpf(1), MILLS_DEGREE),
             ),
             table(
                 "fd_deviate_guess",

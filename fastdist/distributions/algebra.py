@@ -29,8 +29,8 @@ from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, NDArray, Real, RealDType
 from fastdist.distributions import _factors
-from fastdist.distributions._own_noise import Gaussian
 from fastdist.distributions._indexing import Index
+from fastdist.distributions._own_noise import Gaussian
 from fastdist.distributions.covariance import Lower
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, summed
 

@@ -77,7 +77,8 @@ class _Interval(Constraint):
 
     def __init__(self, lower_bound: Any, upper_bound: Any, name: str | None = None) -> None:
         self.lower_bound, self.upper_bound = (
-            float(bound) if bound.ndim == 0 else bound for bound in map(np.asarray, (lower_bound, upper_bound))
+            float(bound) if bound.ndim == 0 else bound
+            for bound in map(np.asarray, (lower_bound, upper_bound))
         )
         self._named = name is not None
         super().__init__(

@@ -12,12 +12,12 @@
 #if REAL_IS_DOUBLE
 #define FD_INTEGER int64_t
 #define FD_SIGN(v) u64v_srl(u64v_bits(v), 63)
-#define FD_COUNT(word) u64v_##word
+#define FD_COUNT_OUTCOMES(word) u64v_##word
 typedef u64v FD_LOCAL(count);
 #else
 #define FD_INTEGER int32_t
 #define FD_SIGN(v) u32v_srl(u32v_bits(v), 31)
-#define FD_COUNT(word) u32v_##word
+#define FD_COUNT_OUTCOMES(word) u32v_##word
 typedef u32v FD_LOCAL(count);
 #endif
 
@@ -57,9 +57,9 @@ FD_INLINE intptr_t FD_LOCAL(count_below)(REAL u, intptr_t dim, const REAL *table
 FD_INLINE void FD_LOCAL(invert_vector)(intptr_t m, REAL *x, intptr_t dim, const REAL *table)
 {
     const VEC u = FD_LOCAL(load_to)(x, m);
-    FD_LOCAL(count) below = FD_COUNT(set1)(0);
+    FD_LOCAL(count) below = FD_COUNT_OUTCOMES(set1)(0);
     for (intptr_t j = 0; j < dim; j++)
-        below = FD_COUNT(add)(below, FD_SIGN(V(sub)(u, V(set1)(table[j]))));
+        below = FD_COUNT_OUTCOMES(add)(below, FD_SIGN(V(sub)(u, V(set1)(table[j]))));
     REAL number[V(lanes)];
     V(store)(number, FD_CAT(VEC, from_bits)(below));
     for (intptr_t i = 0; i < m; i++) {
@@ -453,4 +453,4 @@ static void FD_NAME(score_categorical)(const fd_loop *loop, intptr_t begin, intp
 }
 #undef FD_INTEGER
 #undef FD_SIGN
-#undef FD_COUNT
+#undef FD_COUNT_OUTCOMES
