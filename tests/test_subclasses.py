@@ -39,6 +39,9 @@ def parent(d):
         return fd.Independent(d.base_dist, d.reinterpreted_batch_ndims)
     if isinstance(d, fd.Normal):
         return fd.Normal(d.loc, d.scale)
+    if isinstance(d, fd.TransformedDistribution):
+        cls = fd.LogNormal if isinstance(d, fd.LogNormal) else fd.HalfNormal
+        return cls(*(getattr(d, name) for name in d.arg_constraints))
     return fd.MultivariateNormal(d.loc, **{d._given: getattr(d, d._given)})
 
 

@@ -13,8 +13,8 @@ from fastdist._kernels.program import Plan, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real
-from fastdist.distributions import _indexing, constraints
-from fastdist.distributions._indexing import Entries
+from fastdist.distributions import constraints
+from fastdist.distributions._indexing import Entries, part
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, draw_scored, keeps, score_value
 from fastdist.distributions.independent import Independent
@@ -172,12 +172,12 @@ class TransformedDistribution(Wrapper):
     def _part(self, entries: Entries, batch_shape: Shape) -> Any:
         n_event = len(self._event_shape)
 
-        def part(i: int, array: Real) -> Real:
+        def cut(i: int, array: Real) -> Real:
             if array.ndim <= n_event:  # of an event's elements, at most
                 return array
-            return _indexing.part(array, entries, self._batch_shape, n_event)
+            return part(array, entries, self._batch_shape, n_event)
 
-        return self._with_transforms(super()._part(entries, batch_shape), part)
+        return self._with_transforms(super()._part(entries, batch_shape), cut)
 
     def _stacked(self, parts: list[Any], axis: int) -> Any:
         new = super()._stacked(parts, axis)

@@ -4,7 +4,7 @@
  *   tanh 0.6, atanh 0.9
  *   sigmoid 0.7, log_ratio 0.9                log_ratio(p) = log(p / (1 - p))
  *   softplus 1.1, softplus_inverse 1.1        softplus(x) = log(1 + e^x)
- *   log_sech2 3.5                             log(1 - tanh(x)^2)
+ *   log_sech2 5                               log(1 - tanh(x)^2)
  *   power, root 0.8                           x^p, x^(1/p); float by double
  *
  * Subnormal results are within one of their units.
@@ -22,7 +22,7 @@
 #define FD_SIGN 0x8000000000000000
 #define FD_NORMAL 0x1p-1022
 #define FD_LIFT 54 /* as a power of 2 makes subnormal numbers normal */
-#define FD_FIRST_TERM 0
+#define FD_TERMS 13
 /* Within the first of these bounds exp(x) is a normal number, beyond the others 0 or infinite. */
 #define FD_EXP_NORMAL 708
 #define FD_EXP_LEAST -746
@@ -36,7 +36,7 @@
 #define FD_SIGN 0x80000000
 #define FD_NORMAL 0x1p-126f
 #define FD_LIFT 25
-#define FD_FIRST_TERM 3
+#define FD_TERMS 7
 #define FD_EXP_NORMAL 87
 #define FD_EXP_LEAST -105
 #define FD_EXP_MOST 89
@@ -103,38 +103,60 @@ FD_INLINE VEC FD_LOCAL(scale_by)(VEC x, VEC k)
 
 /* ---- exponentials -------------------------------------------------------------------------------- */
 
-/* (e^r - 1 - r) / r^2 */
+/* (e^r - 1 - r) / r^2, by pairs of terms, then pairs of pairs, so that few wait for each other (Estrin). */
 FD_INLINE VEC FD_LOCAL(exp_series)(VEC r, VEC r2)
 {
-    static const REAL even[] = {(REAL)(1 / 87178291200.0), (REAL)(1 / 479001600.0), (REAL)(1 / 3628800.0),
-                                (REAL)(1 / 40320.0),       (REAL)(1 / 720.0),       (REAL)(1 / 24.0),
-                                (REAL)(1 / 2.0)};
-    static const REAL odd[] = {(REAL)(1 / 6227020800.0), (REAL)(1 / 39916800.0), (REAL)(1 / 362880.0),
-                               (REAL)(1 / 5040.0),       (REAL)(1 / 120.0),      (REAL)(1 / 6.0)};
-    VEC of_even = V(set1)(even[FD_FIRST_TERM]), of_odd = V(set1)(odd[FD_FIRST_TERM]);
+    static const REAL term[] = {(REAL)(1 / 2.0),           (REAL)(1 / 6.0),          (REAL)(1 / 24.0),
+                                (REAL)(1 / 120.0),         (REAL)(1 / 720.0),        (REAL)(1 / 5040.0),
+                                (REAL)(1 / 40320.0),       (REAL)(1 / 362880.0),     (REAL)(1 / 3628800.0),
+                                (REAL)(1 / 39916800.0),    (REAL)(1 / 479001600.0),  (REAL)(1 / 6227020800.0),
+                                (REAL)(1 / 87178291200.0)};
+    enum { N = FD_TERMS, N_PAIR = (N + 1) / 2, N_QUAD = (N_PAIR + 1) / 2 };
+    const VEC r4 = V(mul)(r2, r2);
+    VEC pair[N_PAIR], quad[N_QUAD];
     FD_UNROLL
-    for (int i = FD_FIRST_TERM + 1; i < 7; i++) {
-        of_even = V(fma)(of_even, r2, V(set1)(even[i]));
-        if (i < 6)
-            of_odd = V(fma)(of_odd, r2, V(set1)(odd[i]));
+    for (int i = 0; i < N_PAIR; i++) {
+        pair[i] = V(set1)(term[2 * i]);
+        if (2 * i + 1 < N)
+            pair[i] = V(fma)(V(set1)(term[2 * i + 1]), r, pair[i]);
     }
-    return V(fma)(of_odd, r, of_even);
+    FD_UNROLL
+    for (int i = 0; i < N_QUAD; i++)
+        quad[i] = 2 * i + 1 < N_PAIR ? V(fma)(pair[2 * i + 1], r2, pair[2 * i]) : pair[2 * i];
+    VEC sum = quad[N_QUAD - 1];
+    FD_UNROLL
+    for (int i = N_QUAD - 2; i >= 0; i--)
+        sum = V(fma)(sum, r4, quad[i]);
+    return sum;
+}
+
+/* e^x = 2^k y: y, and k + FD_ROUNDER. */
+FD_INLINE VEC FD_LOCAL(exp_mantissa)(VEC x, VEC *shifted)
+{
+    const VEC rounder = V(set1)(FD_ROUNDER);
+    *shifted = V(fma)(x, V(set1)((REAL)1.4426950408889634074), rounder);
+    const VEC k = V(sub)(*shifted, rounder);
+    const VEC r = V(fnma)(k, V(set1)(FD_LOCAL(ln2)[1]), V(fnma)(k, V(set1)(FD_LOCAL(ln2)[0]), x)), r2 = V(mul)(r, r);
+    VEC lost;
+    const VEC sum = FD_LOCAL(ordered_sum)(V(set1)(1), r, &lost);
+    return V(add)(sum, V(fma)(r2, FD_LOCAL(exp_series)(r, r2), lost));
+}
+
+/* Where some are no normal numbers. */
+FD_ALONE VEC FD_LOCAL(exp_beyond)(VEC x)
+{
+    VEC shifted;
+    const VEC y = FD_LOCAL(exp_mantissa)(V(max)(V(set1)(FD_EXP_LEAST), V(min)(V(set1)(FD_EXP_MOST), x)), &shifted);
+    return FD_LOCAL(scale_by)(y, V(sub)(shifted, V(set1)(FD_ROUNDER)));
 }
 
 FD_INLINE VEC FD_LOCAL(exp)(VEC x)
 {
-    const VEC rounder = V(set1)(FD_ROUNDER), one = V(set1)(1);
-    const unsigned within = V(below)(V(abs)(x), V(set1)(FD_EXP_NORMAL));
-    x = V(max)(V(set1)(FD_EXP_LEAST), V(min)(V(set1)(FD_EXP_MOST), x)); /* NaN stays */
-    const VEC shifted = V(fma)(x, V(set1)((REAL)1.4426950408889634074), rounder), k = V(sub)(shifted, rounder);
-    const VEC r = V(fnma)(k, V(set1)(FD_LOCAL(ln2)[1]), V(fnma)(k, V(set1)(FD_LOCAL(ln2)[0]), x));
-    const VEC r2 = V(mul)(r, r);
-    VEC lost;
-    const VEC sum = FD_LOCAL(ordered_sum)(one, r, &lost), y = V(add)(sum, V(fma)(r2, FD_LOCAL(exp_series)(r, r2), lost));
-    if (FD_UNLIKELY(within != FD_LOCAL(first_lanes)(V(lanes))))
-        return FD_LOCAL(scale_by)(y, k);
-    const VEC scaled = V(from_bits)(FD_BITS(add)(FD_BITS(bits)(y), FD_BITS(sll)(FD_BITS(bits)(shifted), FD_MANTISSA)));
-    return scaled;
+    VEC shifted;
+    if (FD_UNLIKELY(V(below)(V(abs)(x), V(set1)(FD_EXP_NORMAL)) != FD_LOCAL(first_lanes)(V(lanes))))
+        return FD_LOCAL(exp_beyond)(x);
+    const VEC y = FD_LOCAL(exp_mantissa)(x, &shifted);
+    return V(from_bits)(FD_BITS(add)(FD_BITS(bits)(y), FD_BITS(sll)(FD_BITS(bits)(shifted), FD_MANTISSA)));
 }
 
 /* e^(x + x_low) = 2^k (1 + the result + low); has_low is a compile-time constant. */
@@ -434,7 +456,7 @@ FD_OF_TWO_BY_DOUBLE(root)
 #undef FD_SIGN
 #undef FD_NORMAL
 #undef FD_LIFT
-#undef FD_FIRST_TERM
+#undef FD_TERMS
 #undef FD_EXP_NORMAL
 #undef FD_EXP_LEAST
 #undef FD_EXP_MOST

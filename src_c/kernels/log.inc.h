@@ -70,13 +70,14 @@ static void FD_STREAM(log_f64)(intptr_t n, double *out, const double *x)
 
 static void FD_STREAM(log_f32)(intptr_t n, float *out, const float *x)
 {
-    for (intptr_t i = 0; i < n; i += f64v_lanes) {
-        const intptr_t m = fd_min(n - i, f64v_lanes);
-        double wide[f64v_lanes] = {0};
-        for (intptr_t j = 0; j < m; j++)
-            wide[j] = x[i + j];
-        f64v_store(wide, FD_STREAM(log)(f64v_load(wide)));
-        for (intptr_t j = 0; j < m; j++)
-            out[i + j] = (float)wide[j];
+    for (intptr_t i = 0; i < n; i += f32v_lanes) {
+        const intptr_t m = n - i;
+        const f32v v = m >= f32v_lanes ? f32v_load(x + i) : f32v_load_first(x + i, m);
+        const f64v low = FD_STREAM(log)(f64v_low(v));
+        const f64v high = (int)f32v_lanes > (int)f64v_lanes ? FD_STREAM(log)(f64v_high(v)) : low;
+        if (m >= f32v_lanes)
+            f32v_store(out + i, f32v_narrow(low, high));
+        else
+            f32v_store_first(out + i, f32v_narrow(low, high), m);
     }
 }
