@@ -122,6 +122,21 @@ def bench_log(time, dtype):
     time(apply, KERNELS["log"], value.shape, np.empty_like(value), value)
 
 
+@pytest.mark.parametrize("f", ["exp", "tanh", "sigmoid", "softplus", "power"])
+def bench_transform(time, dtype, f):
+    value = np.abs(Problem((N,), None, (), dtype).value)
+    arrays = (np.full((), 1.5, dtype),) if f == "power" else ()
+    time(apply, KERNELS[f], value.shape, np.empty_like(value), value, *arrays)
+
+
+@pytest.mark.parametrize("f", ["exp", "tanh", "sigmoid", "softplus"])
+@pytest.mark.parametrize("way", ["scored", "inverse_scored"])
+def bench_transform_and_log_det(time, dtype, f, way):
+    value = np.abs(np.modf(Problem((N // 6, 6), None, (), dtype).value)[0])
+    density = np.zeros(value.shape[:-1], dtype)
+    time(apply, KERNELS[f"{f}_{way}"], value.shape, density, np.empty_like(value), value, event_ndim=1)
+
+
 @pytest.mark.parametrize("verb", CDF)
 def bench_normal_cdf(time, dtype, verb):
     value = Problem((N,), None, (), dtype).value

@@ -55,11 +55,33 @@ def test_scalars():
         check(lambda: method(x))  # noqa: B023
 
 
+@pytest.mark.parametrize("name", ["tanh", "power", "inverse", "LogNormal", "HalfNormal"])
+def test_transformed(name):
+    """Transforms, by kernels of draws or not, are done in place."""
+    t, base = fd.transforms, random_normal((4, 8), (8,))
+    d = {
+        "tanh": lambda: fd.TransformedDistribution(fd.Independent(base, 1), t.TanhTransform()),
+        "power": lambda: fd.TransformedDistribution(base, [t.ExpTransform(), t.PowerTransform(2.0)]),
+        "inverse": lambda: fd.TransformedDistribution(
+            base, [t.AffineTransform(1.0, 2.0).inv, t.ExpTransform()]
+        ),
+        "LogNormal": lambda: fd.LogNormal(base.loc, base.scale),
+        "HalfNormal": lambda: fd.HalfNormal(base.scale),
+    }[name]()
+    x = np.full((N // 32, 4, 8), 0.5)
+    check(lambda: d.sample(N // 32, rng=0))
+    check(lambda: d.log_prob(x))
+    assert peak(lambda: d.sample_and_log_prob(N // 32, rng=0)[0])[0] < 2 * N * 8 + 8 * MB
+    for method in () if name == "tanh" else (d.cdf, d.log_cdf, d.icdf):
+        check(lambda: method(x))  # noqa: B023
+
+
 def test_a_large_batch():
     """One value for many distributions: still nothing but the result."""
     d = fd.Normal(np.zeros(N), np.ones(N))
     check(lambda: d.log_prob(0.0))
     check(lambda: d.sample(rng=0))
+    check(lambda: fd.LogNormal(d.loc, 1.0).log_prob(1.0))
     mvn = fd.MultivariateNormal(np.zeros((N // 2, 2)), scale_tril=np.eye(2))
     check(lambda: mvn.log_prob(np.zeros(2)))
     check(lambda: mvn.sample(rng=0))

@@ -5,6 +5,7 @@ Each is a `TransformedDistribution` with the Normal's parameters for its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
@@ -12,8 +13,9 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels.program import KERNELS, Plan, elementwise, sum_events
+from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
-from fastdist._typing import ArrayLike, Real, RealDType
+from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, STANDARD
 from fastdist.distributions.constraints import Constraint
@@ -235,16 +237,14 @@ class HalfNormal(_OfNormal):
         constant = self._base._per_event(self._base._logarithms(dtype), event_ndim, HALF_LOG_2PI - LOG_2)
         return plan.first(LOG_PROB_EVENTS, *STANDARD[dtype.char], constant)
 
-    @_params.quiet
-    def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
-        score_value(self._base, value, event_ndim, out)
-        tail = value.shape[value.ndim - event_ndim :] if event_ndim else ()
-        out += sum_events(np.full((1,) * event_ndim, LOG_2, out.dtype), tail)
-        shape = out.shape + tail
-        whole = np.broadcast_to(value, shape)
-        for index in self._blocks(shape):
-            negative = (whole[index] < 0).any(axis=tuple(range(-event_ndim, 0)))
-            out[index][negative] = -np.inf
+    def _draw_scored(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
+        Distribution._draw_scored(self, noise, out, density, workers)
+
+    def _log_prob_of(self, y: Real, out: Real) -> None:
+        event_ndim = y.ndim - out.ndim
+        score_value(self._base, np.array(y, order="C"), event_ndim, out)
+        out += LOG_2 * math.prod(y.shape[out.ndim :])
+        out[(y < 0).any(axis=tuple(range(-event_ndim, 0)))] = -np.inf
 
     @_params.quiet
     def _entropy(self, event_ndim: int) -> Real:
@@ -260,28 +260,25 @@ class HalfNormal(_OfNormal):
     survival_function = TransformedDistribution.survival_function
     log_survival_function = TransformedDistribution.log_survival_function
 
-    @_params.quiet
-    def _cdf(self, method: str, value: ArrayLike, out: Real | None) -> Real:
-        array, batch_shape, dtype = _params.values(value, self._dtype)
-        shape = np.broadcast_shapes(batch_shape, self._batch_shape)
-        if method == "icdf":
-            if self._validate_args:
-                _params.check_probability("value", array, batch_shape)
-            return _params.delivered(self._quantile_of(array, dtype), shape, dtype, out)
-        x = np.maximum(array, 0)
-        cdf = self._base._of_value(KERNELS["half_normal_cdf"], x, None, ("loc", "scale"))
-        if method == "cdf":
-            result = cdf
-        elif method == "log_cdf":
-            upper = np.log1p(-2 * self._base.survival_function(x))
-            result = np.where(cdf < 0.5, np.log(cdf), upper)
-        elif method == "survival_function":
-            result = 2 * self._base.survival_function(x)
-        else:
-            result = np.where(cdf < 0.5, np.log1p(-cdf), LOG_2 + self._base.log_survival_function(x))
-        return _params.delivered(np.asarray(result, dtype), shape, dtype, out)
+    def _check_cdf(self, method: str) -> None:
+        pass
 
-    def _quantile_of(self, p: Real, dtype: RealDType) -> Real:
+    def _cdf_of(self, method: str, value: Real, out: Real) -> None:
+        if method == "icdf":
+            out[...] = self._quantile_of(value)
+            return
+        x = np.maximum(value, 0)
+        cdf = self._base._of_value(KERNELS["half_normal_cdf"], x, None, ("loc", "scale"), False)
+        if method == "cdf":
+            out[...] = cdf
+        elif method == "log_cdf":
+            out[...] = np.where(cdf < 0.5, np.log(cdf), np.log1p(-2 * self._base.survival_function(x)))
+        elif method == "survival_function":
+            out[...] = 2 * self._base.survival_function(x)
+        else:
+            out[...] = np.where(cdf < 0.5, np.log1p(-cdf), LOG_2 + self._base.log_survival_function(x))
+
+    def _quantile_of(self, p: Real) -> Real:
         """Upper quantiles of half the complement, exact from 1/2 on; below that a step of Newton's more."""
         wide = np.asarray(p, np.float64)
         standard = Normal(0.0, 1.0, validate_args=False)
@@ -290,7 +287,7 @@ class HalfNormal(_OfNormal):
         error = standard._of_value(half, z, None, ("loc", "scale")) - wide
         step = error / (SQRT_2_OVER_PI * np.exp(-0.5 * z * z))
         z = np.where(wide < 0.5, z - step, z)
-        return np.asarray(np.abs(z) * self._base._in(_params.FLOAT64, "scale")[0], dtype)
+        return np.asarray(np.abs(z) * self._base._in(_params.FLOAT64, "scale")[0])
 
 
 class LogitNormal(_OfNormal):

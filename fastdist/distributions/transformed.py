@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -259,14 +259,13 @@ class TransformedDistribution(Wrapper):
 
     @_params.quiet
     def _transform(self, out: Real) -> None:
-        for index in self._blocks(out.shape):
-            self._whole._forward(out[index], out[index])
+        self._blockwise(lambda d, y: d._whole._forward(y, y), len(self._event_shape), out)
 
     @_params.quiet
     def _draw_scored(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
         self._scored_base(noise, out, density, workers)
-        for index in self._blocks(out.shape):
-            self._whole._forward_scored(out[index], out[index], density[index])
+        event_ndim = out.ndim - density.ndim
+        self._blockwise(lambda d, y, less: d._whole._forward_scored(y, y, less), event_ndim, out, density)
 
     def _scored_base(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
         """The base's draw and its density, summed over dims of the base's batch that are events here."""
@@ -278,34 +277,38 @@ class TransformedDistribution(Wrapper):
         draw_scored(self._base, noise, out, of_base, workers)
         density[...] = sum_events(of_base, of_base.shape[density.ndim :])
 
-    def _blocks(self, shape: Shape) -> Iterator[tuple[Any, ...]]:
-        """Indices that cut a draw's leading dims, those of samples, into blocks of some elements."""
-        lead = shape[: len(shape) - len(self._batch_shape) - len(self._event_shape)]
-        size = math.prod(shape)
-        if size <= BLOCK or not lead:
-            yield (...,)
+    def _blockwise(self, work: Callable[..., Any], event_ndim: int, *arrays: Real) -> None:
+        """Do `work` on a distribution and arrays, by blocks of samples or, where one has too many elements, of
+        the batch; the first array has `event_ndim` dims that stay whole.
+        """
+        first = arrays[0]
+        n_lead = first.ndim - len(self._batch_shape) - len(self._event_shape)
+        if first.size <= BLOCK or first.ndim == event_ndim:
+            work(self, *arrays)
             return
-        outer, rest = 0, size
-        while outer < len(lead) and rest > BLOCK:
-            rest //= lead[outer]
-            outer += 1
-        some = max(BLOCK // max(rest, 1), 1)
-        for index in np.ndindex(*lead[: outer - 1]):
-            for first in range(0, lead[outer - 1], some):
-                yield (*index, slice(first, first + some), ...)
+        n = first.shape[0]
+        some = BLOCK * n // first.size
+        for i in range(0, n, max(some, 1)):
+            index = slice(i, i + some) if some else i
+            d = self if n_lead else self[index]
+            parts = [array[index, ...] for array in arrays]
+            if some:
+                work(d, *parts)
+            else:
+                d._blockwise(work, event_ndim, *parts)
 
     # ---- densities -----------------------------------------------------------------------
 
     @_params.quiet
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
-        shape = out.shape + value.shape[value.ndim - event_ndim :]
-        value = np.broadcast_to(value, shape)
-        for index in self._blocks(shape):
-            x = np.array(value[index], order="C")
-            less, density = np.zeros(x.shape[: x.ndim - event_ndim], x.dtype), out[index]
-            self._whole._backward_scored(x, x, less)
-            self._density_of_base(x, event_ndim, density)
-            density += less
+        whole = np.broadcast_to(value, out.shape + value.shape[value.ndim - event_ndim :])
+        self._blockwise(lambda d, y, to: d._log_prob_of(y, to), event_ndim, whole, out)
+
+    def _log_prob_of(self, y: Real, out: Real) -> None:
+        x, less = np.array(y, order="C"), np.zeros_like(out)
+        self._whole._backward_scored(x, x, less)
+        self._density_of_base(x, y.ndim - out.ndim, out)
+        out += less
 
     def _density_of_base(self, x: Real, event_ndim: int, out: Real) -> None:
         """Log densities of the base, to an array that lies in one piece."""
@@ -409,36 +412,44 @@ class TransformedDistribution(Wrapper):
 
     @_params.quiet
     def _cdf(self, method: str, value: ArrayLike, out: Real | None) -> Real:
+        self._check_cdf(method)
+        array, batch_shape, dtype = _params.values(value, self._dtype, self._event_shape)
+        shape = np.broadcast_shapes(batch_shape + self._event_shape, self._batch_shape + self._event_shape)
+        if method == "icdf" and self._validate_args:
+            _params.check_probability("value", array, batch_shape)
+        result = np.empty(shape, dtype)
+        whole = np.broadcast_to(array, shape)
+        self._blockwise(lambda d, *pieces: d._cdf_of(method, *pieces), len(self._event_shape), whole, result)
+        return _params.delivered(result, shape, dtype, out)
+
+    def _check_cdf(self, method: str) -> None:
+        """Raise if there is none."""
         if not hasattr(self._base, method):
             raise NotImplementedError(f"{type(self._base).__name__}, the base, has no {method}")
         if not self._whole.bijective:
             raise NotImplementedError(f"{method} needs monotone transforms, got {self._transforms}")
-        array, batch_shape, dtype = _params.values(value, self._dtype, self._event_shape)
-        shape = np.broadcast_shapes(batch_shape + self._event_shape, self._batch_shape + self._event_shape)
-        up = np.broadcast_to(
-            np.asarray(self._whole.sign) > 0, np.broadcast_shapes(shape, np.shape(self._whole.sign))
-        )
+
+    def _cdf_of(self, method: str, value: Real, out: Real) -> None:
+        up = np.broadcast_to(np.asarray(self._whole.sign) > 0, value.shape)
         if method == "icdf":
-            if self._validate_args:
-                _params.check_probability("value", array, batch_shape)
-            result = self._whole._call(np.require(self._quantile(array, up), dtype, ["C", "A"]))
+            out[...] = self._quantile(value, up)
+            self._whole._forward(out, out)
         else:
-            x = np.array(np.broadcast_to(array, shape), dtype, order="C")
+            x = np.array(value, order="C")
             self._to_base(self._whole, x)
-            result = self._directed(method, x, up)
-        return _params.delivered(np.asarray(result, dtype), shape, dtype, out)
+            out[...] = self._directed(method, x, up)
 
     def _to_base(self, transform: Transform, x: Real) -> None:
         """From y to x in place, by way of the ends of what each transform can be."""
         parts = transform.parts if isinstance(transform, ComposeTransform) else [transform]
-        for part in reversed(parts):
-            if part is not transform and isinstance(part, ComposeTransform):
-                self._to_base(part, x)
+        for one in reversed(parts):
+            if one is not transform and isinstance(one, ComposeTransform):
+                self._to_base(one, x)
                 continue
-            ends = part.codomain
+            ends = one.codomain
             if not (math.isinf(ends.lower_bound) and math.isinf(ends.upper_bound)):
                 np.clip(x, ends.lower_bound, ends.upper_bound, out=x)
-            part._backward(x, x)
+            one._backward(x, x)
 
     def _directed(self, method: str, x: Real, up: Any) -> Real:
         """A method of the base where the transforms increase, its complement where they decrease."""

@@ -10,8 +10,11 @@
         for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {   \
             REAL *out = AT(0);                                                                 \
             const REAL *x = AT(1);                                                             \
-            for (intptr_t left = run.n, i = 0; left > 0; left -= V(lanes), i += V(lanes))      \
-                FD_LOCAL(store_to)(out + i, FD_LOCAL(f)(FD_LOCAL(pick_to)(x, stride, i, left)), left); \
+            const intptr_t n = run.n, whole = stride ? n / V(lanes) * V(lanes) : 0;            \
+            for (intptr_t i = 0; i < whole; i += V(lanes))                                     \
+                V(store)(out + i, FD_LOCAL(f)(V(load)(x + i)));                                \
+            for (intptr_t i = whole; i < n; i += V(lanes))                                     \
+                FD_LOCAL(store_to)(out + i, FD_LOCAL(f)(FD_LOCAL(pick_to)(x, stride, i, n - i)), n - i); \
         }                                                                                      \
     }
 
