@@ -7,7 +7,7 @@ import tracemalloc
 import mpmath
 import numpy as np
 import pytest
-from cases import DTYPES, assert_same_bits, random_mvn, random_normal
+from cases import DTYPES, assert_same_bits, in_threads, random_mvn, random_normal
 from scipy import stats
 
 import fastdist as fd
@@ -95,6 +95,18 @@ def test_any_cut_any_workers(kind, dtype, isa):
     g = fd.BlockSFC64(7)
     rows = [d[index].sample(rng=g) for _ in range(3) for index in np.ndindex(4, 3)]
     assert_same_bits(np.stack(rows).reshape(3, 4, 3, *d.event_shape), whole[:3])
+
+
+def test_numpy_s_generators():
+    """Their lock is held throughout a draw, and the generator moves on."""
+    d, g, draws = mixtures()["Normal"], np.random.default_rng(0), []
+    in_threads(*[lambda: draws.extend(d.sample(2000, rng=g) for _ in range(4))] * 3)
+    alone = np.random.default_rng(0)
+    assert {x.tobytes() for x in draws} == {d.sample(2000, rng=alone).tobytes() for _ in range(12)}
+    assert g.bit_generator.state == alone.bit_generator.state
+    x, pullback = fd.vjp(d.rsample, (5,), rng=np.random.default_rng(3))
+    assert_same_bits(x, d.sample(5, rng=np.random.default_rng(3)))
+    assert np.isfinite(pullback(1.0)["component_distribution"]["loc"]).all()
 
 
 def test_an_event_takes_one_uniform_and_an_event_s_normals():

@@ -363,9 +363,9 @@ def over_sum(d: Categorical, dtype: RealDType) -> Real:
     return np.asarray(np.where(allowed, share, np.asarray(0, dtype)) + np.zeros(raw.shape, dtype), dtype)
 
 
-def by_parameter(d: Categorical, rows: Real, shape: Shape | None = None) -> Gradients:
+def by_parameter(d: Categorical, rows: Real) -> Gradients:
     """Gradients in the shape of what was given, of rows that broadcast it."""
-    return {d._given: summed(_params.pack(rows, d._dtype), shape or d._parameter_shape(d._given))}
+    return {d._given: summed(_params.pack(rows, d._dtype), d._parameter_shape(d._given))}
 
 
 def by_log_probs(d: Categorical, rows: Real) -> Gradients:

@@ -148,7 +148,7 @@ def _vjp_categorical(p: Categorical, q: Categorical) -> Pull:
         else:
             share = categorical.over_sum(p, dtype)
             by_p = np.where(share > 0, share * apart, 0)
-        by_q = of_q - of_p
+        by_q = np.where(log_q > -np.inf, of_q - of_p, 0)
         if q._given == "probs":
             share, raw = categorical.over_sum(q, dtype), q._raw(dtype)
             by_q = np.where(share > 0, share - np.where(of_p > 0, of_p / raw, 0), 0)

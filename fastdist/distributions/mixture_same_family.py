@@ -311,11 +311,9 @@ class MixtureSameFamily(Wrapper):
         return f"{type(self).__name__}({self._mixture!r}, {self._component!r})"
 
 
-def _tiles(
-    d: MixtureSameFamily, value: Real, out: Real, n_each: int = 1
-) -> Iterator[tuple[MixtureSameFamily, Real, Real]]:
-    """Parts of a mixture, of a packed value and of a result, for `n_each` numbers a component."""
-    n = out.size * d._n_component * n_each
+def _tiles(d: MixtureSameFamily, value: Real, out: Real) -> Iterator[tuple[MixtureSameFamily, Real, Real]]:
+    """Parts of a mixture, of a packed value and of a result, with a tile of numbers for all components."""
+    n = out.size * d._n_component
     axis = next((axis for axis, size in enumerate(out.shape) if size > 1), None)
     if n <= TILE or axis is None:
         if out.size:
@@ -332,7 +330,7 @@ def _tiles(
         if of_batch >= 0:
             part = d[(slice(None),) * of_batch + (chosen,)]
         values = value if repeats else value[(slice(None),) * of_value + (chosen,)]
-        yield from _tiles(part, values, out[(slice(None),) * axis + (chosen,)], n_each)
+        yield from _tiles(part, values, out[(slice(None),) * axis + (chosen,)])
 
 
 def noise_per_event(d: Distribution) -> tuple[int, int] | None:
