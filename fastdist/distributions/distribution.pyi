@@ -62,6 +62,7 @@ class Base:
     has_rsample: bool
     normals_per_event: ClassVar[int | None]
     _discrete: bool
+    _for_want_of_rsample: str
     _core_ndim: ClassVar[dict[str, int]]
     _tall: ClassVar[frozenset[str]]
     _alternatives: ClassVar[frozenset[str]]

@@ -329,6 +329,7 @@ cdef class Base:
     has_rsample = False
     normals_per_event = None
     _discrete = False  # draws are integers
+    _for_want_of_rsample = ""  # how the error ends that says so
     _core_ndim = {}
     # Parameters of two dims of their own, (d, any number); of others these are square.
     _tall = frozenset()
@@ -527,7 +528,8 @@ cdef class Base:
         if self.reparameterised < 0:
             self.reparameterised = bool(self.has_rsample)
         if not self.reparameterised:
-            raise NotImplementedError(f"{type(self).__name__} has no reparameterised draws")
+            raise NotImplementedError(
+                f"{type(self).__name__} has no reparameterised draws{self._for_want_of_rsample}")
         return sampled(self, sample_shape, rng, out, workers, True)
 
     def draw(self, eps, out):

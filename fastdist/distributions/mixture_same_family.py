@@ -139,6 +139,10 @@ class MixtureSameFamily(Wrapper):
         return normals_of(self._component) is not None
 
     @property
+    def _for_want_of_rsample(self) -> str:  # type: ignore[override]
+        return f" but of Normal and Independent(Normal) components, not of {type(self._component).__name__}"
+
+    @property
     def support(self) -> Constraint:
         """The components'."""
         return self._component.support
@@ -429,10 +433,7 @@ def normals_of(component: Distribution) -> Normals | None:
 def _vjp_rsample(d: MixtureSameFamily, replay: Callable[[], Noise]) -> Pull:
     components = normals_of(d._component)
     if components is None:
-        raise NotImplementedError(
-            "a mixture has reparameterised draws if its components are Normal or Independent(Normal), not "
-            f"{type(d._component).__name__}"
-        )
+        raise NotImplementedError(f"{type(d).__name__} has no reparameterised draws{d._for_want_of_rsample}")
     normal, n_event = components
     given = {name: normal._parameter_shape(name) for name in ("loc", "scale")}
     size = math.prod(d._event_shape)
