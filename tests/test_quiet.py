@@ -29,6 +29,8 @@ def scaled(d, size):
     loc = d.loc * dtype(size)
     if isinstance(d, fd.Normal):
         return fd.Normal(loc, d.scale * dtype(size))
+    if isinstance(d, fd.TruncatedNormal):
+        return fd.TruncatedNormal(loc, *[array * dtype(size) for array in (d.scale, d.low, d.high)])
     (name,) = [name for name in MATRICES if name in repr(d)]
     factor = size ** {"scale_tril": 1, "covariance_matrix": 2, "precision_matrix": -2}[name]
     return fd.MultivariateNormal(loc, **{name: getattr(d, name) * dtype(factor)})

@@ -130,7 +130,7 @@ def subclassed(d, *overrides):
     cls = type(f"My{type(d).__name__}", (*overrides, type(d)), {})
     if isinstance(d, fd.Independent):
         return cls(d.base_dist, d.reinterpreted_batch_ndims)
-    if isinstance(d, (fd.Normal, fd.TransformedDistribution)):
+    if isinstance(d, (fd.Normal, fd.TransformedDistribution, fd.TruncatedNormal)):
         return cls(*(getattr(d, name) for name in d.arg_constraints))
     return cls(d.loc, **{d._given: getattr(d, d._given)})
 

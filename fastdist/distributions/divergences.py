@@ -269,7 +269,7 @@ def _vjp_truncated(p: TruncatedNormal, q: TruncatedNormal | Normal) -> Pull:
         with_t, with_t2 = c1 * spread + c2 * skew, c1 * skew + c2 * square
 
         def at_bound(density: Real, t: Real) -> Real:
-            excess = divergence - (c0 + t * (c1 + c2 * t))
+            excess = divergence - (c0 + t * (c1 + c2 * t)) + 1
             return np.where(np.isinf(t), 0, g * density * excess / of_p.scale)
 
         by_p = of_p.gradients(
