@@ -233,8 +233,11 @@ def test_the_cdf_family(isa):
         out = np.empty_like(got)
         assert getattr(d, f"log_{name}")(x, out=out) is out
         assert_same_bits(out, got)
-    with pytest.raises(NotImplementedError, match="Independent has no cdf"):
-        mixtures()["Independent"].cdf(x)
+    joint, at = mixtures()["Independent"], np.linspace(-4, 4, 14).reshape(7, 1, 1, 2)
+    each = joint.component_distribution.expand((4, 3, 3)).cdf(at[..., None, :])
+    np.testing.assert_allclose(joint.cdf(at), (joint.mixture_distribution.probs * each).sum(-1), rtol=1e-12)
+    with pytest.raises(NotImplementedError, match="MultivariateNormal has no cdf"):
+        mixtures()["MVN"].cdf(np.zeros(5))
 
 
 def test_memory_is_that_of_the_result():

@@ -268,7 +268,7 @@ class HalfNormal(_OfNormal):
             out[...] = self._quantile_of(value)
             return
         x = np.maximum(value, 0)
-        cdf = self._base._of_value(KERNELS["half_normal_cdf"], x, None, ("loc", "scale"), False)
+        cdf = self._base._of_value(KERNELS["half_normal_cdf"], x, None, ("loc", "scale"))
         if method == "cdf":
             out[...] = cdf
         elif method == "log_cdf":
