@@ -278,8 +278,9 @@ class TransformedDistribution(Wrapper):
         density[...] = sum_events(of_base, of_base.shape[density.ndim :])
 
     def _blockwise(self, work: Callable[..., Any], event_ndim: int, *arrays: Real) -> None:
-        """Do `work` on a distribution and arrays, by blocks of samples or, where one has too many elements, of
-        the batch; the first array has `event_ndim` dims that stay whole.
+        """Do `work` on a distribution and arrays, by blocks of samples or, if one is too large, of the batch.
+
+        The first array has `event_ndim` dims that stay whole.
         """
         first = arrays[0]
         n_lead = first.ndim - len(self._batch_shape) - len(self._event_shape)
