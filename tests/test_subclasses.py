@@ -56,6 +56,9 @@ class PublicDraw:
             base = base.base_dist
         if isinstance(base, fd.Normal):
             out[...] = base.loc + base.scale * eps + SHIFT
+        elif isinstance(base, fd.TransformedDistribution):
+            (transform,), normal = base.transforms, base.base_dist
+            out[...] = transform(normal.loc + normal.scale * eps) + SHIFT
         else:
             out[...] = base.loc + (base.scale_tril @ eps[..., np.newaxis])[..., 0] + SHIFT
 
