@@ -842,3 +842,35 @@ def test_draws_are_of_the_distribution(name):
     grid = np.arange(1, n + 1) / n
     distance = np.sqrt(n) * max(np.max(grid - ranks), np.max(ranks - grid + 1 / n))
     assert distance < 2.23
+
+
+# ---- bits ----------------------------------------------------------------------------------------------------
+
+
+def everything(dtype):
+    for name in NAMES:
+        d = made(name, dtype)
+        x, density = d.sample_and_log_prob((33,), rng=5)
+        yield from (x, density, d.log_prob(x), d.log_prob(x[0].astype(np.float64)))
+        (_, _), pullback = fd.vjp(d.sample_and_log_prob, (5,), rng=5)
+        yield from flat(pullback((np.ones(x[:5].shape, dtype), np.ones(density[:5].shape, dtype)))).values()
+        _, pullback = fd.vjp(d.log_prob, x[:5])
+        yield from flat(pullback(np.ones(density[:5].shape, dtype))).values()
+    for name in ("LogNormal", "HalfNormal"):
+        d = made(name, dtype)
+        yield from (d.entropy(), d.mean.copy(), d.stddev.copy())
+
+
+@pytest.mark.skipif(len(fd.isas()) == 1, reason="one ISA only")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_isa_equals_scalar(dtype):
+    before, results = fd.isa(), {}
+    try:
+        for isa in fd.isas():
+            fd.set_isa(isa)
+            results[isa] = list(everything(dtype))
+    finally:
+        fd.set_isa(before)
+    for isa in fd.isas()[1:]:
+        for got, wanted in zip(results[isa], results["scalar"], strict=True):
+            assert_same_bits(got, wanted)
