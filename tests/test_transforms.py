@@ -304,6 +304,9 @@ def test_abs():
     ("make", "error", "match"),
     [
         (lambda: t.AffineTransform(0.0, [1.0, 0.0]), ValueError, r"scale of shape \(2,\) must not be 0"),
+        (lambda: t.TanhTransform(cache_size=1), TypeError, "no cache_size: sample_and_log_prob makes"),
+        (lambda: t.AffineTransform(0.0, 1.0, cache_size=1), TypeError, "no cache_size"),
+        (lambda: t.TanhTransform(1), TypeError, r"TanhTransform\(\) takes no arguments"),
         (lambda: t.AffineTransform(np.nan, 1.0), ValueError, "loc must be finite"),
         (lambda: t.AffineTransform(np.zeros(2), np.ones(3)), ValueError, r"loc \(2,\).*scale \(3,\)"),
         (lambda: t.AffineTransform(0.0, 1.0, -1), ValueError, "event_dim must not be negative, got -1"),

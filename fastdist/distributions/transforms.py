@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 
@@ -88,6 +88,16 @@ class Transform:
     domain: Constraint
     codomain: Constraint
     bijective: bool = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Say what those who bring torch's `cache_size` along have instead."""
+        if "cache_size" in kwargs:
+            raise TypeError(
+                f"{cls.__name__}() has no cache_size: sample_and_log_prob makes a draw and its density together"
+            )
+        if cls.__init__ is object.__init__ and (args or kwargs):
+            raise TypeError(f"{cls.__name__}() takes no arguments")
+        return super().__new__(cls)
 
     @property
     def sign(self) -> int | Real:
