@@ -153,25 +153,25 @@ class Categorical(Distribution):
             raise ValueError(
                 f"{name} must have one outcome or more{at_most}: shape {self._parameter_shape(name)}"
             )
-        if self._validate_args:
-            self._check()
+        if self._validate_args and not (self._sums_are_good() if name == "probs" else self._rows_are_good()):
+            self._explain()
 
     # ---- parameters --------------------------------------------------------------------
 
     @_params.quiet
-    def _check(self) -> None:
-        """Raise for values that are no probabilities, and rows without any."""
-        name, array = self._given, self._arrays[self._given]
-        if name == "probs":
-            good = bool((array >= 0).all())
-            sums = sum_events(self._raw(self._dtype), array.shape[-1:])
-            good = good and bool(((sums > 0) & (sums <= np.finfo(sums.dtype).max)).all())
-        else:
-            good = not np.isnan(self._normalized(self._dtype)).any()
-        if not good:
-            self._explain()
+    def _sums_are_good(self) -> bool:
+        """True if probs are not negative, and have sums to be divided by."""
+        array = self._arrays["probs"]
+        sums = sum_events(self._raw(self._dtype), array.shape[-1:])
+        return bool((array >= 0).all() and ((sums > 0) & (sums <= np.finfo(sums.dtype).max)).all())
 
+    def _rows_are_good(self) -> bool:
+        """True if logits are numbers or -inf, though not all: otherwise something of their row is NaN."""
+        return not np.isnan(self._normalized(self._dtype).sum())
+
+    @_params.quiet
     def _explain(self) -> None:
+        """Raise for values that are no probabilities, or a row without any."""
         name, array = self._given, self._arrays[self._given]
         shape = self._parameter_shape(name)
         bad = ~((array >= 0) & (array < np.inf)) if name == "probs" else ~(array < np.inf)
