@@ -42,6 +42,8 @@ def parent(d):
     if isinstance(d, fd.TransformedDistribution):
         cls = fd.LogNormal if isinstance(d, fd.LogNormal) else fd.HalfNormal
         return cls(*(getattr(d, name) for name in d.arg_constraints))
+    if isinstance(d, fd.TruncatedNormal):
+        return fd.TruncatedNormal(d.loc, d.scale, d.low, d.high)
     return fd.MultivariateNormal(d.loc, **{d._given: getattr(d, d._given)})
 
 
@@ -59,6 +61,8 @@ class PublicDraw:
         elif isinstance(base, fd.TransformedDistribution):
             (transform,), normal = base.transforms, base.base_dist
             out[...] = transform(normal.loc + normal.scale * eps) + SHIFT
+        elif isinstance(base, fd.TruncatedNormal):
+            out[...] = base.icdf(fd.Normal(0.0, 1.0).cdf(eps)) + SHIFT
         else:
             out[...] = base.loc + (base.scale_tril @ eps[..., np.newaxis])[..., 0] + SHIFT
 
