@@ -340,7 +340,8 @@ def contours(
     ax = _axes(ax)
     for i, member in enumerate([distribution[b] for b in range(*shape)] if shape else [distribution]):
         draws = np.asarray(member.sample((20000,), rng=0), np.float64)
-        levels = np.quantile(np.asarray(member.log_prob(draws), np.float64), [1 - share for share in shares])
+        of_draws = np.asarray(member.log_prob(draws), np.float64)
+        levels = np.unique(np.quantile(of_draws, [1 - share for share in shares]))
         low, high = np.quantile(draws, [5e-4, 1 - 5e-4], axis=0)
         low, high = low - 0.1 * (high - low), high + 0.1 * (high - low)
         x, y = np.linspace(low, high, n).T

@@ -457,8 +457,8 @@ def draw_truncated(
     Noise noise not None, np.ndarray by_low, np.ndarray by_high, np.ndarray by_t, np.ndarray by_all,
     np.ndarray cotangent, np.ndarray value, np.ndarray loc, np.ndarray scale, np.ndarray low, np.ndarray high,
 ):
-    """Of a truncated normal's draws, `value`: sums of cotangents times derivatives by the bounds, of cotangents
-    times t, and of cotangents alone."""
+    """Of a truncated normal's draws, `value`: sums of cotangents times derivatives by the bounds, of
+    cotangents times t, and of cotangents alone."""
     cdef Pull pull = Pull(cotangent, 0, 1)
     cdef intptr_t plane
     if pull.n_item:

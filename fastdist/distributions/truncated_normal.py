@@ -78,7 +78,9 @@ class TruncatedNormal(Distribution):
     TypeError
         For a parameter that is no array of reals up to float64.
 
-    Notes ----- A draw takes one normal ε, and is the x with as much mass below it as ε has: a monotone
+    Notes
+    -----
+    A draw takes one normal ε, and is the x with as much mass below it as ε has: a monotone
     function of ε, which is ε's own colour where the bounds are far, and never outside of the bounds.
     Densities, moments and the cdf family are right to some 1e-14 of themselves, however far in a tail the
     bounds are or however near each other. Gradients of draws by all four parameters are those of that
@@ -118,7 +120,8 @@ class TruncatedNormal(Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        self._take(validate_args, {"loc": loc, "scale": scale, "low": low, "high": high})
+        bounds = {"low": low, "high": high}
+        self._take(validate_args, {"loc": loc, "scale": scale, **bounds}, unchecked=bounds)
         if self._validate_args:
             good = self._arrays["low"] < self._arrays["high"]
             if not good.all():

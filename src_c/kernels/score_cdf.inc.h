@@ -4,6 +4,13 @@
  * Densities and hazards are those of special.h. All products are right wherever intermediate results are
  * (product_over in score_diag.inc.h). */
 
+/* a b c / d: as it stands where nothing leaves the range on the way, or is lost below it. */
+static double FD_LOCAL(term)(double a, double b, double c, double d)
+{
+    const double left = a * b, right = c / d, all = left * right;
+    return isnormal(left) && isnormal(right) && isnormal(all) ? all : FD_LOCAL(product_over)(a, b, c, d);
+}
+
 /* by_value = g f'(z) / scale, by_scale = -g f'(z) z / scale, given z + z_lo. `slopes` leaves f' in two factors, of
  * which the first is 0 where it is 0, and then z may be infinite. */
 #define FD_SCORE_OF_Z(op, slopes)                                                              \
@@ -16,8 +23,8 @@
                 fd_normal_standardize((double)AT(3)[i * STRIDE(3)], (double)AT(4)[i * STRIDE(4)], scale, &z, &z_lo); \
                 slopes;                                                                        \
                 const double moment = slope[0] == 0 ? 0 : -z * slope[1];                       \
-                AT(0)[i * STRIDE(0)] = (REAL)FD_LOCAL(product_over)(g, slope[0], slope[1], scale); \
-                AT(1)[i * STRIDE(1)] = (REAL)FD_LOCAL(product_over)(g, slope[0], moment, scale); \
+                AT(0)[i * STRIDE(0)] = (REAL)FD_LOCAL(term)(g, slope[0], slope[1], scale); \
+                AT(1)[i * STRIDE(1)] = (REAL)FD_LOCAL(term)(g, slope[0], moment, scale); \
             }                                                                                  \
     }
 
@@ -52,7 +59,7 @@ FD_SCORE_OF_Z(score_mahalanobis_diag, (slope[0] = 2 * z, slope[1] = 1))
                 const double g = (double)AT(2)[i * STRIDE(2)], p = (double)AT(3)[i * STRIDE(3)]; \
                 const double scale = (double)AT(4)[i * STRIDE(4)], z = quantile, above = numerator, below = denominator; \
                 AT(0)[i * STRIDE(0)] = (REAL)(below == 0 && !isnan(z) ? g * copysign(INFINITY, above) \
-                                              : FD_LOCAL(product_over)(g, scale, above, below)); \
+                                              : FD_LOCAL(term)(g, scale, above, below)); \
                 AT(1)[i * STRIDE(1)] = (REAL)(g * z);                                          \
             }                                                                                  \
     }
