@@ -93,7 +93,7 @@ class Transform:
         """Say what those who bring torch's `cache_size` along have instead."""
         if "cache_size" in kwargs:
             raise TypeError(
-                f"{cls.__name__}() has no cache_size: sample_and_log_prob makes a draw and its density together"
+                f"{cls.__name__}() has no cache_size: sample_and_log_prob makes a density with its draw"
             )
         if cls.__init__ is object.__init__ and (args or kwargs):
             raise TypeError(f"{cls.__name__}() takes no arguments")
