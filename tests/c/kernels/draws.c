@@ -47,7 +47,7 @@ static void check_draw(fd_draw *fill, fd_op op, fd_dtype dtype, intptr_t n_sampl
             place(&arena[0], size, itemsize[dtype], GUARD_WRITTEN);
             loop.operand[0] = arena[0].p;
             now.way = pieces ? "in pieces" : "whole";
-            fd_drawing drawing = {loop, fd_lookup(op, dtype), dtype, domain, n_batch, events ? dim : 1};
+            fd_drawing drawing = {loop, fd_lookup(op, dtype), dtype, domain, n_batch, events ? dim : 1, NULL, 0, 0};
             if (events) { /* the batch dims only */
                 drawing.loop.ndim = 1;
                 drawing.loop.shape[0] = n_batch;
