@@ -426,6 +426,20 @@ def test_draws_of_other_components_have_no_gradients():
             fd.vjp(d.rsample, rng=0)
 
 
+@pytest.mark.parametrize("sample_shape", [(0,), (2, 0), (), (3,)])
+@pytest.mark.parametrize(("batch", "event"), [((), ()), ((0,), ()), ((3,), (4,)), ((3,), (0,))])
+def test_empty_batches_events_and_samples(batch, event, sample_shape):
+    normal = fd.Normal(np.zeros((2, *event)), 1.0)
+    d = fd.MixtureSameFamily(fd.Categorical(np.ones((*batch, 2))), fd.Independent(normal, len(event)))
+    for method, arguments in ((d.rsample, (sample_shape,)), (d.log_prob, (d.sample(sample_shape),))):
+        value, pullback = fd.vjp(method, *arguments)
+        assert value.shape == sample_shape + batch + (event if method == d.rsample else ())
+        gradients = pullback(1.0)
+        assert gradients["component_distribution"]["loc"].shape == (2, *event)
+        assert gradients["mixture_distribution"]["probs"].shape == (*batch, 2)
+    assert d.mean.shape == d.variance.shape == batch + event
+
+
 # ---- objects ----------------------------------------------------------------------------------------
 
 

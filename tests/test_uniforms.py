@@ -13,6 +13,13 @@ import fastdist as fd
 from fastdist.random import standard_uniform
 
 KEY = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
+KNOWN = [
+    "0x1.728ab95830871p-1",
+    "0x1.183fa4043019fp-1",
+    "0x1.f0b8f874013b5p-1",
+    "0x1.34e3ee266f0bbp-1",
+    "0x1.896d2669c0b2dp-1",
+]
 BELOW_ONE = np.float32(1 - 2**-24)
 
 
@@ -49,6 +56,13 @@ def test_against_the_reference(first, n, dtype, isa):
     b = at(first)
     assert_same_bits(standard_uniform(n, dtype=dtype, rng=b), wanted_of(dtype, first, n))
     assert positions(b) == [0, 0, (first + n) % reference.PERIOD]
+
+
+def test_known_answers(isa):
+    """As they were when uniforms were new; by the reference they are the same."""
+    u = standard_uniform(1026, rng=at(0))
+    got = [float(u[i]).hex() for i in (0, 1, 1023, 1024, 1025)]
+    assert got == KNOWN
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -356,16 +356,23 @@ def noise_per_event(d: Distribution) -> tuple[int, int] | None:
 # ---- gradients -----------------------------------------------------------------------------------
 
 
-def _added(total: Gradients | None, more: Gradients) -> Gradients:
-    """Sums of gradients, in place."""
-    if total is None:
-        return more
-    for name, gradient in more.items():
-        if isinstance(gradient, dict):
-            _added(total[name], gradient)
-        else:
-            np.add(total[name], gradient, out=total[name])
-    return total
+def _total(parts: Iterator[Gradients]) -> Gradients:
+    """Sums of gradients, added up in float64 and then rounded."""
+    first = next(parts)
+    total = _each(lambda gradient: gradient.astype(np.float64), first)
+    for part in parts:
+        _each(lambda gradient, more: np.add(gradient, more, out=gradient), total, part)
+    return _each(lambda gradient, like: _params.pack(gradient, like.dtype), total, first)
+
+
+def _each(function: Callable[..., Any], *gradients: Gradients) -> Gradients:
+    """What a function makes of each array of nested gradients, or of those of the same names."""
+    return {
+        name: _each(function, *(of_one[name] for of_one in gradients))
+        if isinstance(gradient, dict)
+        else function(*(of_one[name] for of_one in gradients))
+        for name, gradient in gradients[0].items()
+    }
 
 
 @own_vjp("log_prob", MixtureSameFamily)
@@ -401,15 +408,16 @@ def _vjp_log_prob(d: MixtureSameFamily, /, value: ArrayLike) -> Pull:
         cotangent = np.broadcast_to(g, g.shape).reshape(n_sample, *g.shape[n_lead:])
         per_sample = max(g.size // n_sample * d._n_component * max(math.prod(d._event_shape), 1), 1)
         some = max(TILE // per_sample, 1)
-        total: Gradients | None = None
         by_value = np.empty(values.shape, g.dtype)
-        for first in range(0, n_sample, some):
-            part = slice(first, first + some)
-            gradients = pull_tile(values[part], cotangent[part])
-            by_value[part] = gradients.pop("value")
-            total = _added(total, gradients)
-        assert total is not None
-        return {**total, "value": by_value.reshape(value_shape)}
+
+        def parts() -> Iterator[Gradients]:
+            for first in range(0, n_sample, some):
+                part = slice(first, first + some)
+                gradients = pull_tile(values[part], cotangent[part])
+                by_value[part] = gradients.pop("value")
+                yield gradients
+
+        return {**_total(parts()), "value": by_value.reshape(value_shape)}
 
     return pull
 
@@ -440,7 +448,10 @@ def _vjp_rsample(d: MixtureSameFamily, replay: Callable[[], Noise]) -> Pull:
     # A dim for the components, then one for the elements of an event.
     shape = (*d._batch_shape, d._n_component, size)
     full = (*d._batch_shape, d._n_component, *d._event_shape)
-    loc, scale = (np.broadcast_to(normal._view(name), full).reshape(shape) for name in ("loc", "scale"))
+    loc, scale = (
+        np.asarray(np.broadcast_to(normal._view(name), full).reshape(shape), d._dtype)
+        for name in ("loc", "scale")
+    )
 
     def pull(g: Real, x: Real) -> Gradients:
         n_sample = math.prod(g.shape[: g.ndim - len(d._batch_shape) - n_event])
@@ -448,26 +459,24 @@ def _vjp_rsample(d: MixtureSameFamily, replay: Callable[[], Noise]) -> Pull:
         cotangent, values = np.broadcast_to(g, x.shape).reshape(tile_shape), x.reshape(tile_shape)
         log_weights = d._mixture._normalized(d._dtype)
         some = max(TILE // max(math.prod(shape), 1), 1)
-        total: Gradients | None = None
-        for first in range(0, max(n_sample, 1), some):
-            part = slice(first, first + some)
-            by_weights, by_loc, by_scale = implicit(
-                cotangent[part],
-                values[part],
-                log_weights,
-                np.asarray(loc, d._dtype),
-                np.asarray(scale, d._dtype),
-            )
-            gradients: Gradients = {
-                "mixture_distribution": by_log_probs(d._mixture, by_weights),
-                "component_distribution": {
-                    name: _params.pack(summed(terms.reshape(-1, *full), given[name]), normal._dtype)
-                    for name, terms in (("loc", by_loc), ("scale", by_scale))
-                },
-            }
-            total = _added(total, gradients)
-        assert total is not None
-        return total
+
+        def parts() -> Iterator[Gradients]:
+            for first in range(0, max(n_sample, 1), some):
+                part = slice(first, first + some)
+                by_weights, by_loc, by_scale = implicit(
+                    cotangent[part], values[part], log_weights, loc, scale
+                )
+                yield {
+                    "mixture_distribution": by_log_probs(d._mixture, by_weights),
+                    "component_distribution": {
+                        name: _params.pack(
+                            summed(terms.reshape(len(terms), *full), given[name]), normal._dtype
+                        )
+                        for name, terms in (("loc", by_loc), ("scale", by_scale))
+                    },
+                }
+
+        return _total(parts())
 
     return pull
 
