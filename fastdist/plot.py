@@ -573,9 +573,8 @@ def _quantiles(distribution: Distribution, p: list[float]) -> NDArray[np.float64
 def _curve(distribution: Distribution, low: float, high: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Points and densities, at the ends of a support on both sides."""
     x = np.linspace(low, high, 401)
-    ends = [getattr(distribution.support, name, None) for name in ("low", "high")]
-    for end in ends:
-        if end is not None and low < end < high:
+    for end in (distribution.support.lower_bound, distribution.support.upper_bound):
+        if low < end < high:
             x = np.sort(
                 np.concatenate([x, [np.nextafter(end, -np.inf), end, np.nextafter(end, np.inf)]], axis=None)
             )

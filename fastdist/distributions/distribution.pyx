@@ -1294,7 +1294,8 @@ cdef tuple _shapes_of(Ways way, dict arrays, dict shapes):
         if own:
             tall = name in way.tall
             if len(shape) < own or own == 2 and not tall and shape[-1] != shape[-2]:
-                must = "have at least one dim" if own == 1 else f"have shape (..., d, {'rank' if tall else 'd'})"
+                last = "rank" if tall else "d"
+                must = "have at least one dim" if own == 1 else f"have shape (..., d, {last})"
                 raise ValueError(f"{name} must {must}, got {'shape ' if own == 1 else ''}{shape}")
             event = shape[len(shape) - own:len(shape) - own + 1]
             if event_shape and event != event_shape:

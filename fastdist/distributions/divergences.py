@@ -551,7 +551,7 @@ def _vjp_low_rank(p: Distribution, q: Distribution) -> Pull:
         by_factor_p = factor_p / np.square(of_q.scale)[..., None]
         by_factor_p = by_factor_p - np.matmul(half, np.matmul(half.swapaxes(-1, -2), factor_p)) - of_p.solve()
         by_diag_p = 0.5 * (of_q.inverse_diagonal() - of_p.inverse_diagonal())
-        # By that of q: half of its precision, less that times p's covariance times that, less of the distance.
+        # By that of q: half its precision, less that times p's covariance times that, less of the distance.
         loc_p = low_p._in(_params.FLOAT64, "loc")[0]
         by_loc, of_distance = scores(low_q, loc_p, np.ones(()))
         diag_p, precision = np.square(of_p.scale), 1 / np.square(of_q.scale)

@@ -1,7 +1,7 @@
 """LowRankMultivariateNormal: Gaussian vectors whose covariance is of low rank but for its diagonal.
 
-With S the root of cov_diag, F the cov_factor, G = S^-1 F and C = 1 + G'G, rank by rank, y = S^-1 (x - loc) and
-v = C^-1 G'y:
+With S the root of cov_diag, F the cov_factor, G = S^-1 F and C = 1 + G'G, rank by rank, y = S^-1 (x - loc)
+and v = C^-1 G'y:
 
     draws                  loc + S eps + F delta, delta and eps being rank and then d normals
     distance               |y - G v|^2 + |v|^2         (Woodbury, as a sum of squares: nothing cancels)
@@ -329,7 +329,7 @@ class LowRankMultivariateNormal(Gaussian):
     # ---- noise of one's own ----------------------------------------------------------------
 
     def colorize(self, eps: ArrayLike, *, out: Real | None = None) -> Real:
-        """Draws from noise of one's own, rank and then d normals an event: ``loc + S eps[rank:] + F eps[:rank]``.
+        """Draws from noise of one's own, rank + d normals an event: ``loc + S eps[rank:] + F eps[:rank]``.
 
         Of the normals that `sample` would draw it makes the same sample, bit for bit.
 
