@@ -140,8 +140,10 @@ class TestRankUpdate:
         d = make(name, (3,), (3,), 2)
         with pytest.raises(ValueError, match=r"index names batch item \(1,\) more than once"):
             d.rank_update([1.0, 1.0], index=[1, 0, 1])
-        with pytest.raises(np.linalg.LinAlgError, match=r"not positive definite .*item \(2,\)"):
+        with pytest.raises(np.linalg.LinAlgError, match=r"not positive definite .*batch index \(2,\)"):
             d.rank_update([[0.0, 0.0], [0.0, 0.0], [9.0, 9.0]], weight=-1.0)
+        with pytest.raises(np.linalg.LinAlgError, match=r"not positive definite .*batch index \(1,\)"):
+            d.rank_update([9.0, 9.0], weight=-1.0, index=[1])
         with pytest.raises(ValueError, match=r"u must end in the event shape \(2,\), got \(3,\)"):
             d.rank_update(np.ones(3))
         with pytest.raises(ValueError, match=r"weight must be finite"):
@@ -167,6 +169,22 @@ def test_what_was_asked_for_before_makes_no_difference(name):
     assert b.covariance_matrix.shape == b.precision_matrix.shape == (3, 3)
     np.testing.assert_array_equal(a.marginal([2, 0]).scale_tril, b.marginal([2, 0]).scale_tril)
     np.testing.assert_array_equal(a.condition(1, [0.5]).loc, b.condition(1, [0.5]).loc)
+
+
+def test_a_law_of_ones_own_has_none_of_these():
+    class Shifted(fd.MultivariateNormal):
+        def log_prob(self, value, *, out=None):
+            return super().log_prob(np.asarray(value) - 1, out=out)
+
+    d = Shifted(np.zeros(2), np.eye(2))
+    for method, args in (
+        ("marginal", (0,)),
+        ("condition", (0, [1.0])),
+        ("affine", (np.eye(2),)),
+        ("rank_update", ([1.0, 1.0],)),
+    ):
+        with pytest.raises(NotImplementedError, match=f"log_prob of its own.*{method} no longer holds"):
+            getattr(d, method)(*args)
 
 
 def test_results_are_distributions_like_others():

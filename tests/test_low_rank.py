@@ -74,6 +74,7 @@ def test_draws_are_noise_coloured(batches, dtype, isa):
         wanted = d.loc + np.sqrt(d.cov_diag) * eps[..., 4:] + (d.cov_factor @ eps[..., :4, None])[..., 0]
         np.testing.assert_allclose(x, wanted, rtol=0, atol=40 * np.finfo(dtype).eps)
         np.testing.assert_array_equal(d.colorize(eps), x)
+        np.testing.assert_array_equal(fd.Independent(d, len(d.batch_shape)).colorize(eps), x)
 
 
 def test_bits_do_not_depend_on_splits(isa):

@@ -58,6 +58,25 @@ def all_of(d):
 # ---- draws -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("law", LAWS)
+def test_draws_come_with_their_log_probabilities(law, dtype):
+    d = laws(dtype)[law]
+    for sample_shape in ((), (7,), (0, 2)):
+        x, log_prob = d.sample_and_log_prob(sample_shape, rng=3)
+        assert (x.dtype, log_prob.dtype) == (np.int64, dtype)
+        assert_same_bits(x, d.sample(sample_shape, rng=3))
+        rounding = 4 * np.finfo(dtype).eps  # events are summed in another order
+        np.testing.assert_allclose(log_prob, d.log_prob(x), rtol=rounding)
+        assert np.isfinite(log_prob).all()
+        out = np.empty_like(x), np.empty_like(log_prob)
+        assert all(
+            got is array
+            for got, array in zip(d.sample_and_log_prob(sample_shape, rng=3, out=out), out, strict=True)
+        )
+        assert_same_bits(out[1], log_prob)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 9, 31, 32, 33, 64, 1000])
 @pytest.mark.parametrize("given", ["probs", "logits"])
 def test_draws_invert_the_cumulative_probabilities(n, given, isa):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real
 from fastdist.distributions.distribution import Distribution
 
@@ -12,6 +13,11 @@ class Gaussian(Distribution):
     From a packed value to an array: `_colorize(eps, out)`, `_whiten(x, out)`, `_mahalanobis(x, event_ndim,
     out)`.
     """
+
+    @property
+    def _noise_shape(self) -> Shape:
+        """Shape of what an event is coloured from."""
+        return self._event_shape
 
     def colorize(self, eps: ArrayLike, *, out: Real | None = None) -> Real:
         """Draws from noise of one's own: ``loc + scale * eps``, or ``loc + scale_tril @ eps``.

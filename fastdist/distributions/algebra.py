@@ -9,7 +9,7 @@ all of it in its blocks:
                                  conditional of r: W_rr, about loc_r - W_rr^-1 W_rk (x - loc_k)
 
 so that no Schur complement is formed, and nothing is inverted. Where the matrix that was given is at hand,
-the reordered one is factorised; a factor alone is made triangular again by rotations (numpy.linalg.qr).
+the reordered one is factorised; a factor alone is made triangular again by reflections (numpy.linalg.qr).
 
 Gradients go by way of the covariance, or the precision that was given: `by_matrix` and `from_matrix`.
 """
@@ -190,8 +190,7 @@ class Algebra(Gaussian):
         m, dim = a.shape[-2:]
         if m > dim:
             raise LinAlgError(
-                f"A {a.shape} has more rows than the event has elements: A Sigma A' is singular, which "
-                "MultivariateNormal takes with allow_singular=True only"
+                f"A {a.shape} has more rows than the event has elements, {dim}: A Sigma A' is singular"
             )
         factor = triangular(rows)
         pivots = np.abs(np.diagonal(factor, axis1=-2, axis2=-1))
@@ -254,12 +253,13 @@ class Algebra(Gaussian):
         vectors, w = self._read_update(u, weight)
         factor = self._arrays["_factor"]
         lead = np.broadcast_shapes(vectors.shape[:-1], w.shape)
+        numbers = None
         if index is None:
             shape = _shapes.broadcast_shapes(u=lead, distribution=self._batch_shape)
             made = copied(factor, np.broadcast_shapes(factor.shape[:-2], lead))
             items = made
         else:
-            numbers = np.arange(math.prod(self._batch_shape)).reshape(self._batch_shape)[index]
+            numbers = self._numbers(index)
             flat = numbers.reshape(-1)
             check_distinct(flat, lambda i: f"index names batch item {self._item(i)}")
             _shapes.check_broadcast_to("u", lead, numbers.shape)
@@ -271,12 +271,16 @@ class Algebra(Gaussian):
             items = items.reshape(*numbers.shape, *factor.shape[-2:])
         found = update(items, vectors, w, reverse=self._structure.inverse)
         if found >= 0:
-            where = tuple(map(int, np.unravel_index(found, items.shape[:-2])))
+            where = (
+                np.unravel_index(found, items.shape[:-2])
+                if numbers is None
+                else self._item(int(numbers.flat[found]))
+            )
             raise LinAlgError(
                 f"{self._given} with weight u u' added is not positive definite (to the precision of "
-                f"{self._dtype}): u {np.shape(u)}, item {where} of those that are updated"
+                f"{self._dtype}): u {np.shape(u)}, batch index {tuple(map(int, where))}"
             )
-        if index is not None and items.size and not np.may_share_memory(items, made):
+        if numbers is not None and items.size and not np.may_share_memory(items, made):
             flat_made[flat] = items.reshape(-1, *factor.shape[-2:])
         return self._made(self._arrays["loc"], made, batch_shape=shape)
 
@@ -345,6 +349,10 @@ class Algebra(Gaussian):
         # W'W with columns of W in another order, and all of it backwards.
         backwards = factor[..., order, :].swapaxes(-1, -2)[..., ::-1]
         return np.ascontiguousarray(triangular(backwards)[..., ::-1, ::-1].swapaxes(-1, -2))
+
+    def _numbers(self, index: Any) -> NDArray[np.intp]:
+        """Numbers of the items of the batch that an index names."""
+        return np.asarray(np.arange(math.prod(self._batch_shape)).reshape(self._batch_shape)[index])
 
     def _item(self, number: int) -> tuple[int, ...]:
         return tuple(map(int, np.unravel_index(number, self._batch_shape)))
@@ -595,12 +603,12 @@ def _packed(array: Real, shape: Shape) -> Real:
 def _vjp_rank_update(d: Algebra, /, u: ArrayLike, *, weight: ArrayLike = 1.0, index: Any = None) -> Pull:
     vectors, w = d._read_update(u, weight)
     vectors, w = vectors.copy(), w.copy()
-    where = index if index is None or not isinstance(index, np.ndarray) else index.copy()
+    numbers = None if index is None else d._numbers(index)
 
     @quiet
     def pull(g: Gradients, made: Any) -> Gradients:
         part = by_matrix(made, g)
-        here = part if where is None else np.broadcast_to(part, made._batch_shape + part.shape[-2:])[where]
+        here = part if numbers is None else part.reshape(-1, *part.shape[-2:])[numbers]
         times_u = np.matmul(here, vectors[..., None])[..., 0]
         by_u = 2 * w[..., None] * times_u
         by_w = (times_u * vectors).sum(-1)

@@ -92,7 +92,8 @@ LAW = DRAW + DENSITY
 # What follows from the law, and no longer does once a subclass has changed that.
 CONSEQUENCES = (
     "entropy", "mean", "mode", "variance", "stddev", "cdf", "icdf", "log_cdf", "survival_function",
-    "log_survival_function", "isf", "log_icdf", "colorize", "whiten", "mahalanobis",
+    "log_survival_function", "isf", "log_icdf", "colorize", "whiten", "mahalanobis", "marginal", "condition",
+    "affine", "rank_update",
 )
 
 
@@ -617,7 +618,7 @@ cdef class Base:
             noise = as_noise(rng)
         cdef int n_worker = 0 if workers is None else parse_workers(workers)
         x_out, density_out = _pair(out)
-        cdef np.ndarray x = destination(x_out, self.typenum, ndim, dims, None)
+        cdef np.ndarray x = destination(x_out, typenum_of_draws(self), ndim, dims, None)
         cdef np.ndarray density = destination(density_out, self.typenum, n_batch, dims, None)
         fill_scored(self, noise, x, density, ndim - n_batch, n_worker)
         return deliver(x, x_out), deliver(density, density_out)
@@ -637,7 +638,8 @@ cdef class Base:
         cdef int n_lead = np.PyArray_NDIM(density) - <int>len(self._batch_shape)
         if self._passes():
             fill(self, noise, out, n_lead, workers, False)
-            score(self, out, np.PyArray_NDIM(out) - np.PyArray_NDIM(density), density)
+            value = _params.pack(out, self._dtype)  # integers, too
+            score(self, value, np.PyArray_NDIM(out) - np.PyArray_NDIM(density), density)
             return
         shape = np.shape(density)[:n_lead]
         with set_workers(workers):

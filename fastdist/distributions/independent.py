@@ -229,9 +229,14 @@ class Independent(Wrapper):
 
     # ---- noise of one's own --------------------------------------------------------------
 
+    @property
+    def _noise_shape(self) -> Shape:
+        of_base: Shape = getattr(self._base, "_noise_shape", self._base._event_shape)
+        return self._tail("_base") + of_base
+
     def colorize(self, eps: ArrayLike, *, out: Real | None = None) -> Real:
         """Draws from noise of one's own, if the base makes them: see `Normal.colorize`."""
-        array, _, _ = _params.values(eps, self._dtype, self._event_shape, "eps")
+        array, _, _ = _params.values(eps, self._dtype, self._noise_shape, "eps")
         return self._gaussian("colorize")(array, out=out)
 
     def whiten(self, x: ArrayLike, *, out: Real | None = None) -> Real:

@@ -23,6 +23,7 @@ from fastdist import _params
 from fastdist._kernels.program import KERNELS, apply, factorize, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
+from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import _factors, constraints
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log
@@ -225,7 +226,7 @@ class LowRankMultivariateNormal(Gaussian):
     # ---- draws -----------------------------------------------------------------------------
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
-        (d,), n = self._event_shape, self._event_shape[0] + self.rank
+        (d,), (n,) = self._event_shape, self._noise_shape
         events = out.reshape(math.prod(out.shape[:-1]), d)
         with noise.ahead(n_normal=len(events) * n) as noise, set_workers(max(workers, 1)):
             for begin, end, items in self._blocks(len(events), TILE // max(n, 1)):
@@ -328,6 +329,10 @@ class LowRankMultivariateNormal(Gaussian):
 
     # ---- noise of one's own ----------------------------------------------------------------
 
+    @property
+    def _noise_shape(self) -> Shape:
+        return (self._event_shape[0] + self.rank,)
+
     def colorize(self, eps: ArrayLike, *, out: Real | None = None) -> Real:
         """Draws from noise of one's own, rank + d normals an event: ``loc + S eps[rank:] + F eps[:rank]``.
 
@@ -345,7 +350,7 @@ class LowRankMultivariateNormal(Gaussian):
         numpy.ndarray
             Shape: the batch dims of `eps`, broadcast with `batch_shape`, and the event.
         """
-        n = self._event_shape[0] + self.rank
+        (n,) = self._noise_shape
         array, batch_shape, dtype = _params.values(eps, self._dtype, (n,), "eps")
         shape = np.broadcast_shapes(batch_shape, self._batch_shape)
         if dtype != self._dtype:
@@ -413,7 +418,7 @@ def fitted(d: LowRankMultivariateNormal, terms: dict[str, Any]) -> Gradients:
 
 @own_vjp("rsample", LowRankMultivariateNormal)
 def _vjp_rsample(d: LowRankMultivariateNormal, replay: Callable[[], Noise]) -> Pull:
-    rank, n = d.rank, d._event_shape[0] + d.rank
+    rank, (n,) = d.rank, d._noise_shape
 
     @quiet
     def pull(g: Real, _: Real) -> Gradients:
@@ -508,7 +513,7 @@ def _vjp_entropy(d: LowRankMultivariateNormal) -> Pull:
 @own_vjp("colorize", LowRankMultivariateNormal)
 def _vjp_colorize(d: LowRankMultivariateNormal, /, eps: ArrayLike) -> Pull:
     rank = d.rank
-    array, batch_shape, dtype = _params.values(eps, d._dtype, (d._event_shape[0] + rank,), "eps")
+    array, batch_shape, dtype = _params.values(eps, d._dtype, d._noise_shape, "eps")
     record, eps_shape = array.astype(float), (*batch_shape, array.shape[-1])
 
     @quiet

@@ -17,6 +17,7 @@ from fastdist import _params, _shapes
 from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
 from fastdist._kernels.sources import GivenNoise, Noise
 from fastdist._typing import ArrayLike, Real, RealDType
+from fastdist.distributions._cdf_family import CdfFamily
 from fastdist.distributions.categorical import Categorical, by_log_probs, log_softmax
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import LAW, Distribution, keeps
@@ -36,7 +37,7 @@ COMPLEMENTS = {"log_cdf": "survival_function", "log_survival_function": "cdf"}
 TILE = 2**16
 
 
-class MixtureSameFamily(Wrapper):
+class MixtureSameFamily(CdfFamily, Wrapper):
     r"""Mixture of distributions of one type.
 
     .. math:: p(x) = \sum_k w_k \, p_k(x)
@@ -251,35 +252,13 @@ class MixtureSameFamily(Wrapper):
         at = np.expand_dims(value, -1 - len(self._event_shape))
         return np.ascontiguousarray(getattr(self._component, method)(at), dtype)
 
-    def _cumulative(self, method: str, value: ArrayLike, out: Real | None) -> Real:
+    def _cdf(self, method: str, value: ArrayLike, out: Real | None) -> Real:
         if getattr(self._component, method, None) is None:
             raise NotImplementedError(f"{type(self._component).__name__} has no {method}")
         array, batch_shape, dtype = _params.values(value, self._dtype, self._event_shape)
         result = np.empty(_shapes.broadcast_shapes(value=batch_shape, distribution=self._batch_shape), dtype)
         self._combine(method, array, result)
         return _params.delivered(result, result.shape, dtype, out)
-
-    def cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Cumulative distribution function, the components' averaged by weights; see `Normal.cdf`.
-
-        Raises
-        ------
-        NotImplementedError
-            If the components have none.
-        """
-        return self._cumulative("cdf", value, out)
-
-    def log_cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Logarithm of `cdf`. See `cdf`."""
-        return self._cumulative("log_cdf", value, out)
-
-    def survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Complement of the cdf, without its cancellation. See `cdf`."""
-        return self._cumulative("survival_function", value, out)
-
-    def log_survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Logarithm of `survival_function`. See `cdf`."""
-        return self._cumulative("log_survival_function", value, out)
 
     def posterior_marginal(self, value: ArrayLike) -> Categorical:
         """Which component a value is from: the responsibilities.

@@ -14,6 +14,7 @@ from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
+from fastdist.distributions._cdf_family import Quantiles
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD, log
 from fastdist.distributions._own_noise import Gaussian
 from fastdist.distributions.constraints import Constraint
@@ -43,12 +44,13 @@ CHECKS = {
 SCORE = KERNELS["score_diag"]
 
 
-class Normal(Gaussian):
+class Normal(Quantiles, Gaussian):
     r"""Normal (Gaussian) distribution of scalars.
 
     .. math:: p(x) = \frac{1}{\sigma \sqrt{2 \pi}} \exp\left(-\frac{(x - \mu)^2}{2 \sigma^2}\right)
 
-    Its entropy is :math:`\log(\sigma \sqrt{2 \pi e})`.
+    Its entropy is :math:`\log(\sigma \sqrt{2 \pi e})`. The cdf family is right to a few ulp in both tails:
+    `log_cdf` down to values of -1e154 scales, `log_icdf` down to log probabilities of -1e308.
 
     Parameters
     ----------
@@ -168,67 +170,6 @@ class Normal(Gaussian):
         return _params.pack(wide, self._dtype)
 
     # ---- the cdf family ------------------------------------------------------------------
-
-    def cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Cumulative distribution function Φ((value - loc) / scale), to a few ulp in both tails.
-
-        Parameters
-        ----------
-        value : array_like
-            Broadcasts with `batch_shape`.
-        out : numpy.ndarray, optional
-            Array of the result's shape and dtype to write to, and to return.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape: that of `value` broadcast with `batch_shape`; dtype as for `log_prob`.
-        """
-        return self._cdf("cdf", value, out)
-
-    def survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Complement of the cdf, 1 - `cdf`, without its cancellation. See `cdf`."""
-        return self._cdf("survival_function", value, out)
-
-    def log_cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Logarithm of `cdf`, finite down to values of -1e154 scales. See `cdf`."""
-        return self._cdf("log_cdf", value, out)
-
-    def log_survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Logarithm of `survival_function`. See `cdf`."""
-        return self._cdf("log_survival_function", value, out)
-
-    def icdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Inverse of the cdf (quantile function): -inf at 0, inf at 1. See `cdf`.
-
-        Raises
-        ------
-        ValueError
-            For a probability outside [0, 1] (unless ``validate_args=False``, then NaN).
-        """
-        return self._cdf("icdf", value, out)
-
-    def isf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Inverse of the survival function, an upper quantile: inf at 0, -inf at 1. See `icdf`."""
-        return self._cdf("isf", value, out)
-
-    def log_icdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Quantile of a log probability, the inverse of `log_cdf`: -inf at -inf, inf at 0. See `cdf`.
-
-        It is right down to log probabilities of -1e308, and up to those of a probability that rounds to 1.
-
-        Raises
-        ------
-        ValueError
-            For a log probability above 0 (unless ``validate_args=False``, then NaN).
-
-        Examples
-        --------
-        >>> import fastdist as fd
-        >>> float(fd.Normal(0.0, 1.0).log_icdf(-804.6084420137538))
-        -40.0
-        """
-        return self._cdf("log_icdf", value, out)
 
     def _cdf(self, method: str, value: ArrayLike, out: Real | None) -> Real:
         check = CHECKS.get(method) if self._validate_args else None

@@ -14,6 +14,7 @@ from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import constraints
+from fastdist.distributions._cdf_family import CdfFamily
 from fastdist.distributions._indexing import Entries, part
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, draw_scored, keeps, score_value
@@ -44,7 +45,7 @@ DECREASING = {
 }
 
 
-class TransformedDistribution(Wrapper):
+class TransformedDistribution(CdfFamily, Wrapper):
     r"""The distribution of y = f(x), x being drawn from another one.
 
     .. math:: \log p(y) = \log p(x) - \log |\det \partial y / \partial x|
@@ -367,48 +368,8 @@ class TransformedDistribution(Wrapper):
 
     # ---- the cdf family ------------------------------------------------------------------
 
-    def cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Cumulative distribution function, made of the base's through monotone transforms.
-
-        Parameters
-        ----------
-        value : array_like
-            Broadcasts with `batch_shape`; 0 below the support, 1 above.
-        out : numpy.ndarray, optional
-            Array of the result's shape and dtype to write to, and to return.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape: that of `value` broadcast with `batch_shape`; dtype as for `log_prob`.
-
-        Raises
-        ------
-        NotImplementedError
-            If the base has none, or a transform is not monotone.
-        """
-        return self._cdf("cdf", value, out)
-
-    def survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Complement of the cdf, 1 - `cdf`, without its cancellation. See `cdf`."""
-        return self._cdf("survival_function", value, out)
-
-    def log_cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Logarithm of `cdf`. See `cdf`."""
-        return self._cdf("log_cdf", value, out)
-
-    def log_survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Logarithm of `survival_function`. See `cdf`."""
-        return self._cdf("log_survival_function", value, out)
-
     def icdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Inverse of the cdf (quantile function). See `cdf`.
-
-        Raises
-        ------
-        ValueError
-            For a probability outside [0, 1] (unless ``validate_args=False``, then NaN).
-        """
+        """Inverse of the cdf (quantile function). See `Normal.icdf`."""
         return self._cdf("icdf", value, out)
 
     @_params.quiet

@@ -19,6 +19,7 @@ from fastdist._kernels.sources import Noise
 from fastdist._params import FLOAT64, quiet
 from fastdist._typing import ArrayLike, NDArray, Real, RealDType
 from fastdist.distributions import constraints
+from fastdist.distributions._cdf_family import Quantiles
 from fastdist.distributions._gaussian import log
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, shown
@@ -47,7 +48,7 @@ CHECKS = {
 }
 
 
-class TruncatedNormal(Distribution):
+class TruncatedNormal(Quantiles, Distribution):
     r"""Normal (Gaussian) distribution of scalars between two bounds.
 
     .. math::
@@ -270,59 +271,6 @@ class TruncatedNormal(Distribution):
         return _params.pack(wide, self._dtype)
 
     # ---- the cdf family --------------------------------------------------------------------
-
-    def cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Cumulative distribution function, 0 below `low` and 1 above `high`.
-
-        Parameters
-        ----------
-        value : array_like
-            Broadcasts with `batch_shape`.
-        out : numpy.ndarray, optional
-            Array of the result's shape and dtype to write to, and to return.
-
-        Returns
-        -------
-        numpy.ndarray
-            Shape: that of `value` broadcast with `batch_shape`; dtype as for `log_prob`.
-        """
-        return self._cdf("cdf", value, out)
-
-    def survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Complement of the cdf, 1 - `cdf`, without its cancellation. See `cdf`."""
-        return self._cdf("survival_function", value, out)
-
-    def log_cdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Logarithm of `cdf`, -inf up to `low`. See `cdf`."""
-        return self._cdf("log_cdf", value, out)
-
-    def log_survival_function(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Logarithm of `survival_function`. See `cdf`."""
-        return self._cdf("log_survival_function", value, out)
-
-    def icdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Inverse of the cdf (quantile function): `low` at 0, `high` at 1. See `cdf`.
-
-        Raises
-        ------
-        ValueError
-            For a probability outside [0, 1] (unless ``validate_args=False``, then NaN).
-        """
-        return self._cdf("icdf", value, out)
-
-    def isf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Inverse of the survival function: `high` at 0, `low` at 1. See `icdf`."""
-        return self._cdf("isf", value, out)
-
-    def log_icdf(self, value: ArrayLike, *, out: Real | None = None) -> Real:
-        """Quantile of a log probability, the inverse of `log_cdf`: `low` at -inf, `high` at 0. See `cdf`.
-
-        Raises
-        ------
-        ValueError
-            For a log probability above 0 (unless ``validate_args=False``, then NaN).
-        """
-        return self._cdf("log_icdf", value, out)
 
     def _cdf(self, method: str, value: ArrayLike, out: Real | None) -> Real:
         check = CHECKS.get(method) if self._validate_args else None
