@@ -93,7 +93,7 @@ FD_INLINE VEC FD_LOCAL(pick_first)(const REAL *p, intptr_t stride, intptr_t i, i
 }
 
 /* Calls run_body(args..., loc stride, scale stride) with the strides as compile-time constants. */
-#define FD_BY_STEPS(call, ...)                                                                 \
+#define FD_BY_STRIDES(call, ...)                                                                 \
     do {                                                                                       \
         if (loc_stride && scale_stride)                                                        \
             call(__VA_ARGS__, 1, 1);                                                           \
@@ -128,7 +128,7 @@ static void FD_NAME(colorize_diag)(const fd_loop *loop, intptr_t begin, intptr_t
     fd_run_start(loop, &run, begin, end);
     while (FD_LOCAL(next_strip)(loop, &run, 3, 1, &s, room)) {
         const intptr_t loc_stride = s.stride[1], scale_stride = s.stride[2];
-        FD_BY_STEPS(FD_LOCAL(colorize_diag_run), s.n, s.at[0], s.at[1], s.at[2]);
+        FD_BY_STRIDES(FD_LOCAL(colorize_diag_run), s.n, s.at[0], s.at[1], s.at[2]);
     }
 }
 
@@ -205,7 +205,7 @@ static void FD_NAME(normal_log_prob)(const fd_loop *loop, intptr_t begin, intptr
     while (FD_LOCAL(next_strip)(loop, &run, 5, 1, &s, room)) {
         const intptr_t loc_stride = s.stride[2], scale_stride = s.stride[3];
         int finite;
-        FD_BY_STEPS(finite = FD_LOCAL(normal_log_prob_run), 0, s.n, s.at[0], s.at[1], s.stride[1], s.at[4], s.stride[4],
+        FD_BY_STRIDES(finite = FD_LOCAL(normal_log_prob_run), 0, s.n, s.at[0], s.at[1], s.stride[1], s.at[4], s.stride[4],
                     s.at[2], s.at[3]);
         if (FD_UNLIKELY(!finite))
             FD_LOCAL(normal_log_prob_beyond)(s.n, s.at[0], s.at[1], s.stride[1], s.at[2], loc_stride, s.at[3],
@@ -295,7 +295,7 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_loop *loop, intptr_t begin,
             const REAL *x = AT(1) + i * STRIDE(1);
             const REAL *loc = AT(2) + i * loc_stride, *scale = AT(3) + i * scale_stride; /* unless plain */
             if (what == FD_LOCAL(squared)) {
-                FD_BY_STEPS(FD_LOCAL(standardize_run), n, chunk + filled, x, STRIDE(1), loc, scale);
+                FD_BY_STRIDES(FD_LOCAL(standardize_run), n, chunk + filled, x, STRIDE(1), loc, scale);
             } else if (what == FD_LOCAL(halved)) {
                 FD_LOCAL(standardize_halves)(n, chunk + filled, x, STRIDE(1), loc, loc_stride, scale, scale_stride);
             } else {
@@ -349,7 +349,7 @@ static void FD_NAME(whiten_diag)(const fd_loop *loop, intptr_t begin, intptr_t e
     fd_run_start(loop, &run, begin, end);
     while (FD_LOCAL(next_strip)(loop, &run, 4, 1, &s, room)) {
         const intptr_t loc_stride = s.stride[2], scale_stride = s.stride[3];
-        FD_BY_STEPS(FD_LOCAL(standardize_run), s.n, s.at[0], s.at[1], s.stride[1], s.at[2], s.at[3]);
+        FD_BY_STRIDES(FD_LOCAL(standardize_run), s.n, s.at[0], s.at[1], s.stride[1], s.at[2], s.at[3]);
         int finite = 1;
         for (intptr_t i = 0; i < s.n; i++)
             finite &= isfinite(s.at[0][i]) != 0;
@@ -390,7 +390,7 @@ FD_INLINE void FD_LOCAL(gather_terms)(int what, const fd_loop *loop, intptr_t be
     while (FD_LOCAL(next_strip)(loop, &run, what == FD_LOCAL(plain) ? 1 : 3, 0, &s, room)) {
         const intptr_t loc_stride = s.stride[1], scale_stride = s.stride[2];
         if (what == FD_LOCAL(squared))
-            FD_BY_STEPS(FD_LOCAL(standardize_run), s.n, z, s.at[0], s.stride[0], s.at[1], s.at[2]);
+            FD_BY_STRIDES(FD_LOCAL(standardize_run), s.n, z, s.at[0], s.stride[0], s.at[1], s.at[2]);
         else
             for (intptr_t i = 0; i < s.n; i += V(lanes))
                 FD_LOCAL(store_to)(z + i, FD_LOCAL(pick_to)(s.at[0], s.stride[0], i, s.n - i), s.n - i);
@@ -544,7 +544,7 @@ FD_INLINE void FD_LOCAL(sum_single_events)(int what, const fd_loop *loop, intptr
         }
         const intptr_t loc_stride = s.stride[2], scale_stride = s.stride[3];
         int finite;
-        FD_BY_STEPS(finite = FD_LOCAL(normal_log_prob_run), 1, s.n, s.at[0], s.at[1], s.stride[1], s.at[4], s.stride[4],
+        FD_BY_STRIDES(finite = FD_LOCAL(normal_log_prob_run), 1, s.n, s.at[0], s.at[1], s.stride[1], s.at[4], s.stride[4],
                     s.at[2], s.at[3]);
         for (intptr_t i = 0; FD_UNLIKELY(!finite) && i < s.n; i++)
             if (!(s.at[0][i] >= -REAL_MAX))
@@ -572,4 +572,4 @@ static void FD_NAME(sum_events)(const fd_loop *loop, intptr_t begin, intptr_t en
     else
         FD_LOCAL(sum_elements)(loop, begin, end);
 }
-#undef FD_BY_STEPS
+#undef FD_BY_STRIDES
