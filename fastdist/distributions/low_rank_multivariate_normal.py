@@ -37,8 +37,8 @@ from fastdist.random import set_workers, standard_normal
 ADD_PRODUCTS = KERNELS["add_products"]
 PRODUCTS = 3  # that it adds at a time
 
-# Numbers that are worked on at a time: half an L2 cache.
-TILE = 32768
+# Numbers that are worked on at a time, an L2 cache of them: each tile costs some calls from Python.
+TILE = 131072
 
 
 class LowRankMultivariateNormal(Gaussian):
@@ -271,11 +271,11 @@ class LowRankMultivariateNormal(Gaussian):
         x = out.reshape(len(out) // n_item, n_item, out.shape[-1])
         apply(Diagonal.colorize, x.shape, x, loc, scale)
         numbers = np.ascontiguousarray(eps[:, :rank].T).reshape(rank, *x.shape[:-1], 1)
-        nothing = np.zeros((), out.dtype)
+        nothing = np.zeros((), out.dtype), np.zeros(out.shape[-1], out.dtype)
         columns = np.ascontiguousarray(np.moveaxis(rows, -2, 0))
         for first in range(0, rank, PRODUCTS):
             pairs = [(numbers[k], columns[k]) for k in range(first, min(first + PRODUCTS, rank))]
-            pairs += [(nothing, nothing)] * (PRODUCTS - len(pairs))
+            pairs += [nothing] * (PRODUCTS - len(pairs))
             apply(ADD_PRODUCTS, x.shape, x, *[array for pair in pairs for array in pair])
 
     # ---- densities -------------------------------------------------------------------------
@@ -316,7 +316,7 @@ class LowRankMultivariateNormal(Gaussian):
             out[...] = summed_over(full)
             return
         flat, result = full.reshape(-1, *full.shape[n_lead:]), out.reshape(-1, *out.shape[n_lead:])
-        some = max(16 * TILE // max(math.prod(flat.shape[1:]), 1), 1)
+        some = max(4 * TILE // max(math.prod(flat.shape[1:]), 1), 1)
         for begin in range(0, len(flat), some):
             result[begin : begin + some] = summed_over(flat[begin : begin + some])
 
