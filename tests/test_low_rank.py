@@ -202,7 +202,7 @@ def check_gradients(found, arrays, loss, rng):
 
 
 @pytest.mark.parametrize("batches", BATCHES)
-@pytest.mark.parametrize("method", ["rsample", "log_prob", "entropy", "mahalanobis", "colorize"])
+@pytest.mark.parametrize("method", ["rsample", "log_prob", "entropy", "mahalanobis", "colorize", "whiten"])
 def test_gradients(method, batches):
     d = make(batches, 4, 3)
     rng = np.random.default_rng(9)
@@ -223,7 +223,7 @@ def test_gradients(method, batches):
 
     check_gradients(found, parameters_of(d), loss, rng)
     if method not in ("rsample", "entropy"):
-        key = {"log_prob": "value", "mahalanobis": "x", "colorize": "eps"}[method]
+        key = {"log_prob": "value", "mahalanobis": "x", "whiten": "x", "colorize": "eps"}[method]
         direction, h = rng.standard_normal(args[0].shape), 1e-6
         method_of = getattr(d, method)
         slope = ((method_of(args[0] + h * direction) - method_of(args[0] - h * direction)) * g).sum() / (

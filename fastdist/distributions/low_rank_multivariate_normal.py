@@ -368,16 +368,8 @@ class LowRankMultivariateNormal(Gaussian):
 
     @quiet
     def _whiten(self, x: Real, out: Real) -> None:
-        parts = self._parts()
-        y = (x - self._in(_params.FLOAT64, "loc")[0]) / parts.scale
-        gram = np.matmul(parts.whitened.swapaxes(-1, -2), parts.whitened)
-        values, vectors = np.linalg.eigh(gram)
-        values = np.maximum(values, 0)
-        root = np.sqrt(1 + values)
-        shrink = 1 / (root * (1 + root))  # (1 - 1 / root) / value, which is 1/2 at 0
-        basis = parts.whitened @ vectors
-        part = np.matmul(y[..., None, :], basis)[..., 0, :] * shrink
-        out[...] = y - np.matmul(basis, part[..., None])[..., 0]
+        y = (x - self._in(_params.FLOAT64, "loc")[0]) / self._parts().scale
+        out[...] = Whitening(self._parts().whitened).apply(y)
 
 
 class Parts(NamedTuple):
@@ -401,6 +393,38 @@ class Parts(NamedTuple):
     def inverse_diagonal(self) -> Real:
         """Diagonal of Σ⁻¹."""
         return np.asarray(1 / np.square(self.scale) - np.square(self.half()).sum(-1))
+
+
+class Whitening:
+    """(1 + G G')^(-1/2) = 1 - G P G', P being a function of G'G: 1 / (r + r^2) of its eigenvalues r^2 - 1."""
+
+    def __init__(self, whitened: Real) -> None:
+        self.g = whitened
+        values, self.vectors = np.linalg.eigh(np.matmul(whitened.swapaxes(-1, -2), whitened))
+        self.root = np.sqrt(1 + np.maximum(values, 0))
+        self.power = np.matmul(
+            self.vectors / (self.root + self.root**2)[..., None, :], self.vectors.swapaxes(-1, -2)
+        )
+
+    def apply(self, y: Real) -> Real:
+        """Of vectors y."""
+        return np.asarray(y - np.matmul(self.g, np.matmul(self.power, self.in_span(y)[..., None]))[..., 0])
+
+    def in_span(self, y: Real) -> Real:
+        """G'y."""
+        return np.asarray(np.matmul(y[..., None, :], self.g)[..., 0, :])
+
+    def gradient(self, y: Real, h: Real) -> Real:
+        """By G, of what becomes of y, with cotangents h. P changes by divided differences of eigenvalues."""
+        a, b = self.in_span(h), self.in_span(y)
+        of_h, of_y = (np.matmul(self.power, one[..., None])[..., 0] for one in (a, b))
+        r, s = self.root[..., :, None], self.root[..., None, :]
+        differences = -(1 + r + s) / ((r + s) * (r + r * r) * (s + s * s))
+        turned = self.vectors.swapaxes(-1, -2)
+        inner = -0.5 * (a[..., :, None] * b[..., None, :] + b[..., :, None] * a[..., None, :])
+        inner = np.matmul(self.vectors, np.matmul(differences * (turned @ inner @ self.vectors), turned))
+        direct = h[..., :, None] * of_y[..., None, :] + y[..., :, None] * of_h[..., None, :]
+        return np.asarray(2 * np.matmul(self.g, inner) - direct)
 
 
 # ---- gradients -----------------------------------------------------------------------------------
@@ -528,5 +552,24 @@ def _vjp_colorize(d: LowRankMultivariateNormal, /, eps: ArrayLike) -> Pull:
         by_eps = np.concatenate([np.matmul(wide[..., None, :], factor)[..., 0, :], wide * scale], -1)
         full = np.broadcast_to(by_eps, np.broadcast_shapes(by_eps.shape, eps_shape))
         return {**fitted(d, terms), "eps": summed(np.ascontiguousarray(full), eps_shape).astype(dtype)}
+
+    return pull
+
+
+@own_vjp("whiten", LowRankMultivariateNormal)
+def _vjp_whiten(d: LowRankMultivariateNormal, /, x: ArrayLike) -> Pull:
+    array, x_shape, dtype = recorded(x, d, "x")
+
+    @quiet
+    def pull(g: Real, _: Real) -> Gradients:
+        scale, whitened = d._parts().scale, d._parts().whitened
+        whitening = Whitening(whitened)
+        y, h = (array - d._in(_params.FLOAT64, "loc")[0]) / scale, np.asarray(g, np.float64)
+        by_y, by_g = whitening.apply(h), whitening.gradient(y, h)
+        by_x = by_y / scale
+        by_scale = -(by_y * y + (by_g * whitened).sum(-1)) / scale
+        terms = {"loc": -by_x, "cov_factor": by_g / scale[..., None], "cov_diag": by_scale / (2 * scale)}
+        full = np.broadcast_to(by_x, np.broadcast_shapes(by_x.shape, x_shape))
+        return {**fitted(d, terms), "x": summed(np.ascontiguousarray(full), x_shape).astype(dtype)}
 
     return pull
