@@ -330,8 +330,13 @@ class LowRankMultivariateNormal(Gaussian):
     # ---- noise of one's own ----------------------------------------------------------------
 
     @property
+    def normals_per_event(self) -> int:  # type: ignore[override]
+        """Rank and then d."""
+        return self.rank + self._event_shape[0]
+
+    @property
     def _noise_shape(self) -> Shape:
-        return (self._event_shape[0] + self.rank,)
+        return (self.normals_per_event,)
 
     def colorize(self, eps: ArrayLike, *, out: Real | None = None) -> Real:
         """Draws from noise of one's own, rank + d normals an event: ``loc + S eps[rank:] + F eps[:rank]``.
