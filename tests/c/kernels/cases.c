@@ -339,7 +339,9 @@ void check_kernels(void)
         const int by_dim = layout == FD_EVENTS || layout == FD_EVENT_PRODUCTS || layout == FD_MATRICES ||
                            layout == FD_CHECK_MATRICES;
         const int cubic = letters[0] == 'X' || strchr(letters, 'K') != NULL;
+        /* Of dear elements fewer sizes will do, all of which have tails. */
         const int dear = !by_dim && (fd_op_cost(op, 1) >= 30 || strlen(letters) > 5);
+        const int every = !dear ? 1 : fd_op_cost(op, 1) < 300 ? 5 : 13;
         unsigned patterns = 0; /* which operands may be repeated along the last dim */
         for (int k = 1; letters[k]; k++)
             if (has_strides(op, k) && !writes(op, k) && !strchr("gk", letters[k]) && layout < FD_MATRICES)
@@ -349,7 +351,7 @@ void check_kernels(void)
                 for (unsigned pattern = 0; pattern <= patterns; pattern++) {
                     if (pattern & ~patterns || is_left_out(pattern, patterns))
                         continue;
-                    for (int s = 0; s < N_SIZE; s += dear ? 5 : 1) {
+                    for (int s = 0; s < N_SIZE; s += every) {
                         /* What takes dim^3 operations is done for a few large dims only. */
                         const int large = cubic && sizes[s] > 10, few = sizes[s] < 70 && pattern == 0 && wild <= SPARSE;
                         const int times = large ? few : patterns == 0 && sizes[s] < 18 ? 3 : 1;
