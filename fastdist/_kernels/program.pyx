@@ -656,8 +656,20 @@ def elementwise(Kernel kernel not None, *arrays):
     """A new array of what a kernel makes of each element of arrays that broadcast."""
     cdef intptr_t dims[MAX_NDIM]
     cdef PyObject *operands[MAX_OPERAND]
-    cdef int ndim = 0, d, k, lead, n = <int>PyTuple_GET_SIZE(arrays)
-    cdef np.ndarray array, result
+    cdef int ndim = broadcast_dims(kernel, arrays, (), dims, operands)
+    cdef np.ndarray result
+    result = np.PyArray_SimpleNew(ndim, <np.npy_intp *>dims, np.PyArray_TYPE(<np.ndarray>operands[1]))
+    operands[0] = <PyObject *>result
+    run(kernel, ndim, dims, 0, operands, NULL)
+    return result
+
+
+cdef int broadcast_dims(
+    Kernel kernel, tuple arrays, tuple event_shape, intptr_t *dims, PyObject **operands
+) except -1:
+    """The dims that arrays, all of a kernel's but its result, and an event shape broadcast to."""
+    cdef int ndim = read_dims(event_shape, dims), d, k, lead, n = <int>PyTuple_GET_SIZE(arrays)
+    cdef np.ndarray array
     if n + 1 != kernel.n_array:
         raise TypeError(f"{kernel.name} takes {kernel.n_array - 1} arrays and a result, got {n}")
     for k in range(n):
@@ -673,39 +685,40 @@ def elementwise(Kernel kernel not None, *arrays):
         for d in range(np.PyArray_NDIM(array)):
             if dims[d - min(lead, 0)] == 1:
                 dims[d - min(lead, 0)] = np.PyArray_DIM(array, d)
-    result = np.PyArray_SimpleNew(ndim, <np.npy_intp *>dims, np.PyArray_TYPE(<np.ndarray>operands[1]))
-    operands[0] = <PyObject *>result
-    run(kernel, ndim, dims, 0, operands, NULL)
-    return result
+    return ndim
 
 
-def sum_events(np.ndarray array not None, tuple event_shape, double each=0):
-    """A new array: sums over a shape that `array` is broadcast to end in, and `each` for every term."""
+def event_sums(Kernel kernel not None, tuple event_shape, *arrays, double each=0):
+    """A new array: what a kernel makes of arrays, summed over an event shape that they broadcast to end in,
+    and `each` for every term."""
     cdef intptr_t dims[MAX_NDIM]
     cdef PyObject *operands[MAX_OPERAND]
-    cdef int n_event = <int>PyTuple_GET_SIZE(event_shape), d
-    cdef int ndim = max(np.PyArray_NDIM(array) - n_event, 0)
+    cdef int n_event = <int>PyTuple_GET_SIZE(event_shape)
+    cdef int ndim = broadcast_dims(kernel, arrays, event_shape, dims, operands)
     cdef np.ndarray result
     cdef intptr_t i
-    if ndim + n_event > MAX_NDIM:
-        raise ValueError(f"there are at most {MAX_NDIM} dims, got {ndim + n_event}")
-    if n_event == 0:
-        result = np.PyArray_NewCopy(array, np.NPY_CORDER)
-    else:
-        for d in range(ndim):
-            dims[d] = np.PyArray_DIM(array, d)
-        read_dims(event_shape, dims + ndim)
-        result = np.PyArray_ZEROS(ndim, <np.npy_intp *>dims, np.PyArray_TYPE(array), 0)
-        operands[0] = <PyObject *>result
-        operands[1] = <PyObject *>array
-        run(SUM_EVENTS, ndim + n_event, dims, n_event, operands, NULL)
-        each *= size_of(n_event, dims + ndim)
-    if dtype_of(array) == core.FD_F64:
+    result = np.PyArray_ZEROS(
+        ndim - n_event, <np.npy_intp *>dims, np.PyArray_TYPE(<np.ndarray>operands[1]), 0)
+    operands[0] = <PyObject *>result
+    run(kernel, ndim, dims, n_event, operands, NULL)
+    if each == 0:
+        return result
+    each *= size_of(n_event, dims + ndim - n_event)
+    if dtype_of(result) == core.FD_F64:
         for i in range(np.PyArray_SIZE(result)):
             (<double *>np.PyArray_DATA(result))[i] += each
     else:
         for i in range(np.PyArray_SIZE(result)):
             (<float *>np.PyArray_DATA(result))[i] += <float>each
+    return result
+
+
+def sum_events(np.ndarray array not None, tuple event_shape, double each=0):
+    """A new array: sums over an event shape that `array` broadcasts to end in, and `each` for every term."""
+    if event_shape:
+        return event_sums(SUM_EVENTS, event_shape, array, each=each)
+    result = np.PyArray_NewCopy(array, np.NPY_CORDER)
+    result += each
     return result
 
 

@@ -13,6 +13,8 @@ from fastdist._typing import Real
 @disjoint_base
 class Pull: ...
 
+def new(g: Real, shape: tuple[int, ...]) -> Real: ...
+def expanded(g: Real, tail: tuple[int, ...]) -> Real: ...
 def sum_to(out: Real, x: Real) -> None: ...
 def draw_diag(noise: Noise, by_loc: Real, by_scale: Real, cotangent: Real) -> None: ...
 def standardized_diag(
@@ -40,6 +42,19 @@ def kl_diag(
     by_loc_q: Real,
     by_scale_q: Real,
     cotangent: Real,
+    loc_p: Real,
+    scale_p: Real,
+    loc_q: Real,
+    scale_q: Real,
+) -> None: ...
+def draw_and_kl_diag(
+    noise: Noise,
+    by_loc_p: Real,
+    by_scale_p: Real,
+    by_loc_q: Real,
+    by_scale_q: Real,
+    of_draw: Real,
+    of_kl: Real,
     loc_p: Real,
     scale_p: Real,
     loc_q: Real,

@@ -7,6 +7,7 @@ cotangent, which comes in its full shape, with strides of 0 where it repeats. A 
 terms that broadcasting had spread from one element. Of an empty cotangent nothing is written.
 
     Pull             the stages, what they have of arrays and of the tile, and doing them
+    new, expanded    arrays for gradients, and cotangents of sums
     sum_to           a sum over broadcast dims
     sum_made         a kernel's results, summed as they are made
     draw_*, log_prob_*, *_kl     the gradients of a draw, a density, a divergence
@@ -64,6 +65,7 @@ cdef float[2] SIGN_F32 = [1, -1]
 
 cdef Kernel SUM_PRODUCTS = KERNELS["sum_products"]
 cdef Kernel SUM_OUTER = KERNELS["sum_outer"]
+cdef Kernel ADD_DRAW_SCORES = KERNELS["add_draw_scores"]
 cdef Kernel KL_SCORE_DIAG = KERNELS["kl_score_diag"]
 cdef Kernel KL_SCORE_MVN = KERNELS["kl_score_mvn"]
 cdef Kernel SCORE_CATEGORICAL = KERNELS["score_categorical"]
@@ -324,6 +326,39 @@ cdef void set_sign(core.fd_loop *loop, core.fd_dtype dtype, bint minus) noexcept
         loop.stride[2][d] = 0
 
 
+# ---- arrays --------------------------------------------------------------------------------------
+
+
+def new(np.ndarray g not None, tuple shape):
+    """For a gradient of g's dtype: pullbacks overwrite it, but by an empty sum."""
+    cdef np.npy_intp dims[MAX_NDIM]
+    cdef int d, ndim = <int>len(shape)
+    if ndim > MAX_NDIM:
+        raise ValueError(f"there are at most {MAX_NDIM} dims, got shape {shape}")
+    for d in range(ndim):
+        dims[d] = shape[d]
+    if np.PyArray_SIZE(g):
+        return np.PyArray_SimpleNew(ndim, dims, np.PyArray_TYPE(g))
+    return np.PyArray_ZEROS(ndim, dims, np.PyArray_TYPE(g), 0)
+
+
+def expanded(np.ndarray g not None, tuple tail):
+    """`g` repeated over dims `tail` at its end, read-only."""
+    cdef np.npy_intp dims[MAX_NDIM]
+    cdef np.npy_intp strides[MAX_NDIM]
+    cdef int d, lead = np.PyArray_NDIM(g), ndim = lead + <int>len(tail)
+    cdef np.ndarray result
+    if ndim > MAX_NDIM:
+        raise ValueError(f"gradients take at most {MAX_NDIM} dims, got {ndim}")
+    for d in range(ndim):
+        dims[d] = np.PyArray_DIM(g, d) if d < lead else tail[d - lead]
+        strides[d] = np.PyArray_STRIDE(g, d) if d < lead else 0
+    result = np.PyArray_New(
+        np.ndarray, ndim, dims, np.PyArray_TYPE(g), strides, np.PyArray_DATA(g), 0, 0, None)
+    np.set_array_base(result, g)
+    return result
+
+
 # ---- sums ----------------------------------------------------------------------------------------
 
 
@@ -417,6 +452,27 @@ def kl_diag(
         pull.sum(by_loc_q, of_loc, MINUS)
         pull.sum_term(by_scale_q, of_q, PLUS)
         pull.run(None, 3)
+
+
+def draw_and_kl_diag(
+    Noise noise not None, np.ndarray by_loc_p, np.ndarray by_scale_p, np.ndarray by_loc_q, np.ndarray by_scale_q,
+    np.ndarray of_draw, np.ndarray of_kl, np.ndarray loc_p, np.ndarray scale_p, np.ndarray loc_q,
+    np.ndarray scale_q,
+):
+    """The sum of `draw_diag` and of `kl_diag`, whose cotangents are of one shape."""
+    cdef Pull pull = Pull(of_draw, 0, 1)
+    cdef intptr_t plane
+    if pull.n_item:
+        pull.planes(4)
+        plane = pull.c.tile_items
+        of_loc, of_p, of_q = pull.term(by_loc_p, 1), pull.term(by_scale_p, 2), 3 * plane
+        pull.stage(KL_SCORE_DIAG, (of_loc, of_p, of_q, of_kl, loc_p, scale_p, loc_q, scale_q))
+        pull.sum(by_loc_q, of_loc, MINUS)
+        pull.sum(by_scale_q, of_q, PLUS)
+        pull.stage(ADD_DRAW_SCORES, (of_loc, of_p, of_draw, 0))
+        pull.sum_term(by_loc_p, of_loc, PLUS)
+        pull.sum_term(by_scale_p, of_p, PLUS)
+        pull.run(noise, NORMAL + 4)
 
 
 def sum_made(Kernel kernel not None, np.ndarray out not None, tuple event_shape, *arrays):

@@ -137,12 +137,12 @@ cdef bint passes(object cls) except -1:
     return known
 
 
-def _pair(out):
+def _pair(out, str second="log density"):
     """What a method that returns two arrays got for `out`."""
     if out is None:
         return None, None
     if not isinstance(out, (tuple, list)) or len(out) != 2:
-        raise TypeError(f"out must be a pair, of a draw and of its log density, got {type(out).__name__}")
+        raise TypeError(f"out must be a pair, of a draw and of its {second}, got {type(out).__name__}")
     return out
 
 
@@ -200,6 +200,27 @@ cdef object sampled(Base d, object sample_shape, object rng, object out, object 
     cdef np.ndarray array = destination(out, typenum_of_draws(d), ndim, dims, None)
     fill(d, noise, array, n_lead, n_worker, rsample)
     return deliver(array, out)
+
+
+cdef int check_rsample(Base d) except -1:
+    if d.reparameterised < 0:
+        d.reparameterised = bool(d.has_rsample)
+    if not d.reparameterised:
+        raise NotImplementedError(
+            f"{type(d).__name__} has no reparameterised draws{d._for_want_of_rsample}")
+    return 0
+
+
+cdef object kl_divergence = None
+
+
+cdef object divergence_from(Base p, object q):
+    """`kl_divergence`, of a module that knows this one."""
+    global kl_divergence
+    if kl_divergence is None:
+        from fastdist.distributions.rules import kl_divergence as found
+        kl_divergence = found
+    return kl_divergence(p, q)
 
 
 cdef int typenum_of_draws(Base d) except -1:
@@ -526,11 +547,7 @@ cdef class Base:
         NotImplementedError
             If `has_rsample` is False.
         """
-        if self.reparameterised < 0:
-            self.reparameterised = bool(self.has_rsample)
-        if not self.reparameterised:
-            raise NotImplementedError(
-                f"{type(self).__name__} has no reparameterised draws{self._for_want_of_rsample}")
+        check_rsample(self)
         return sampled(self, sample_shape, rng, out, workers, True)
 
     def draw(self, eps, out):
@@ -645,6 +662,70 @@ cdef class Base:
         with set_workers(workers):
             out[...] = self.sample(shape, rng=noise)
         density[...] = self.log_prob(out)
+
+    # ---- draws with a divergence -----------------------------------------------------------
+
+    def rsample_and_kl(
+        self,
+        prior: Distribution,
+        sample_shape: ShapeLike = (),
+        *,
+        rng: RNGLike = None,
+        out: tuple[Real | None, Real | None] | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> tuple[Real, Real]:
+        """Draw reparameterised samples, and the divergence of a prior from this distribution.
+
+        The two terms of an evidence lower bound; `vjp` of this method makes the gradients of both
+        together, faster than one after the other.
+
+        Parameters
+        ----------
+        prior : Distribution
+            q of ``kl_divergence(self, prior)``.
+        sample_shape, rng, workers
+            As for `rsample`, whose draw it is, bit for bit.
+        out : pair of numpy.ndarray, optional
+            Arrays of the results' shapes and dtypes to write to, and to return. Each may be None.
+
+        Returns
+        -------
+        draw : numpy.ndarray
+            Shape ``sample_shape + batch_shape + event_shape``.
+        kl : numpy.ndarray
+            Shape: `batch_shape`, broadcast with the prior's. The same for all samples.
+
+        Raises
+        ------
+        NotImplementedError
+            If `has_rsample` is False, or no divergence is registered for the two types.
+        TypeError, ValueError
+            As `rsample` and `kl_divergence` do, and for an `out` that is no pair. The generator has
+            not moved then, and `out` is untouched.
+
+        Examples
+        --------
+        >>> import numpy as np, fastdist as fd
+        >>> d = fd.Independent(fd.Normal(np.zeros((64, 6)), 2.0), 1)
+        >>> prior = fd.Independent(fd.Normal(np.zeros(6), 1.0), 1)
+        >>> (x, kl), pullback = fd.vjp(d.rsample_and_kl, prior, rng=0)
+        >>> x.shape, kl.shape
+        ((64, 6), (64,))
+        >>> gradients = pullback((np.ones_like(x), np.ones_like(kl)))
+        >>> list(gradients), list(gradients["prior"])
+        (['loc', 'scale', 'prior'], ['loc', 'scale'])
+        """
+        cdef np.npy_intp dims[MAX_NDIM]
+        x_out, kl_out = _pair(out, "divergence")
+        check_rsample(self)
+        kl = divergence_from(self, prior)
+        if kl_out is None:
+            return self.rsample(sample_shape, rng=rng, out=x_out, workers=workers), kl
+        cdef np.ndarray result = destination(
+            kl_out, np.PyArray_TYPE(<np.ndarray>kl), append(dims, 0, np.shape(kl)), dims, None)
+        x = self.rsample(sample_shape, rng=rng, out=x_out, workers=workers)
+        result[...] = kl
+        return x, deliver(result, kl_out)
 
     # ---- densities -------------------------------------------------------------------------
 

@@ -18,13 +18,15 @@ L (1 + Y), Y lower triangular. Gradients by covariance and precision matrices co
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
+from fastdist._kernels.program import KERNELS, apply, elementwise, event_sums, sum_events
+from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import Real, RealDType
 from fastdist.distributions import bernoulli, categorical
@@ -50,15 +52,18 @@ from fastdist.distributions.rules import (
     divergence_of,
     expanded,
     new,
+    one_and_the_other,
     own_vjp,
     register_kl,
     rule_of_kl,
+    sees_value,
     summed,
 )
 from fastdist.distributions.transformed import TransformedDistribution
 from fastdist.distributions.truncated_normal import TruncatedNormal, at_bounds
 
-NORMAL_KL, MVN_KL, CATEGORICAL_KL = KERNELS["normal_kl"], KERNELS["mvn_kl"], KERNELS["categorical_kl"]
+NORMAL_KL, NORMAL_KL_EVENTS = KERNELS["normal_kl"], KERNELS["normal_kl_events"]
+MVN_KL, CATEGORICAL_KL = KERNELS["mvn_kl"], KERNELS["categorical_kl"]
 
 
 def check_events(p: Distribution, q: Distribution) -> None:
@@ -88,13 +93,7 @@ def kl_of_normals(p: Normal, q: Normal, tail: Shape) -> Real:
         return kl_normal_normal(p, q)
     dtype = common_dtype(p, q)
     arrays = *p._in(dtype, "loc", "scale"), *q._in(dtype, "loc", "scale")
-    shape = np.broadcast(*arrays).shape
-    n = len(shape) - len(tail)
-    if shape[max(n, 0) :] != tail:
-        return sum_events(elementwise(NORMAL_KL, *arrays), tail)
-    result = np.zeros(shape[:n], dtype)  # summed as they are made
-    pullbacks.sum_made(NORMAL_KL, result, tail, *arrays)
-    return result
+    return event_sums(NORMAL_KL_EVENTS, tail, *arrays)
 
 
 @own_vjp("kl_divergence", Normal, Normal)
@@ -319,6 +318,38 @@ def _vjp_independent_independent(p: Independent, q: Independent) -> Pull:
     of_base: Any = divergence_of(p._base, q._base)(p._base, q._base) if sees_value else None
     pull, tail = rule(p._base, q._base), p._tail("_base")
     return lambda g, _: pull(expanded(g, tail), of_base)
+
+
+# ---- with a draw: one pass over the parameters, where each has one draw ------------------------------
+
+
+@own_vjp("rsample_and_kl", Normal)
+@own_vjp("rsample_and_kl", Independent, sees_value=lambda d: sees_value(d, "rsample"))
+def _vjp_draw_and_kl(p: Distribution, replay: Callable[[], Noise], prior: Distribution) -> Pull:
+    base, of_prior = p, prior
+    tail: Shape = ()
+    if type(p) is Independent and type(prior) is Independent:
+        base, of_prior, tail = p._base, prior._base, p._tail("_base")
+    if type(base) is not Normal or type(of_prior) is not Normal or p._dtype is not prior._dtype:
+        return one_and_the_other(p, replay, prior)
+    a, b = base._arrays, of_prior._arrays
+
+    def pull(g: tuple[Real, Real], value: tuple[Real, Real]) -> Gradients:
+        of_kl = expanded(g[1], tail)
+        if of_kl.shape != g[0].shape:  # more samples, or priors
+            gradients: Gradients = one_and_the_other(p, replay, prior)(g, value)
+            return gradients
+        by_p, by_q = (
+            {name: new(of_kl, d._parameter_shape(name)) for name in ("loc", "scale")}
+            for d in (base, of_prior)
+        )
+        pullbacks.draw_and_kl_diag(
+            replay(), by_p["loc"], by_p["scale"], by_q["loc"], by_q["scale"], g[0], of_kl,
+            a["loc"], a["scale"], b["loc"], b["scale"],
+        )  # fmt: skip
+        return {**by_p, "prior": by_q}
+
+    return pull
 
 
 # ---- vectors -------------------------------------------------------------------------------------

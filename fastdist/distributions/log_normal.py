@@ -234,7 +234,7 @@ class HalfNormal(_OfNormal):
         plan, dtype = self._plan_of_draws(), self._dtype
         if plan is None:
             return None
-        constant = self._base._per_event(self._base._logarithms(dtype), event_ndim, HALF_LOG_2PI - LOG_2)
+        constant = self._base._per_event(event_ndim, dtype, HALF_LOG_2PI - LOG_2)
         return plan.first(LOG_PROB_EVENTS, *STANDARD[dtype.char], constant)
 
     def _draw_scored(self, noise: Noise, out: Real, density: Real, workers: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, Kernel, Plan, apply, sum_events
+from fastdist._kernels.program import KERNELS, Kernel, Plan, apply, event_sums, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
@@ -23,6 +23,7 @@ from fastdist.distributions.distribution import Kept, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, new, of_noise, own_vjp, recorded, summed
 
 LOG_PROB, LOG_PROB_EVENTS = KERNELS["normal_log_prob"], KERNELS["normal_log_prob_events"]
+SUM_LOGS = KERNELS["sum_logs"]
 # More logarithms of scales than these, 8 MB, are not kept but made for each density, which then takes
 # 1.6 times as long.
 KEPT = 2**20
@@ -125,10 +126,9 @@ class Normal(Quantiles, Gaussian):
         if event_ndim == 0 and self._arrays["scale"].size > KEPT:
             return None
         loc, scale = self._in(dtype, "loc", "scale")
-        log_scale = self._logarithms(dtype)
         if event_ndim == 0:
-            return Plan(LOG_PROB, loc, scale, log_scale)
-        constant = self._per_event(log_scale, event_ndim, HALF_LOG_2PI)
+            return Plan(LOG_PROB, loc, scale, self._logarithms(dtype))
+        constant = self._per_event(event_ndim, dtype, HALF_LOG_2PI)
         return Plan(LOG_PROB_EVENTS, loc, scale, constant, n_summed=event_ndim)
 
     def _scored_plan(self, event_ndim: int) -> Plan | None:
@@ -136,7 +136,7 @@ class Normal(Quantiles, Gaussian):
         plan, dtype = self._plan_of_draws(), self._dtype
         if plan is None:
             return None
-        constant = self._per_event(self._logarithms(dtype), event_ndim, HALF_LOG_2PI)
+        constant = self._per_event(event_ndim, dtype, HALF_LOG_2PI)
         return plan.first(LOG_PROB_EVENTS, *STANDARD[dtype.char], constant)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
@@ -156,9 +156,11 @@ class Normal(Quantiles, Gaussian):
             return self._kept("_log_scale", lambda: log(scale))
         return log(*self._in(dtype, "scale"))
 
-    def _per_event(self, log_scale: Real, event_ndim: int, constant: float) -> Real:
-        """Sums over events of logarithms of scales and of a constant."""
-        return sum_events(log_scale, self._event_dims(event_ndim), constant)
+    def _per_event(self, event_ndim: int, dtype: RealDType, constant: float) -> Real:
+        """Sums over events of logarithms of scales, made in `dtype`, and of a constant."""
+        if event_ndim == 0:
+            return sum_events(self._logarithms(dtype), (), constant)
+        return event_sums(SUM_LOGS, self._event_dims(event_ndim), *self._in(dtype, "scale"), each=constant)
 
     def _event_dims(self, event_ndim: int) -> Shape:
         return self._batch_shape[len(self._batch_shape) - event_ndim :]
@@ -166,7 +168,7 @@ class Normal(Quantiles, Gaussian):
     @Kept
     def _entropy(self, event_ndim: int) -> Real:
         # In float64, as a float32 sum loses digits where it comes near 0.
-        wide = self._per_event(self._logarithms(_params.FLOAT64), event_ndim, HALF_LOG_2PI_E)
+        wide = self._per_event(event_ndim, _params.FLOAT64, HALF_LOG_2PI_E)
         return _params.pack(wide, self._dtype)
 
     # ---- the cdf family ------------------------------------------------------------------

@@ -19,6 +19,8 @@ import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels import pullbacks
+from fastdist._kernels.pullbacks import expanded as expanded
+from fastdist._kernels.pullbacks import new as new
 from fastdist._kernels.sources import Noise, RecordingNoise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
@@ -191,8 +193,9 @@ def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, 
     Parameters
     ----------
     method : callable
-        `rsample`, `log_prob`, `prob` or `entropy` of a distribution, its cdf family, `colorize`, `whiten` or
-        `mahalanobis`, or `kl_divergence`; or a method that returns another distribution, such as `condition`.
+        `rsample`, `log_prob`, `prob` or `entropy` of a distribution, `sample_and_log_prob`, `rsample_and_kl`,
+        its cdf family, `colorize`, `whiten` or `mahalanobis`, or `kl_divergence`; or a method that returns
+        another distribution, such as `condition`.
     *args, **kwargs
         Its arguments, `rng`, `out` and `workers` included.
 
@@ -207,8 +210,10 @@ def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, 
         distribution's dtype, and for `log_prob` and the cdf family one for ``"value"``, in the value's
         shape and the result's dtype; for `colorize` it is ``"eps"``, for `whiten` and `mahalanobis`
         ``"x"``. `Independent` passes through to its base. For `kl_divergence` there is a dict for ``"p"``
-        and one for ``"q"``. Where the value is a distribution it takes gradients by its
-        parameters, a dict as its own methods' pullbacks return (``"value"`` is left aside, what is missing is
+        and one for ``"q"``. Of a method that returns two arrays it takes a pair of cotangents, of which one
+        may be None; for `rsample_and_kl` there is a dict for ``"prior"``, too. Where the value is a
+        distribution it takes gradients by its parameters, a dict as its own methods' pullbacks return
+        (``"value"`` is left aside, what is missing is
         0), and returns also those by the method's array arguments, by name. It may be called any number of
         times, and always gives the same.
 
@@ -253,11 +258,12 @@ def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, 
         raise TypeError(f"method must be a distribution's method or kl_divergence, got {method!r}")
     name: str = method.__name__
     rule = rule_of_scored(d) if name == "sample_and_log_prob" else rule_of(type(d), name)
-    if name in ("rsample", "sample_and_log_prob"):
+    if name in ("rsample", "sample_and_log_prob", "rsample_and_kl"):
         noise = RecordingNoise(as_noise(kwargs.pop("rng", None)))
-        pull = rule.rule(d, noise.replay)
+        prior = (_prior(*args, **kwargs),) if name == "rsample_and_kl" else ()
+        pull = rule.rule(d, noise.replay, *prior)
         drawn: Any = method(*args, rng=noise, **kwargs)
-        if name == "sample_and_log_prob":
+        if name != "rsample":
             return drawn, _pullback_of_two(pull, drawn, sees_value_of(d, rule))
         value = drawn
     else:
@@ -318,13 +324,13 @@ def _pullback_of(made: Distribution, pull: Pull) -> Callable[[Gradients], Gradie
 
 
 def _pullback_of_two(pull: Pull, value: tuple[Real, Real], sees: bool) -> Callable[[Any], Any]:
-    """The same of a draw and its log density: `pull` takes a pair of cotangents."""
+    """The same of a draw and something else: `pull` takes a pair of cotangents."""
     shapes = [(one.shape, one.dtype) for one in value]
     record = tuple(one.copy() for one in value) if sees else value
 
     def pullback(cotangents: Any) -> Any:
         if not isinstance(cotangents, (tuple, list)) or len(cotangents) != 2:
-            raise TypeError("cotangents must be a pair: for the draw, and for its log density")
+            raise TypeError("cotangents must be a pair: for the draw, and for what comes with it")
         pair = zip(cotangents, shapes, strict=True)
         return pull(tuple(_cotangent(0 if g is None else g, *like) for g, like in pair), record)
 
@@ -555,12 +561,30 @@ def rule_of_kl(p: Distribution, q: Distribution) -> Rule:
     return rule
 
 
+# ---- a draw and a divergence -------------------------------------------------------------------------
+
+
+def _prior(prior: Distribution, *_: Any, **__: Any) -> Distribution:
+    """That of the method's arguments."""
+    return prior
+
+
+def one_and_the_other(d: Distribution, replay: Callable[[], Noise], prior: Distribution) -> Pull:
+    """The rule for `rsample_and_kl`: those of the draw and of the divergence."""
+    by_draw, (rule, sees) = rule_of(type(d), "rsample").rule(d, replay), rule_of_kl(d, prior)
+    by_divergence, of_kl = rule(d, prior), kl_divergence(d, prior) if sees else None
+
+    def pull(g: tuple[Real, Real], value: tuple[Real, Real]) -> Gradients:
+        by_p, by_q = by_divergence(g[1], of_kl)
+        return {**added(by_draw(g[0], value[0]), by_p), "prior": by_q}
+
+    return pull
+
+
+own_vjp("rsample_and_kl", Distribution, sees_value=lambda d: sees_value(d, "rsample"))(one_and_the_other)
+
+
 # ---- what the rules share --------------------------------------------------------------------------
-
-
-def new(g: Real, shape: Shape) -> Real:
-    """For a gradient: pullbacks overwrite it, but by an empty sum."""
-    return np.empty(shape, g.dtype) if g.size else np.zeros(shape, g.dtype)
 
 
 def summed(g: Real, shape: Shape) -> Real:
@@ -583,18 +607,12 @@ def with_events(g: Real) -> Real:
     return g
 
 
-def expanded(g: Real, tail: Shape) -> Real:
-    """`g` repeated over dims `tail` at its end."""
-    if g.flags.c_contiguous:  # a quarter of the time
-        return np.ndarray(g.shape + tail, g.dtype, g, 0, g.strides + (0,) * len(tail))
-    return np.broadcast_to(g.reshape(g.shape + (1,) * len(tail)), g.shape + tail)
-
-
 def cast(gradients: Gradients, dtype: RealDType) -> Gradients:
     """Gradients by parameters in the distribution's dtype."""
-    if all(gradient.dtype == dtype for gradient in gradients.values()):
-        return gradients
-    return {name: _params.pack(gradient, dtype) for name, gradient in gradients.items()}
+    for gradient in gradients.values():
+        if gradient.dtype is not dtype and gradient.dtype != dtype:
+            return {name: _params.pack(gradient, dtype) for name, gradient in gradients.items()}
+    return gradients
 
 
 # ---- what follows from the rule of a density --------------------------------------------------------

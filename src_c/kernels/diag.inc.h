@@ -220,13 +220,26 @@ static void FD_NAME(normal_log_prob)(const fd_loop *loop, intptr_t begin, intptr
  * sum of any length is thus right to some 64 roundings. */
 enum { FD_LOCAL(sum_lanes) = FD_SUM_BYTES / sizeof(REAL), FD_LOCAL(sum_chunk) = 1024 };
 
-/* What is summed: the elements; the squares of the standardized ones, for a log density; or those of their
- * halves, where that overflowed (compile-time constants). */
-enum { FD_LOCAL(plain), FD_LOCAL(squared), FD_LOCAL(halved) };
+/* What is summed: the elements; their logarithms; divergences; the squares of the standardized ones, for a log density;
+ * or those of their halves, where that overflowed (compile-time constants). */
+enum { FD_LOCAL(plain), FD_LOCAL(logs), FD_LOCAL(divergences), FD_LOCAL(squared), FD_LOCAL(halved) };
+
+/* 1 / q of scales q that were seen last: normal_kl.inc.h. */
+enum { FD_LOCAL(kl_kept) = 256 };
+
+typedef struct FD_LOCAL(kl_reciprocals) {
+    const REAL *q;
+    intptr_t n;
+    REAL over_q[FD_LOCAL(kl_kept)];
+} FD_LOCAL(kl_reciprocals);
+
+/* n divergences of loc_p, scale_p, loc_q, scale_q. */
+static void FD_LOCAL(normal_kl_run)(intptr_t n, REAL *out, REAL *const *at, const intptr_t *stride,
+                                    FD_LOCAL(kl_reciprocals) *kept);
 
 FD_INLINE VEC FD_LOCAL(add_term)(int what, VEC y, VEC sum)
 {
-    return what == FD_LOCAL(plain) ? V(add)(y, sum) : V(fma)(y, y, sum);
+    return what <= FD_LOCAL(divergences) ? V(add)(y, sum) : V(fma)(y, y, sum);
 }
 
 FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
@@ -283,7 +296,10 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_loop *loop, intptr_t begin,
 {
     enum { CHUNK = FD_LOCAL(sum_chunk) };
     const intptr_t loc_stride = STRIDE(2), scale_stride = STRIDE(3);
+    const intptr_t stride[4] = {STRIDE(1), loc_stride, scale_stride, STRIDE(4)};
+    FD_LOCAL(kl_reciprocals) kept;
     REAL chunk[CHUNK];
+    kept.q = NULL;
     intptr_t filled = 0, left = loop->dim; /* elements in the chunk; of the event, still to come */
     intptr_t first = begin; /* item of the event */
     double total = 0;
@@ -298,9 +314,14 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_loop *loop, intptr_t begin,
                 FD_BY_STRIDES(FD_LOCAL(standardize_run), n, chunk + filled, x, STRIDE(1), loc, scale);
             } else if (what == FD_LOCAL(halved)) {
                 FD_LOCAL(standardize_halves)(n, chunk + filled, x, STRIDE(1), loc, loc_stride, scale, scale_stride);
+            } else if (what == FD_LOCAL(divergences)) {
+                REAL *const at[4] = {(REAL *)x, (REAL *)loc, (REAL *)scale, AT(4) + i * stride[3]};
+                FD_LOCAL(normal_kl_run)(n, chunk + filled, at, stride, &kept);
             } else {
                 for (intptr_t k = 0; k < n; k++)
                     chunk[filled + k] = x[k * STRIDE(1)];
+                if (what == FD_LOCAL(logs))
+                    FD_STREAM(FD_LOCAL(log))(n, chunk + filled, chunk + filled);
             }
             filled += n;
             left -= n;
@@ -310,7 +331,7 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_loop *loop, intptr_t begin,
             }
             if (left == 0) {
                 REAL *out = AT(0) + i * STRIDE(0);
-                if (what == FD_LOCAL(plain))
+                if (what <= FD_LOCAL(divergences))
                     *out += (REAL)total;
                 else
                     *out = (what == FD_LOCAL(squared) ? (REAL)-0.5 : -2) * (REAL)total - AT(4)[i * STRIDE(4)];
@@ -339,6 +360,16 @@ FD_ALONE void FD_LOCAL(sum_squares)(const fd_loop *loop, intptr_t begin, intptr_
 FD_ALONE void FD_LOCAL(sum_elements)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     FD_LOCAL(sum_runs)(FD_LOCAL(plain), loop, begin, end);
+}
+
+FD_ALONE void FD_LOCAL(sum_logarithms)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(sum_runs)(FD_LOCAL(logs), loop, begin, end);
+}
+
+FD_ALONE void FD_LOCAL(sum_divergences)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    FD_LOCAL(sum_runs)(FD_LOCAL(divergences), loop, begin, end);
 }
 
 static void FD_NAME(whiten_diag)(const fd_loop *loop, intptr_t begin, intptr_t end)
@@ -380,20 +411,34 @@ static void FD_LOCAL(part_of_loop)(fd_loop *part, const fd_loop *loop, int ndim,
     fd_loop_coalesce(part, n_operand);
 }
 
+/* How many operands terms are made of. */
+FD_INLINE int FD_LOCAL(operands_of_terms)(int what)
+{
+    return what <= FD_LOCAL(logs) ? 1 : what == FD_LOCAL(divergences) ? 4 : 3;
+}
+
 /* The terms of items begin to end, but for squaring, to z. */
 FD_INLINE void FD_LOCAL(gather_terms)(int what, const fd_loop *loop, intptr_t begin, intptr_t end, REAL *z)
 {
-    FD_LOCAL(room) room[3];
+    FD_LOCAL(room) room[4];
     FD_LOCAL(strip) s = {0};
+    FD_LOCAL(kl_reciprocals) kept;
+    kept.q = NULL;
     fd_run run;
     fd_run_start(loop, &run, begin, end);
-    while (FD_LOCAL(next_strip)(loop, &run, what == FD_LOCAL(plain) ? 1 : 3, 0, &s, room)) {
+    while (FD_LOCAL(next_strip)(loop, &run, FD_LOCAL(operands_of_terms)(what), 0, &s, room)) {
         const intptr_t loc_stride = s.stride[1], scale_stride = s.stride[2];
-        if (what == FD_LOCAL(squared))
+        if (what == FD_LOCAL(divergences)) {
+            if (s.n == s.done * run.n) /* a new block, perhaps of other scales in the same room */
+                kept.q = NULL;
+            FD_LOCAL(normal_kl_run)(s.n, z, s.at, s.stride, &kept);
+        } else if (what == FD_LOCAL(squared))
             FD_BY_STRIDES(FD_LOCAL(standardize_run), s.n, z, s.at[0], s.stride[0], s.at[1], s.at[2]);
         else
             for (intptr_t i = 0; i < s.n; i += V(lanes))
                 FD_LOCAL(store_to)(z + i, FD_LOCAL(pick_to)(s.at[0], s.stride[0], i, s.n - i), s.n - i);
+        if (what == FD_LOCAL(logs))
+            FD_STREAM(FD_LOCAL(log))(s.n, z, z);
         z += s.n;
     }
 }
@@ -468,7 +513,7 @@ FD_INLINE int FD_LOCAL(conclude_events)(int what, intptr_t n, REAL *out, const R
         const intptr_t m = n - i;
         const VEC s = FD_LOCAL(load_to)(sum + i, m);
         VEC y;
-        if (what == FD_LOCAL(plain)) {
+        if (what <= FD_LOCAL(divergences)) {
             y = V(add)(FD_LOCAL(load_to)(out + i, m), s);
         } else {
             y = V(sub)(V(mul)(V(set1)((REAL)-0.5), s), FD_LOCAL(pick_to)(constant, constant_stride, i, m));
@@ -482,19 +527,22 @@ FD_INLINE int FD_LOCAL(conclude_events)(int what, intptr_t n, REAL *out, const R
 FD_INLINE void FD_LOCAL(sum_short_events)(int what, const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     enum { LANES = V(lanes), ROOM = FD_LOCAL(events_room) };
-    const int n_operand = what == FD_LOCAL(plain) ? 1 : 2;
+    const int n_operand = what <= FD_LOCAL(divergences) ? 1 : 2;
     const intptr_t dim = loop->dim, at_once = ROOM / dim / LANES * LANES, n = end / dim;
     REAL z[ROOM + LANES]; /* blocks of them are read beyond the last one */
     FD_LOCAL(room) room[1];
     fd_loop terms, events;
     int ndim = loop->ndim;
-    FD_LOCAL(part_of_loop)(&terms, loop, ndim, what == FD_LOCAL(plain) ? 1 : 3, (const int[]){1, 2, 3});
+    FD_LOCAL(part_of_loop)(&terms, loop, ndim, FD_LOCAL(operands_of_terms)(what), (const int[]){1, 2, 3, 4});
     for (intptr_t size = 1; size < dim; size *= loop->shape[ndim])
         ndim--;
     FD_LOCAL(part_of_loop)(&events, loop, ndim, n_operand, (const int[]){0, 4});
     const intptr_t out_stride = events.stride[0][events.ndim - 1], constant_stride = events.stride[1][events.ndim - 1];
     if (out_stride != 1 || (constant_stride != 0 && constant_stride != 1)) { /* as packed arrays never lie */
-        (what == FD_LOCAL(plain) ? FD_LOCAL(sum_elements) : FD_LOCAL(sum_squares))(loop, begin, end);
+        (what == FD_LOCAL(plain)         ? FD_LOCAL(sum_elements)
+         : what == FD_LOCAL(logs)        ? FD_LOCAL(sum_logarithms)
+         : what == FD_LOCAL(divergences) ? FD_LOCAL(sum_divergences)
+                                         : FD_LOCAL(sum_squares))(loop, begin, end);
         return;
     }
     for (intptr_t e = begin / dim, m; e < n; e += m) {
@@ -527,7 +575,7 @@ FD_INLINE void FD_LOCAL(sum_short_events)(int what, const fd_loop *loop, intptr_
 /* Events of one element, as scalars. What is beyond the range is done again. */
 FD_INLINE void FD_LOCAL(sum_single_events)(int what, const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    const int n_operand = what == FD_LOCAL(plain) ? 2 : 5;
+    const int n_operand = what <= FD_LOCAL(logs) ? 2 : 5;
     FD_LOCAL(room) room[4];
     FD_LOCAL(strip) s = {0};
     fd_loop all;
@@ -535,10 +583,15 @@ FD_INLINE void FD_LOCAL(sum_single_events)(int what, const fd_loop *loop, intptr
     fd_run run;
     fd_run_start(&all, &run, begin, end);
     while (FD_LOCAL(next_strip)(&all, &run, n_operand, 1, &s, room)) {
-        if (what == FD_LOCAL(plain)) {
+        if (what <= FD_LOCAL(logs)) {
             for (intptr_t i = 0; i < s.n; i += V(lanes)) {
-                const VEC sum = V(add)(FD_LOCAL(pick_to)(s.at[1], s.stride[1], i, s.n - i), V(set1)(0));
-                FD_LOCAL(store_to)(s.at[0] + i, V(add)(FD_LOCAL(load_to)(s.at[0] + i, s.n - i), sum), s.n - i);
+                const intptr_t m = s.n - i;
+                REAL term[V(lanes)];
+                V(store)(term, FD_LOCAL(pick_to)(s.at[1], s.stride[1], i, m));
+                if (what == FD_LOCAL(logs))
+                    FD_STREAM(FD_LOCAL(log))(fd_min(m, V(lanes)), term, term);
+                const VEC sum = V(add)(V(load)(term), V(set1)(0));
+                FD_LOCAL(store_to)(s.at[0] + i, V(add)(FD_LOCAL(load_to)(s.at[0] + i, m), sum), m);
             }
             continue;
         }
@@ -571,5 +624,23 @@ static void FD_NAME(sum_events)(const fd_loop *loop, intptr_t begin, intptr_t en
         FD_LOCAL(sum_short_events)(FD_LOCAL(plain), loop, begin, end);
     else
         FD_LOCAL(sum_elements)(loop, begin, end);
+}
+
+static void FD_NAME(normal_kl_events)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    if (loop->dim <= FD_LOCAL(short_event) && end - begin > FD_LOCAL(few) * loop->dim)
+        FD_LOCAL(sum_short_events)(FD_LOCAL(divergences), loop, begin, end);
+    else
+        FD_LOCAL(sum_divergences)(loop, begin, end);
+}
+
+static void FD_NAME(sum_logs)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    if (loop->dim == 1 && end - begin > 1)
+        FD_LOCAL(sum_single_events)(FD_LOCAL(logs), loop, begin, end);
+    else if (loop->dim <= FD_LOCAL(short_event) && end - begin > FD_LOCAL(few) * loop->dim)
+        FD_LOCAL(sum_short_events)(FD_LOCAL(logs), loop, begin, end);
+    else
+        FD_LOCAL(sum_logarithms)(loop, begin, end);
 }
 #undef FD_BY_STRIDES

@@ -32,24 +32,29 @@ static const double lg_f64[] = {
 };
 static const float lg_f32[] = {0.24279078841f, 0.28498786688f, 0.40000972152f, 0.66666662693f};
 
-FD_INLINE f64v FD_STREAM(log)(f64v x)
+/* Of 2^k m. */
+FD_INLINE f64v FD_STREAM(log_of_parts)(f64v m, f64v k)
 {
     const f64v ln2_high = f64v_set1(ln2_f64[0]), ln2_low = f64v_set1(ln2_f64[1]);
-    const f64v zero = f64v_set1(0), one = f64v_set1(1), infinity = f64v_set1((double)INFINITY);
-    /* Subnormal numbers times 2^54 are normal. */
-    const unsigned tiny = f64v_below(x, f64v_set1(0x1p-1022));
-    f64v k;
-    const f64v m = split_f64(f64v_select(tiny, f64v_mul(x, f64v_set1(0x1p54)), x), &k);
-    k = f64v_sub(k, f64v_select(tiny, f64v_set1(54), zero));
-
-    const f64v f = f64v_sub(m, one), s = f64v_div(f, f64v_add(f64v_set1(2), f)), s2 = f64v_mul(s, s);
+    const f64v f = f64v_sub(m, f64v_set1(1)), s = f64v_div(f, f64v_add(f64v_set1(2), f)), s2 = f64v_mul(s, s);
     f64v r = f64v_set1(lg_f64[0]);
     for (size_t i = 1; i < sizeof lg_f64 / sizeof *lg_f64; i++)
         r = f64v_add(f64v_mul(r, s2), f64v_set1(lg_f64[i]));
     r = f64v_mul(r, s2);
     const f64v half_square = f64v_mul(f64v_mul(f64v_set1(0.5), f), f);
     const f64v low = f64v_add(f64v_mul(s, f64v_add(half_square, r)), f64v_mul(k, ln2_low));
-    const f64v y = f64v_sub(f64v_mul(k, ln2_high), f64v_sub(f64v_sub(half_square, low), f));
+    return f64v_sub(f64v_mul(k, ln2_high), f64v_sub(f64v_sub(half_square, low), f));
+}
+
+/* Where some x is not a positive normal number. */
+FD_ALONE f64v FD_STREAM(log_beyond)(f64v x)
+{
+    const f64v zero = f64v_set1(0), infinity = f64v_set1((double)INFINITY);
+    /* Subnormal numbers times 2^54 are normal. */
+    const unsigned tiny = f64v_below(x, f64v_set1(0x1p-1022));
+    f64v k;
+    const f64v m = split_f64(f64v_select(tiny, f64v_mul(x, f64v_set1(0x1p54)), x), &k);
+    const f64v y = FD_STREAM(log_of_parts)(m, f64v_sub(k, f64v_select(tiny, f64v_set1(54), zero)));
 
     /* NaN for NaN and below zero, infinity for itself, -infinity for zero. */
     const unsigned positive = f64v_below(zero, x), finite = f64v_below(x, infinity);
@@ -59,20 +64,33 @@ FD_INLINE f64v FD_STREAM(log)(f64v x)
     return f64v_select(positive & finite, y, end);
 }
 
+FD_INLINE f64v FD_STREAM(log)(f64v x)
+{
+    const unsigned normal = ~f64v_below(x, f64v_set1(0x1p-1022)) & f64v_below(x, f64v_set1((double)INFINITY));
+    f64v k;
+    if (FD_UNLIKELY(normal != (1u << f64v_lanes) - 1))
+        return FD_STREAM(log_beyond)(x);
+    const f64v m = split_f64(x, &k);
+    return FD_STREAM(log_of_parts)(m, k);
+}
+
 static void FD_STREAM(log_f64)(intptr_t n, double *out, const double *x)
 {
     intptr_t i = 0;
     for (; i + f64v_lanes <= n; i += f64v_lanes)
         f64v_store(out + i, FD_STREAM(log)(f64v_load(x + i)));
-    if (i < n)
-        f64v_store_first(out + i, FD_STREAM(log)(f64v_load_first(x + i, n - i)), n - i);
+    if (i < n) {
+        const f64v v = f64v_select((1u << (n - i)) - 1, f64v_load_first(x + i, n - i), f64v_set1(1));
+        f64v_store_first(out + i, FD_STREAM(log)(v), n - i);
+    }
 }
 
 static void FD_STREAM(log_f32)(intptr_t n, float *out, const float *x)
 {
     for (intptr_t i = 0; i < n; i += f32v_lanes) {
         const intptr_t m = n - i;
-        const f32v v = m >= f32v_lanes ? f32v_load(x + i) : f32v_load_first(x + i, m);
+        const f32v v = m >= f32v_lanes ? f32v_load(x + i)
+                                       : f32v_select((1u << m) - 1, f32v_load_first(x + i, m), f32v_set1(1));
         const f64v low = FD_STREAM(log)(f64v_low(v));
         const f64v high = (int)f32v_lanes > (int)f64v_lanes ? FD_STREAM(log)(f64v_high(v)) : low;
         if (m >= f32v_lanes)

@@ -95,30 +95,35 @@ FD_INLINE void FD_LOCAL(normal_kl_vector)(intptr_t m, REAL *out, const REAL *loc
 
 /* A third of the time are divisions: those by a scale_q are kept while it repeats from run to run, as a
  * prior's does. */
+FD_ALONE void FD_LOCAL(normal_kl_run)(intptr_t n_item, REAL *out, REAL *const *at, const intptr_t *stride,
+                                      FD_LOCAL(kl_reciprocals) *kept)
+{
+    const intptr_t loc_p_stride = stride[0], p_stride = stride[1], loc_q_stride = stride[2], q_stride = stride[3];
+    for (intptr_t first = 0, n; n = fd_min(n_item - first, FD_LOCAL(kl_kept)), n > 0; first += n) {
+        const REAL *loc_p = at[0] + first * loc_p_stride, *p = at[1] + first * p_stride;
+        const REAL *loc_q = at[2] + first * loc_q_stride, *q = at[3] + first * q_stride;
+        REAL *to = out + first, *over_q = kept->over_q;
+        intptr_t i = 0;
+        for (; (q != kept->q || n != kept->n) && i < n; i += V(lanes))
+            V(store)(over_q + i, FD_LOCAL(kl_reciprocal)(FD_LOCAL(pick_scale)(q + i * q_stride, q_stride, n - i)));
+        kept->q = q;
+        kept->n = n;
+        for (i = 0; i + V(lanes) <= n; i += V(lanes))
+            FD_LOCAL(normal_kl_vector)(V(lanes), to + i, loc_p + i * loc_p_stride, loc_p_stride, p + i * p_stride,
+                                       p_stride, loc_q + i * loc_q_stride, loc_q_stride, q + i * q_stride, q_stride,
+                                       over_q + i);
+        if (i < n)
+            FD_LOCAL(normal_kl_vector)(n - i, to + i, loc_p + i * loc_p_stride, loc_p_stride, p + i * p_stride,
+                                       p_stride, loc_q + i * loc_q_stride, loc_q_stride, q + i * q_stride, q_stride,
+                                       over_q + i);
+    }
+}
+
 static void FD_NAME(normal_kl)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    enum { BLOCK = 256 };
-    const intptr_t loc_p_stride = STRIDE(1), p_stride = STRIDE(2), loc_q_stride = STRIDE(3), q_stride = STRIDE(4);
-    REAL over_q[BLOCK];
-    const REAL *kept = NULL;
-    intptr_t n_kept = 0;
+    const intptr_t stride[4] = {STRIDE(1), STRIDE(2), STRIDE(3), STRIDE(4)};
+    FD_LOCAL(kl_reciprocals) kept;
+    kept.q = NULL;
     for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
-        for (intptr_t first = 0, n; n = fd_min(run.n - first, BLOCK), n > 0; first += n) {
-            REAL *out = AT(0) + first;
-            const REAL *loc_p = AT(1) + first * loc_p_stride, *p = AT(2) + first * p_stride;
-            const REAL *loc_q = AT(3) + first * loc_q_stride, *q = AT(4) + first * q_stride;
-            intptr_t i = 0;
-            for (; (q != kept || n != n_kept) && i < n; i += V(lanes))
-                V(store)(over_q + i, FD_LOCAL(kl_reciprocal)(FD_LOCAL(pick_scale)(q + i * q_stride, q_stride, n - i)));
-            kept = q;
-            n_kept = n;
-            for (i = 0; i + V(lanes) <= n; i += V(lanes))
-                FD_LOCAL(normal_kl_vector)(V(lanes), out + i, loc_p + i * loc_p_stride, loc_p_stride, p + i * p_stride,
-                                           p_stride, loc_q + i * loc_q_stride, loc_q_stride, q + i * q_stride, q_stride,
-                                           over_q + i);
-            if (i < n)
-                FD_LOCAL(normal_kl_vector)(n - i, out + i, loc_p + i * loc_p_stride, loc_p_stride, p + i * p_stride,
-                                           p_stride, loc_q + i * loc_q_stride, loc_q_stride, q + i * q_stride, q_stride,
-                                           over_q + i);
-        }
+        FD_LOCAL(normal_kl_run)(run.n, AT(0), (REAL *const[]){AT(1), AT(2), AT(3), AT(4)}, stride, &kept);
 }

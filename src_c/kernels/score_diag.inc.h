@@ -173,4 +173,17 @@ static void FD_NAME(kl_score_diag)(const fd_loop *loop, intptr_t begin, intptr_t
         }
 }
 
+static void FD_NAME(add_draw_scores)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    const intptr_t g_stride = STRIDE(2), eps_stride = STRIDE(3);
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
+        for (intptr_t i = 0; i < run.n; i += V(lanes)) {
+            const intptr_t m = run.n - i;
+            REAL *by_loc = AT(0) + i, *by_scale = AT(1) + i;
+            const VEC g = FD_LOCAL(pick_to)(AT(2), g_stride, i, m), eps = FD_LOCAL(pick_to)(AT(3), eps_stride, i, m);
+            FD_LOCAL(store_to)(by_loc, V(add)(FD_LOCAL(load_to)(by_loc, m), g), m);
+            FD_LOCAL(store_to)(by_scale, V(fma)(g, eps, FD_LOCAL(load_to)(by_scale, m)), m);
+        }
+}
+
 #undef FD_BLOCKS
