@@ -38,7 +38,7 @@ from fastdist.distributions import (
     transforms,
     vjp,
 )
-from fastdist.random import BlockSFC64, default_rng, set_workers, standard_normal
+from fastdist.random import BlockSFC64, Place, default_rng, set_workers, standard_normal
 
 if TYPE_CHECKING:
     from fastdist import autograd as autograd
@@ -59,6 +59,7 @@ __all__ = [
     "MultivariateNormal",
     "Normal",
     "OneHotCategorical",
+    "Place",
     "TransformedDistribution",
     "TruncatedNormal",
     "Wrapper",

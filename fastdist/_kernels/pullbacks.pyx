@@ -455,9 +455,9 @@ def kl_diag(
 
 
 def draw_and_kl_diag(
-    Noise noise not None, np.ndarray by_loc_p, np.ndarray by_scale_p, np.ndarray by_loc_q, np.ndarray by_scale_q,
-    np.ndarray of_draw, np.ndarray of_kl, np.ndarray loc_p, np.ndarray scale_p, np.ndarray loc_q,
-    np.ndarray scale_q,
+    Noise noise not None, np.ndarray by_loc_p, np.ndarray by_scale_p, np.ndarray by_loc_q,
+    np.ndarray by_scale_q, np.ndarray of_draw, np.ndarray of_kl, np.ndarray loc_p, np.ndarray scale_p,
+    np.ndarray loc_q, np.ndarray scale_q,
 ):
     """The sum of `draw_diag` and of `kl_diag`, whose cotangents are of one shape."""
     cdef Pull pull = Pull(of_draw, 0, 1)

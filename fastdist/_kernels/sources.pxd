@@ -42,5 +42,25 @@ cdef class GivenNoise(Noise):
     cdef object arrays
 
 
+# numpy's most, and that of fd_loop
+cdef enum:
+    PART_NDIM = 64
+
+
+cdef struct part:
+    core.fd_stream *stream
+    core.fd_place origin[2]             # of the whole draw, in each domain
+    intptr_t unit[2]                    # numbers that an item takes
+    intptr_t at[2]                      # numbers of the part that have been given
+    int ndim
+    intptr_t shape[PART_NDIM]    # of the part, in items; those of the last dim lie side by side
+    intptr_t stride[PART_NDIM]   # in items of the whole
+    intptr_t first                      # which of these is the part's first
+
+
+cdef class PartNoise(Noise):
+    cdef part c
+
+
 cdef Noise stream_noise(bint shared)
 cdef Noise stream_at(const core.fd_place *places, int n)

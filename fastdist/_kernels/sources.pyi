@@ -1,5 +1,6 @@
 """Types of where normals come from; sources.pyx says what each does."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.random import BitGenerator
@@ -22,6 +23,8 @@ class Stream:
 @disjoint_base
 class Noise:
     def __init__(self, bit_generator: BitGenerator) -> None: ...
+    @property
+    def seekable(self) -> bool: ...
     def __enter__(self) -> Noise: ...
     def __exit__(self, *exception: Any) -> None: ...
     def ahead(self, n_uniform: int = 0, n_normal: int = 0) -> Noise: ...
@@ -29,6 +32,12 @@ class Noise:
 @disjoint_base
 class GivenNoise(Noise):
     def __init__(self, uniforms: Real, normals: Real) -> None: ...
+
+@disjoint_base
+class PartNoise(Noise):
+    def __init__(
+        self, source: Noise, takes: tuple[int, int], shape: tuple[int, ...], ranges: Sequence[tuple[int, int]]
+    ) -> None: ...
 
 @disjoint_base
 class RecordingNoise(Noise):

@@ -6,6 +6,7 @@
     Noise            the next numbers of such a stream, or of a bit generator of NumPy's
     RecordingNoise   the same, noting where it began, so that pullbacks draw it again
     GivenNoise       numbers that are there already
+    PartNoise        those that a part of a draw takes of a stream
 """
 
 import os
@@ -24,7 +25,7 @@ from cpython.pythread cimport (
     PyThread_release_lock,
     PyThread_type_lock,
 )
-from libc.stdint cimport intptr_t
+from libc.stdint cimport int64_t, intptr_t, uint64_t
 from libc.string cimport memcpy
 
 from fastdist._kernels cimport core
@@ -207,6 +208,11 @@ cdef class Noise:
         self.unlock()
         return 0
 
+    @property
+    def seekable(self):
+        """True for a stream of BlockSFC64, any part of which can be made alone."""
+        return self.stream is not None
+
     def __enter__(self):
         """Hold the lock: for draws that are made in several."""
         self.lock()
@@ -321,6 +327,104 @@ cdef class GivenNoise(Noise):
         self.source.fill[0][1] = normals_f64
         self.source.fill[1][0] = uniforms_f32
         self.source.fill[1][1] = uniforms_f64
+
+
+cdef void seek(
+    core.fd_stream *stream, core.fd_domain domain, const core.fd_place *origin, uint64_t n
+) noexcept nogil:
+    """Let the stream's next number be the n-th after a place; in the present block what is made is kept."""
+    cdef const core.fd_cursor *cursor = &stream.cursor[<int>domain]
+    cdef uint64_t position = origin.position + n, carry = origin.carry + position // core.FD_POSITIONS
+    position %= core.FD_POSITIONS
+    if carry == cursor.carry and 0 <= <int64_t>(position - cursor.position) < core.FD_BLOCK:
+        api.stream_take(stream, domain, <intptr_t>(position - cursor.position))
+    else:
+        api.stream.seek(stream, domain, position, carry)
+
+
+cdef void fill_part(
+    part *c, core.fd_domain domain, core.fd_dtype dtype, intptr_t n, char *out
+) noexcept nogil:
+    cdef core.fd_noise source = api.stream.noise(c.stream)
+    cdef intptr_t unit = c.unit[<int>domain], inner = c.shape[c.ndim - 1], item, rest, whole, some
+    cdef intptr_t itemsize = sizeof(float) if dtype == core.FD_F32 else sizeof(double)
+    cdef int d
+    while n > 0:
+        item = c.at[<int>domain] // unit
+        some = min(n, (inner - item % inner) * unit - c.at[<int>domain] % unit)
+        rest = item // inner
+        whole = c.first + item % inner
+        for d in range(c.ndim - 2, -1, -1):
+            whole += rest % c.shape[d] * c.stride[d]
+            rest //= c.shape[d]
+        seek(c.stream, domain, &c.origin[<int>domain], whole * unit + c.at[<int>domain] % unit)
+        source.fill[<int>domain][<int>dtype](source.state, some, out)
+        c.at[<int>domain] += some
+        out += some * itemsize
+        n -= some
+
+
+cdef void part_normals_f32(void *state, intptr_t n, void *out) noexcept nogil:
+    fill_part(<part *>state, core.FD_NORMAL, core.FD_F32, n, <char *>out)
+
+
+cdef void part_normals_f64(void *state, intptr_t n, void *out) noexcept nogil:
+    fill_part(<part *>state, core.FD_NORMAL, core.FD_F64, n, <char *>out)
+
+
+cdef void part_uniforms_f32(void *state, intptr_t n, void *out) noexcept nogil:
+    fill_part(<part *>state, core.FD_UNIFORM, core.FD_F32, n, <char *>out)
+
+
+cdef void part_uniforms_f64(void *state, intptr_t n, void *out) noexcept nogil:
+    fill_part(<part *>state, core.FD_UNIFORM, core.FD_F64, n, <char *>out)
+
+
+cdef class PartNoise(Noise):
+    """What a part of a draw takes of a stream, in the order of the part.
+
+    Parameters
+    ----------
+    source : Noise
+        Of a stream of its own, which stands where the whole draw begins.
+    takes : pair of int
+        How many uniforms and normals an item takes.
+    shape : tuple of int
+        Of the whole draw, in items.
+    ranges : sequence of pairs of int
+        First and last but one in each dim.
+    """
+
+    def __init__(self, Noise source not None, tuple takes, tuple shape, ranges):
+        cdef int domain, d
+        cdef intptr_t stride = 1
+        self.bit_generator = source  # kept alive
+        self.c.stream = source.stream.c
+        for domain in range(<int>core.FD_N_DOMAIN):
+            self.c.origin[domain] = api.stream_take(self.c.stream, <core.fd_domain>domain, 0)
+            self.c.at[domain] = 0
+        self.c.unit[<int>core.FD_UNIFORM], self.c.unit[<int>core.FD_NORMAL] = takes
+        # From the last dim on: as long as a dim is taken whole, the one before goes on behind it.
+        dims = [(1, 1)]  # of the part, of the whole
+        self.c.first = 0
+        for (first, stop), n in reversed(list(zip(ranges, shape))):
+            self.c.first += first * stride
+            if dims[0][0] == dims[0][1]:
+                dims[0] = ((stop - first) * dims[0][0], n * dims[0][1])
+            else:
+                dims.insert(0, (stop - first, n))
+            stride *= n
+        self.c.ndim = <int>len(dims)
+        stride = 1
+        for d in range(self.c.ndim - 1, -1, -1):
+            self.c.shape[d] = dims[d][0]
+            self.c.stride[d] = stride
+            stride *= dims[d][1]
+        self.source.state = &self.c
+        self.source.fill[0][0] = part_normals_f32
+        self.source.fill[0][1] = part_normals_f64
+        self.source.fill[1][0] = part_uniforms_f32
+        self.source.fill[1][1] = part_uniforms_f64
 
 
 cdef Noise stream_noise(bint shared):

@@ -1,6 +1,6 @@
 """Distributions with the batch semantics of torch.distributions over NumPy arrays."""
 
-from fastdist.distributions import constraints, divergences, transforms
+from fastdist.distributions import constraints, divergences, parts, transforms
 from fastdist.distributions.bernoulli import Bernoulli
 from fastdist.distributions.categorical import Categorical
 from fastdist.distributions.distribution import Distribution, stack
@@ -35,6 +35,7 @@ __all__ = [
     "constraints",
     "divergences",
     "kl_divergence",
+    "parts",
     "register_kl",
     "register_vjp",
     "stack",

@@ -19,6 +19,7 @@ DRAW: tuple[str, ...]
 DENSITY: tuple[str, ...]
 LAW: tuple[str, ...]
 CONSEQUENCES: tuple[str, ...]
+ABOVE: dict[str, Callable[..., Any]]
 KEPT: tuple[str, ...]
 PLAIN: frozenset[type]
 PUBLIC: dict[str, tuple[str, ...]]
@@ -133,6 +134,7 @@ class Base:
     ) -> Real: ...
     def draw(self, eps: Real, out: Real) -> None: ...
     def _rdraw(self, noise: Noise, out: Real, workers: int) -> None: ...
+    def _noise_per_event(self) -> tuple[int, int] | None: ...
     def _plan_of_draws(self) -> Plan | None: ...
     def _passes(self) -> bool: ...
     def _draw_plan(self) -> Plan | None: ...
@@ -145,6 +147,15 @@ class Base:
         out: tuple[Real | None, Real | None] | None = None,
         workers: SupportsIndex | None = None,
     ) -> tuple[Real, Real]: ...
+    def sample_part(
+        self,
+        sample_shape: ShapeLike,
+        index: slice | tuple[slice, ...],
+        *,
+        rng: RNGLike,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real: ...
     def rsample_and_kl(
         self,
         prior: Distribution,

@@ -80,6 +80,9 @@ cdef object float64 = _params.FLOAT64
 
 cdef dict NO_SHAPES = {}
 
+# Functions of modules above this one, by name: these put them here.
+ABOVE = {}
+
 # Normals that a public hook gets at a time, half an L2 cache of them.
 cdef enum:
     TILE = 32768
@@ -209,18 +212,6 @@ cdef int check_rsample(Base d) except -1:
         raise NotImplementedError(
             f"{type(d).__name__} has no reparameterised draws{d._for_want_of_rsample}")
     return 0
-
-
-cdef object kl_divergence = None
-
-
-cdef object divergence_from(Base p, object q):
-    """`kl_divergence`, of a module that knows this one."""
-    global kl_divergence
-    if kl_divergence is None:
-        from fastdist.distributions.rules import kl_divergence as found
-        kl_divergence = found
-    return kl_divergence(p, q)
 
 
 cdef int typenum_of_draws(Base d) except -1:
@@ -558,6 +549,13 @@ cdef class Base:
         """The same for `rsample`; a wrapper has another if what it holds has."""
         self._draw(noise, out, workers)
 
+    def _noise_per_event(self):
+        """How many uniforms and normals an event takes, or None if that is not known."""
+        if self._plan_of_draws() is None:
+            return None if self.normals_per_event is None else (0, self.normals_per_event)
+        n = math.prod(self._event_shape)
+        return (n, 0) if self._discrete else (0, n)
+
     def _plan_of_draws(self):
         """The plan that draws go by, unless a hook makes them."""
         return plan_of_draw(self) if ways(self).draw_by_plan else None
@@ -578,6 +576,75 @@ cdef class Base:
             _draw_by_hook(self, noise, out, n_lead, workers)
         else:
             draw(noise, plan, out, self._batch_shape, self._event_shape, workers)
+
+    # ---- parts of draws --------------------------------------------------------------------
+
+    def sample_part(
+        self,
+        sample_shape: ShapeLike,
+        index: slice | tuple[slice, ...],
+        *,
+        rng: RNGLike,
+        out: Real | None = None,
+        workers: SupportsIndex | None = None,
+    ) -> Real:
+        """A part of a draw, made alone: ``sample(sample_shape, rng=rng)[index]``, bit for bit.
+
+        So that machines, processes or chunks make one draw together, in any way that it is cut.
+
+        Parameters
+        ----------
+        sample_shape : int or iterable of int
+            That of the whole draw.
+        index : slice or tuple of slices
+            Over the dims of the whole draw, ``sample_shape + batch_shape + event_shape``, clipped as NumPy's;
+            dims that are not named are taken whole. Steps are 1.
+        rng : None, int, sequence of ints, SeedSequence, Place, BitGenerator or Generator
+            Seeds, and a `Place` of a stream, give the same part each time. A generator is read where it
+            stands, and moves on behind the whole draw. (One of NumPy's has to make the whole draw.)
+        out, workers
+            As for `sample`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of the part's shape.
+
+        Raises
+        ------
+        TypeError
+            For an `index` that is no slice or tuple of slices, or as `sample` does.
+        ValueError
+            For a step other than 1; for a part of an event whose elements are not independent.
+        IndexError
+            For more slices than dims.
+        NotImplementedError
+            If it is not known how many numbers an event takes: one written by a user says so in
+            `normals_per_event`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastdist as fd
+        >>> d = fd.Normal(np.zeros(1000), 1.0)
+        >>> part = d.sample_part((500,), (slice(100, 200), slice(0, 10)), rng=0)
+        >>> bool((part == d.sample((500,), rng=0)[100:200, :10]).all())
+        True
+        """
+        cdef np.npy_intp dims[MAX_NDIM]
+        made = ABOVE["part_of_draw"](self, sample_shape, index)
+        cdef Noise noise = own_noise(rng)
+        if noise is None:
+            noise = as_noise(rng)
+        cdef int n_worker = 0 if workers is None else parse_workers(workers)
+        cdef np.ndarray array = destination(
+            out, typenum_of_draws(self), append(dims, 0, made.shape), dims, None)
+        cdef Noise reader = made.noise(noise)
+        if reader is not None:
+            fill(made.distribution, reader, array, <int>len(made.lead), n_worker, False)
+        else:
+            whole = sampled(self, made.lead, noise, None, workers, False)
+            np.copyto(array, whole[tuple([slice(*one) for one in made.ranges])])
+        return deliver(array, out)
 
     # ---- draws with their densities --------------------------------------------------------
 
@@ -718,7 +785,7 @@ cdef class Base:
         cdef np.npy_intp dims[MAX_NDIM]
         x_out, kl_out = _pair(out, "divergence")
         check_rsample(self)
-        kl = divergence_from(self, prior)
+        kl = ABOVE["kl_divergence"](self, prior)
         if kl_out is None:
             return self.rsample(sample_shape, rng=rng, out=x_out, workers=workers), kl
         cdef np.ndarray result = destination(

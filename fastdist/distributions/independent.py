@@ -16,7 +16,7 @@ from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import Distribution, draw_scored, keeps
+from fastdist.distributions.distribution import LAW, Distribution, draw_scored, keeps
 from fastdist.distributions.rules import (
     Gradients,
     Pull,
@@ -151,6 +151,12 @@ class Independent(Wrapper):
 
     def _draw_plan(self) -> Plan | None:
         return self._base._plan_of_draws() if self._base._passes() else None
+
+    def _noise_per_event(self) -> tuple[int, int] | None:
+        if self._plan_of_draws() is not None or not keeps(type(self), Independent, LAW):
+            return super()._noise_per_event()
+        of_base, n = self._base._noise_per_event(), math.prod(self._tail("_base"))
+        return None if of_base is None else (of_base[0] * n, of_base[1] * n)
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         if self._base._passes():

@@ -23,7 +23,6 @@ from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import LAW, Distribution, keeps
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.normal import Normal
-from fastdist.distributions.one_hot_categorical import OneHotCategorical
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, recorded, rule_of, summed
 from fastdist.distributions.wrapper import Wrapper
 from fastdist.random import standard_normal, standard_uniform
@@ -183,9 +182,15 @@ class MixtureSameFamily(CdfFamily, Wrapper):
 
     # ---- draws -------------------------------------------------------------------------
 
+    def _noise_per_event(self) -> tuple[int, int] | None:
+        of_component = self._component._noise_per_event()
+        if of_component is None or not keeps(type(self), MixtureSameFamily, LAW):
+            return super()._noise_per_event()
+        return 1 + of_component[0], of_component[1]
+
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         n_event = math.prod(out.shape[: out.ndim - len(self._event_shape)])
-        takes = noise_per_event(self)
+        takes = self._noise_per_event()
         if takes is not None:
             noise = noise.ahead(*(n_event * number for number in takes))
         with noise:
@@ -314,22 +319,6 @@ def _tiles(d: MixtureSameFamily, value: Real, out: Real) -> Iterator[tuple[Mixtu
             part = d[(slice(None),) * of_batch + (chosen,)]
         values = value if repeats else value[(slice(None),) * of_value + (chosen,)]
         yield from _tiles(part, values, out[(slice(None),) * axis + (chosen,)])
-
-
-def noise_per_event(d: Distribution) -> tuple[int, int] | None:
-    """How many uniforms and normals an event takes, or None if that is not known."""
-    size = math.prod(d._event_shape)
-    if isinstance(d, MixtureSameFamily) and keeps(type(d), MixtureSameFamily, LAW):
-        of_component = noise_per_event(d._component)
-        return None if of_component is None else (1 + of_component[0], of_component[1])
-    if isinstance(d, OneHotCategorical) and keeps(type(d), OneHotCategorical, LAW):
-        return 1, 0
-    if d._plan_of_draws() is not None:
-        return (size, 0) if d._discrete else (0, size)
-    if isinstance(d, Independent) and keeps(type(d), Independent, LAW):
-        of_base, n = noise_per_event(d._base), math.prod(d._tail("_base"))
-        return None if of_base is None else (of_base[0] * n, of_base[1] * n)
-    return None if d.normals_per_event is None else (0, d.normals_per_event)
 
 
 # ---- gradients -----------------------------------------------------------------------------------

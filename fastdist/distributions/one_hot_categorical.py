@@ -16,7 +16,7 @@ from fastdist._typing import ArrayLike, NDArray, Real
 from fastdist.distributions import constraints
 from fastdist.distributions.categorical import LOG_PROB, Categorical
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import Distribution
+from fastdist.distributions.distribution import LAW, Distribution, keeps
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, recorded, rule_of
 from fastdist.distributions.wrapper import Wrapper
 
@@ -130,6 +130,9 @@ class OneHotCategorical(Wrapper):
         return np.asarray(mode)
 
     # ---- draws and densities -------------------------------------------------------------
+
+    def _noise_per_event(self) -> tuple[int, int] | None:
+        return (1, 0) if keeps(type(self), OneHotCategorical, LAW) else super()._noise_per_event()
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         n_event = math.prod(out.shape[:-1])

@@ -24,7 +24,7 @@ from fastdist._kernels.pullbacks import new as new
 from fastdist._kernels.sources import Noise, RecordingNoise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
-from fastdist.distributions.distribution import DENSITY, DRAW, LAW, Distribution, keeps
+from fastdist.distributions.distribution import ABOVE, DENSITY, DRAW, LAW, Distribution, keeps
 from fastdist.random import as_noise
 
 Divergence = Callable[[Any, Any], Real]
@@ -159,6 +159,9 @@ def kl_divergence(p: Distribution, q: Distribution, *, out: Real | None = None) 
         shape = _shapes.broadcast_shapes(p=shape, q=q._batch_shape)
     divergence = np.asarray(divergence_of(p, q)(p, q))
     return _params.delivered(divergence, shape, divergence.dtype, out)
+
+
+ABOVE["kl_divergence"] = kl_divergence
 
 
 def divergence_of(p: Distribution, q: Distribution) -> Divergence:

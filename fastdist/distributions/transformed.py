@@ -17,7 +17,7 @@ from fastdist.distributions import constraints
 from fastdist.distributions._cdf_family import CdfFamily
 from fastdist.distributions._indexing import Entries, part
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import Distribution, draw_scored, keeps, score_value
+from fastdist.distributions.distribution import LAW, Distribution, draw_scored, keeps, score_value
 from fastdist.distributions.independent import Independent
 from fastdist.distributions.rules import (
     Gradients,
@@ -239,6 +239,10 @@ class TransformedDistribution(CdfFamily, Wrapper):
     def _scored_plan(self, event_ndim: int) -> Plan | None:
         plan = self._base._plan_of_scored(event_ndim) if self._base._passes() else None
         return self._staged(plan, event_ndim, scored=True)
+
+    def _noise_per_event(self) -> tuple[int, int] | None:
+        own = not keeps(type(self), TransformedDistribution, LAW)
+        return super()._noise_per_event() if own else self._base._noise_per_event()
 
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         plan = self._plan_of_draws()

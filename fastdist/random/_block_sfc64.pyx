@@ -20,13 +20,23 @@ import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.random.bit_generator import ISeedSequence
 
+from fastdist.random._place import PERIOD, KeyAlone, Place, checked
+
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
 
 cdef const core.fd_stream_api *stream_api = functions().stream
 
-# FD_POSITIONS times 2**64 carries.
-cdef object PERIOD = 1 << 122
+
+def noise_of_place(place):
+    """The normals and uniforms of a stream from a place on; without a lock."""
+    cdef Noise noise
+    place = checked(place)
+    noise = noise_of_key(place.key[0], place.key[1])
+    for domain, n in ((core.FD_NORMAL, place.normal), (core.FD_UNIFORM, place.uniform)):
+        stream_api.seek(
+            noise.stream.c, <core.fd_domain><int>domain, n % core.FD_POSITIONS, n // core.FD_POSITIONS)
+    return noise
 
 
 cdef object position(const core.fd_cursor *cursor):
@@ -167,6 +177,37 @@ cdef class BlockSFC64(BitGenerator):
         stream_api.seek_raw(stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
         stream_api.seek(stream, core.FD_NORMAL, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
         stream_api.seek(stream, core.FD_UNIFORM, uniform % core.FD_POSITIONS, uniform // core.FD_POSITIONS)
+
+    @property
+    def place(self):
+        """Where the stream stands, which may be passed for `rng`, and to other machines."""
+        cdef core.fd_stream *stream = self.stream.c
+        with self.stream:
+            return Place(
+                (stream.key.word[0], stream.key.word[1]),
+                (stream.raw_block + stream.raw_at + (<object>stream.raw_carry) * core.FD_POSITIONS) % PERIOD,
+                position(&stream.cursor[<int>core.FD_NORMAL]),
+                position(&stream.cursor[<int>core.FD_UNIFORM]),
+            )
+
+    @classmethod
+    def at(cls, place):
+        """A new generator that stands at a place.
+
+        Parameters
+        ----------
+        place : Place
+            As `BlockSFC64.place` tells it.
+
+        Returns
+        -------
+        BlockSFC64
+            It does not spawn: of its seed nothing is known but the key.
+        """
+        place = checked(place)
+        cdef BlockSFC64 new = cls(KeyAlone(place.key))
+        new._seek(place.raw, place.normal, place.uniform)
+        return new
 
     def advance(self, delta):
         """Move all positions, of raw words, normals and uniforms, as if `delta` of each had been drawn.

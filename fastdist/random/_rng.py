@@ -10,9 +10,10 @@ from numpy.random import BitGenerator, Generator, RandomState, SeedSequence
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import parse_int
 from fastdist._typing import ArrayLike
-from fastdist.random._block_sfc64 import BlockSFC64, noise_of_seed, unshared_noise
+from fastdist.random._block_sfc64 import BlockSFC64, noise_of_place, noise_of_seed, unshared_noise
+from fastdist.random._place import Place
 
-RNGLike = int | np.integer | Sequence[int] | SeedSequence | BitGenerator | Generator | None
+RNGLike = int | np.integer | Sequence[int] | SeedSequence | Place | BitGenerator | Generator | None
 
 # Looking up a bit generator's C interface costs more than a small draw, so the last few are
 # kept, by identity: a noise keeps its bit generator alive, and so its id. Bounded for that reason.
@@ -67,10 +68,10 @@ def as_noise(rng: RNGLike | Noise) -> Noise:
 
     Parameters
     ----------
-    rng : None, int, sequence of ints, SeedSequence, BitGenerator or Generator
+    rng : None, int, sequence of ints, SeedSequence, Place, BitGenerator or Generator
         None: this thread's own generator, which never repeats. Ints or a SeedSequence seed a
-        new one. A generator is used as it stands and moves on, and so is a Noise, which `vjp`
-        passes to look on.
+        new one, a Place is where one stands. A generator is used as it stands and moves on, and so is
+        a Noise, which `vjp` passes to look on.
 
     Raises
     ------
@@ -92,6 +93,8 @@ def as_noise(rng: RNGLike | Noise) -> Noise:
     elif isinstance(rng, int | np.integer) and not isinstance(rng, bool):
         seed = _seed("rng", rng)
         return noise_of_seed(seed) if seed < 2**64 else BlockSFC64(seed)._noise
+    elif isinstance(rng, Place):
+        return noise_of_place(rng)
     elif isinstance(rng, list | tuple) or (isinstance(rng, np.ndarray) and rng.ndim == 1):
         return BlockSFC64([_seed(f"rng[{i}]", word) for i, word in enumerate(rng)])._noise
     else:
