@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fastdist import autograd as autograd
     from fastdist import plot as plot
     from fastdist import torch as torch
+    from fastdist.files import load, save
 
 __all__ = [
     "Bernoulli",
@@ -69,8 +70,10 @@ __all__ = [
     "isa",
     "isas",
     "kl_divergence",
+    "load",
     "register_kl",
     "register_vjp",
+    "save",
     "set_isa",
     "set_workers",
     "stack",
@@ -83,4 +86,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("autograd", "plot", "torch"):  # they need other packages: imported when they are asked for
         return importlib.import_module(f"fastdist.{name}")
+    if name in ("load", "save"):
+        return getattr(importlib.import_module("fastdist.files"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
