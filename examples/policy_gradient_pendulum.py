@@ -24,6 +24,7 @@ advantages  of all steps of these
 train       the loop, for one seed
 evaluate    whole episodes without learning
 picture     learning curves, and what has been learned
+draw_plane  the torque by angle and velocity
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from nets import MLP, Adam, Array
 try:
     import gymnasium
     from gymnasium.vector import VectorEnv
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from threadpoolctl import threadpool_limits
     from tqdm import tqdm
@@ -255,12 +257,18 @@ def picture(policy: Policy, trial: Trial, curves: Array, random: float, zero: fl
     )
     learning.legend(loc="center right")
 
-    # The policy over the plane of states, and the way of the episode that begins nearest the bottom.
+    plane.set_title("What the first seed has learned")
+    draw_plane(figure, plane, policy.mean, trial, "torque, on average (N m)")
+    return figure
+
+
+def draw_plane(figure: Figure, plane: Axes, act: Callable[[Array], Array], trial: Trial, label: str) -> None:
+    """Torques over the plane of states, and the way of the episode that begins nearest the bottom."""
     angle, velocity = np.meshgrid(np.linspace(-np.pi, np.pi, 121), np.linspace(-8, 8, 121))
-    torque = policy.mean(np.stack([np.cos(angle), np.sin(angle), velocity], axis=-1))[..., 0]
+    torque = act(np.stack([np.cos(angle), np.sin(angle), velocity], axis=-1))[..., 0]
     torque = np.clip(torque, -TORQUE, TORQUE)
     mesh = plane.pcolormesh(np.degrees(angle), velocity, torque, cmap="RdBu_r", rasterized=True)
-    figure.colorbar(mesh, ax=plane, label="torque, on average (N m)")
+    figure.colorbar(mesh, ax=plane, label=label)
     cos, sin, speed = trial.observations[:, trial.observations[0, :, 0].argmin()].T
     path = np.degrees(np.arctan2(sin, cos))
     # Broken where the angle jumps.
@@ -269,7 +277,6 @@ def picture(policy: Policy, trial: Trial, curves: Array, random: float, zero: fl
     plane.plot(path[0], speed[0], "ok", clip_on=False, label="an episode begins")
     plane.plot(path[-1], speed[-1], "*k", markerfacecolor="gold", markersize=14, label="and ends")
     plane.set(
-        title="What the first seed has learned",
         xlabel="angle from upright (degrees)",
         ylabel="angular velocity (rad/s)",
         xticks=range(-180, 181, 90),
@@ -278,7 +285,6 @@ def picture(policy: Policy, trial: Trial, curves: Array, random: float, zero: fl
     )
     # Below the panel: there is no telling where the line goes.
     plane.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
-    return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -303,10 +309,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     learned = [evaluate(policy.mean, given.seed) for policy, _ in runs]
 
     print(f"Return of an episode, mean of {N_TEST} that begin alike, ± its standard error")
-    print(f"{_mean(random)}  random torque")
-    print(f"{_mean(zero)}  no torque")
+    print(f"{mean_return(random)}  random torque")
+    print(f"{mean_return(zero)}  no torque")
     for i, trial in enumerate(learned):
-        print(f"{_mean(trial)}  policy after {n_iteration * N_ENV * N_STEP:,} steps, seed {given.seed + i}")
+        steps = f"policy after {n_iteration * N_ENV * N_STEP:,} steps, seed {given.seed + i}"
+        print(f"{mean_return(trial)}  {steps}")
     print(
         f"Sampling and scoring took {clock.policy:.2f} of {duration:.1f} s, {N_ENV} actions at a time: "
         f"{clock.steps / clock.policy:,.0f} environment steps a second.\n"
@@ -316,7 +323,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write(picture(runs[0][0], learned[0], curves, random.returns.mean(), zero.returns.mean()), given.output)
 
 
-def _mean(trial: Trial) -> str:
+def mean_return(trial: Trial) -> str:
+    """Mean return and its standard error, as the tables have it."""
     return f"{trial.returns.mean():8.0f} ± {trial.returns.std() / np.sqrt(N_TEST):.0f}"
 
 

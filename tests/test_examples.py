@@ -17,6 +17,8 @@ from threadpoolctl import threadpool_limits
 import fastdist as fd
 import mixture_iris as mixture
 import policy_gradient_pendulum as pendulum
+import sac_pendulum as sac
+import thompson_digits as thompson
 import vae_digits as vae
 from nets import MLP, Adam
 
@@ -362,12 +364,205 @@ def test_policy_same_seed_same_bits():
         np.testing.assert_array_equal(parameter, same)
 
 
+# ---- the squashed policy -------------------------------------------------------------------------
+
+
+def some_squashed_steps(rng, n=40):
+    """A learner away from its beginning, and steps, some of whose actions are rounded to 1."""
+    learner = sac.Learner(rng)
+    for net in (learner.policy.network, *learner.critics, *learner.slow):
+        for parameter in net.parameters:
+            parameter += rng.normal(0, 0.1, parameter.shape)
+    learner.policy.network.parameters[-1] += [0.0, 2.0]  # scales of 7, so that tanh saturates
+    learner.log_temperature[:] = -0.7
+    angle = rng.uniform(-np.pi, np.pi, (2, n))
+    seen, then = np.stack([np.cos(angle), np.sin(angle), rng.uniform(-8, 8, (2, n))], axis=-1)
+    return learner, sac.Steps(seen, rng.uniform(-1, 1, (n, 1)), rng.normal(size=n), then)
+
+
+def by_definition(learner, observations, critics, seed):
+    """Actions, and their log densities by log(1 - tanh²) = 2 log(sech), and the lower of two critics."""
+    outputs = learner.policy.network(observations / [1, 1, 8])
+    loc, log_scale = outputs[:, 0], outputs[:, 1]
+    eps = fd.standard_normal(len(loc), rng=seed)
+    x = loc + np.exp(log_scale) * eps
+    log_sech = np.log(2) - np.abs(x) - np.log1p(np.exp(-2 * np.abs(x)))
+    log_prob = -(eps**2) / 2 - log_scale - np.log(2 * np.pi) / 2 - 2 * log_sech
+    action = np.tanh(x)
+    seen = np.column_stack([observations / [1, 1, 8], action])
+    return action, log_prob, np.minimum(critics[0](seen)[:, 0], critics[1](seen)[:, 0])
+
+
+def test_squashed_policy_loss():
+    """Its value by the definition, its gradient by differences, through actions of exactly 1, too."""
+    rng = fd.default_rng(0)
+    learner, steps = some_squashed_steps(rng)
+    loss, gradients, mean = learner.policy_loss(steps.observations, fd.default_rng(1))
+    action, log_prob, worth = by_definition(learner, steps.observations, learner.critics, 1)
+    assert (np.abs(action) == 1).any()
+    assert mean == pytest.approx(log_prob.mean())
+    assert loss == pytest.approx(np.mean(np.exp(-0.7) * log_prob - worth))
+    check_gradient(
+        lambda: learner.policy_loss(steps.observations, fd.default_rng(1))[0],
+        learner.policy.network.parameters,
+        gradients,
+        rng,
+    )
+
+
+def test_critic_loss():
+    rng = fd.default_rng(0)
+    learner, steps = some_squashed_steps(rng)
+    to_come = learner.to_come(steps, fd.default_rng(1))
+    _, log_prob, worth = by_definition(learner, steps.nexts, learner.slow, 1)
+    np.testing.assert_allclose(to_come, steps.rewards + 0.98 * (worth - np.exp(-0.7) * log_prob))
+    critic = learner.critics[1]
+    loss, gradients = sac.critic_loss(critic, steps, to_come)
+    seen = np.column_stack([steps.observations / [1, 1, 8], steps.actions])
+    assert loss == pytest.approx(np.mean((critic(seen)[:, 0] - to_come) ** 2))
+    check_gradient(lambda: sac.critic_loss(critic, steps, to_come)[0], critic.parameters, gradients, rng)
+
+
+def test_slow_critics_follow():
+    learner = sac.Learner(fd.default_rng(0))
+    pairs = [
+        (p, q)
+        for critic, slow in zip(learner.critics, learner.slow, strict=True)
+        for p, q in zip(critic.parameters, slow.parameters, strict=True)
+    ]
+    assert all(p is not q and np.array_equal(p, q) for p, q in pairs)
+    for p, _ in pairs:
+        p += 1
+    learner.follow()
+    assert all(np.allclose(p - q, 0.995) for p, q in pairs)
+
+
+def test_memory():
+    memory, rng = sac.Memory(30), fd.default_rng(0)
+    for i in range(2):
+        numbers = np.arange(10 * i, 10 * i + 10.0)
+        column = numbers[:, np.newaxis]
+        memory.add(sac.Steps(np.tile(column, 3), column, numbers, np.tile(column + 1, 3)))
+    some = memory.some(rng)
+    assert set(some.rewards) == set(range(20))  # of 128 drawn, all but in 20 (1 - 1/20)^128 = 3% of all cases
+    np.testing.assert_array_equal(some.actions[:, 0], some.rewards)
+    np.testing.assert_array_equal(some.observations, np.tile(some.actions, 3))
+    np.testing.assert_array_equal(some.nexts, some.observations + 1)
+
+
+def test_reached():
+    assert sac.reached([-900.0, -200.0, -300.0], 2000) == "-200 after 4,000 steps"
+    assert sac.reached([-900.0, -201.0], 2000) == "below -200 for all of 4,000 steps"
+
+
+def test_squashed_policy_same_seed_same_bits(monkeypatch):
+    monkeypatch.setattr(sac, "N_STEP", 20)
+    (policy, curve), (again, curve_again), (_, other) = (sac.train(seed, 2) for seed in (4, 4, 5))
+    assert curve == curve_again != other
+    for parameter, same in zip(policy.network.parameters, again.network.parameters, strict=True):
+        np.testing.assert_array_equal(parameter, same)
+
+
+def test_squashed_policy_learns_in_fewer_steps(tmp_path):
+    """10,000 steps, after which that of policy_gradient_pendulum.py is about as good as no torque, -1200."""
+    result = run("sac_pendulum.py", "--quick", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    ((name, learned),) = numbers(result.stdout).items()
+    assert name.startswith("policy after 10,000 steps, seed 0")
+    assert learned > -400
+    check_picture(tmp_path / "sac_pendulum.png", (460, 1100))
+
+
+def test_squashed_policy_picture_shows_the_numbers():
+    policy = sac.Policy(fd.default_rng(0))
+    trial = pendulum.Trial(np.full((201, 2, 3), [1.0, 0.0, 0.0]), np.zeros(2))
+    curves = np.array([[-1200.0, -400.0], [-1100.0, -200.0]])
+    figure = sac.picture(policy, trial, curves, [-1100.0, -1000.0])
+    learning, plane, bar = figure.axes
+    check_texts(figure, [learning, plane])
+    assert bar.get_ylabel() == "torque, median (N m)"
+    assert levels(learning) == [-200.0]
+    lines = [line.get_ydata().tolist() for line in learning.lines[:4]]
+    assert lines == [*curves.tolist(), [-1150.0, -300.0], [-1100.0, -1000.0]]
+    np.testing.assert_allclose(learning.lines[0].get_xdata(), [2.0, 4.0])
+    np.testing.assert_allclose(learning.lines[3].get_xdata(), [3.2, 6.4])
+    upright = policy(np.array([1.0, 0.0, 0.0]))
+    median = 2 * np.tanh(upright.base_dist.base_dist.loc)
+    assert plane.collections[0].get_array()[60, 60] == pytest.approx(median)
+
+
+# ---- the bandit ----------------------------------------------------------------------------------
+
+
+def test_beliefs():
+    """Those of a Bayesian linear model of each arm, by its normal equations; draws have their moments."""
+    rng = fd.default_rng(0)
+    beliefs = thompson.Beliefs(5)
+    precision, weighted = np.tile(np.eye(5), (10, 1, 1)), np.zeros((10, 5))
+    for arm in (3, 7, 3, 3, 0):
+        x, reward = rng.normal(size=5), rng.normal()
+        beliefs.learn(arm, x, reward)
+        precision[arm] += np.outer(x, x) / 0.2**2
+        weighted[arm] += reward * x / 0.2**2
+    x, rewards = rng.normal(size=5), rng.normal(size=10)
+    beliefs.learn(slice(None), x, rewards)
+    precision += np.outer(x, x) / 0.2**2
+    weighted += rewards[:, np.newaxis] * x / 0.2**2
+
+    covariance = np.linalg.inv(precision)
+    mean = np.linalg.solve(precision, weighted[..., np.newaxis])[..., 0]
+    x = rng.normal(size=5)
+    deviation = np.sqrt(np.einsum("i,kij,j->k", x, covariance, x))
+    np.testing.assert_allclose(beliefs.mean, mean, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(beliefs.expected(x), mean @ x, rtol=1e-9)
+    np.testing.assert_allclose(beliefs.uncertainty(x), deviation, rtol=1e-9)
+    z = np.array([(beliefs.drawn(x, rng) - mean @ x) / deviation for _ in range(4000)])
+    assert abs(z.mean(0)).max() < 5 / np.sqrt(4000)  # a false alarm in 170,000 for ten of them
+    assert abs(np.mean(z**2, 0) - 1).max() < 5 * np.sqrt(2 / 4000)
+
+
+def test_contexts():
+    x, digits = thompson.load()
+    assert x.shape == (1797, 65)
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1)
+    with np.load(EXAMPLES / "data" / "digits.npz") as data:
+        np.testing.assert_allclose(x[:, :64] / x[:, 64:] * 16, data["images"], atol=1e-12)
+        assert np.array_equal(digits, data["labels"])
+
+
+def test_bandits(tmp_path):
+    """Regret is between chance and that of whoever is told the digit, and in the order that the README has."""
+    result = run("thompson_digits.py", "--quick", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    wrong = {name.split(" (")[0]: count for name, count in numbers(result.stdout).items()}
+    assert set(wrong) == set(thompson.POLICIES)
+    assert abs(wrong["random"] - 0.9 * 1797) < 5 * np.sqrt(1797 * 0.09)
+    assert wrong["told the digit"] < wrong["LinUCB"] - 30 < wrong["Thompson"] - 60
+    assert wrong["Thompson"] < 450
+    assert max(wrong["greedy"], wrong["epsilon-greedy"]) < 900
+    check_picture(tmp_path / "thompson_digits.png", (480, 1100))
+
+
+def test_bandits_picture_shows_the_numbers():
+    rewards = {name: np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]]) for name in thompson.POLICIES}
+    beliefs = thompson.Beliefs(65)
+    beliefs.mean[...] = np.arange(650).reshape(10, 65)
+    figure = thompson.picture(rewards, beliefs)
+    regret, weights, bar = figure.axes
+    check_texts(figure, [regret, weights])
+    assert bar.get_ylabel() == "weight of a pixel, mean"
+    assert [line.get_ydata().tolist() for line in regret.lines] == 6 * [[0.5, 0.5, 1.5]]
+    assert [text.get_text() for text in regret.get_legend().get_texts()] == list(rewards)
+    tiles = weights.images[0].get_array()
+    np.testing.assert_array_equal(tiles[9:17, 18:26], beliefs.mean[7, :64].reshape(8, 8))
+
+
 # ---- the command line ----------------------------------------------------------------------------
 
-BOTH = pytest.mark.parametrize("name", ["vae_digits.py", "policy_gradient_pendulum.py"])
 
-
-@BOTH
+@pytest.mark.parametrize(
+    "name", ["vae_digits.py", "policy_gradient_pendulum.py", "sac_pendulum.py", "thompson_digits.py"]
+)
 def test_missing_extra(tmp_path, name):
     (tmp_path / "tqdm.py").write_text("raise ModuleNotFoundError(\"No module named 'tqdm'\")")
     result = run(name, env={**os.environ, "PYTHONPATH": str(tmp_path)})
@@ -378,7 +573,7 @@ def test_missing_extra(tmp_path, name):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("example", [mixture, vae, pendulum])
+@pytest.mark.parametrize("example", [mixture, vae, pendulum, sac, thompson])
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -401,7 +596,15 @@ def test_bad_arguments(tmp_path, monkeypatch, capsys, example, arguments, compla
 
 @pytest.mark.parametrize(
     ("example", "option"),
-    [(mixture, "--turns"), (vae, "--epochs"), (pendulum, "--iterations"), (pendulum, "--seeds")],
+    [
+        (mixture, "--turns"),
+        (vae, "--epochs"),
+        (pendulum, "--iterations"),
+        (pendulum, "--seeds"),
+        (sac, "--iterations"),
+        (sac, "--seeds"),
+        (thompson, "--seeds"),
+    ],
 )
 def test_bad_counts(capsys, example, option):
     with pytest.raises(SystemExit):
