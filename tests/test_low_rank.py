@@ -128,6 +128,7 @@ def test_extreme_parameters():
     empty = fd.LowRankMultivariateNormal(np.zeros((0, 3)), np.zeros((3, 2)), np.ones(3))
     assert empty.sample(4, rng=0).shape == (4, 0, 3)
     assert empty.log_prob(np.zeros(3)).shape == (0,)
+    assert empty.log_prob(np.zeros((4, 1, 3))).shape == empty.mahalanobis(np.zeros((4, 1, 3))).shape == (4, 0)
     assert fd.LowRankMultivariateNormal(np.zeros(0), np.zeros((0, 2)), np.zeros(0)).sample(
         2, rng=0
     ).shape == (2, 0)

@@ -315,7 +315,8 @@ class LowRankMultivariateNormal(Gaussian):
         if n_lead == 0:
             out[...] = summed_over(full)
             return
-        flat, result = full.reshape(-1, *full.shape[n_lead:]), out.reshape(-1, *out.shape[n_lead:])
+        n = math.prod(shape[:n_lead])
+        flat, result = full.reshape(n, *full.shape[n_lead:]), out.reshape(n, *out.shape[n_lead:])
         some = max(4 * TILE // max(math.prod(flat.shape[1:]), 1), 1)
         for begin in range(0, len(flat), some):
             result[begin : begin + some] = summed_over(flat[begin : begin + some])

@@ -58,11 +58,11 @@ class MultivariateNormal(Algebra):
     Parameters
     ----------
     loc : array_like
-        Mean μ, shape (..., d). Referenced, not copied, where dtype and layout allow.
+        Mean μ, shape (..., d).
     covariance_matrix, precision_matrix, scale_tril : array_like
-        Exactly one of Σ, its inverse, or its lower Cholesky factor, shape (..., d, d); taken
-        over at construction. ``batch_shape`` is ``loc.shape[:-1]`` broadcast with the matrix's
-        ``shape[:-2]``, ``event_shape`` is ``(d,)``.
+        Exactly one of Σ, its inverse, or its lower Cholesky factor, shape (..., d, d). As `loc` it is copied,
+        but for arrays that are lent: read-only, and so is whatever they are a view of. ``batch_shape`` is
+        ``loc.shape[:-1]`` broadcast with the matrix's ``shape[:-2]``, ``event_shape`` is ``(d,)``.
     validate_args : bool, optional
         Whether to check that `loc` is finite, that a covariance or precision matrix is symmetric
         (to the square root of the dtype's epsilon, relative to its diagonal) and that `scale_tril`

@@ -212,13 +212,13 @@ def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, 
         was built with, under its constructor's name, in the shape it was given in and the
         distribution's dtype, and for `log_prob` and the cdf family one for ``"value"``, in the value's
         shape and the result's dtype; for `colorize` it is ``"eps"``, for `whiten` and `mahalanobis`
-        ``"x"``. `Independent` passes through to its base. For `kl_divergence` there is a dict for ``"p"``
+        ``"x"``. `Independent` passes through to its base; other distributions that hold one have a dict of
+        its gradients, under their constructor's name for it. For `kl_divergence` there is a dict for ``"p"``
         and one for ``"q"``. Of a method that returns two arrays it takes a pair of cotangents, of which one
         may be None; for `rsample_and_kl` there is a dict for ``"prior"``, too. Where the value is a
         distribution it takes gradients by its parameters, a dict as its own methods' pullbacks return
-        (``"value"`` is left aside, what is missing is
-        0), and returns also those by the method's array arguments, by name. It may be called any number of
-        times, and always gives the same.
+        (``"value"`` is left aside, what is missing is 0), and returns also those by the method's array
+        arguments, by name. It may be called any number of times, and always gives the same.
 
     Raises
     ------

@@ -315,7 +315,14 @@ class TanhTransform(_Elementwise):
 
 
 class SigmoidTransform(_Elementwise):
-    r"""Transform by the logistic function, :math:`y = 1 / (1 + \exp(-x))`."""
+    r"""Transform by the logistic function, :math:`y = 1 / (1 + \exp(-x))`.
+
+    Examples
+    --------
+    >>> import fastdist as fd
+    >>> fd.transforms.SigmoidTransform()([-800.0, 0.0, 800.0])
+    array([0. , 0.5, 1. ])
+    """
 
     codomain = constraints.unit_interval
     _f = "sigmoid"
@@ -323,7 +330,14 @@ class SigmoidTransform(_Elementwise):
 
 
 class SoftplusTransform(_Elementwise):
-    r"""Transform by :math:`y = \log(1 + \exp(x))`."""
+    r"""Transform by :math:`y = \log(1 + \exp(x))`.
+
+    Examples
+    --------
+    >>> import fastdist as fd
+    >>> fd.transforms.SoftplusTransform()([-100.0, 0.0, 100.0])
+    array([3.72007598e-44, 6.93147181e-01, 1.00000000e+02])
+    """
 
     codomain = constraints.positive
     _f = "softplus"
@@ -331,7 +345,16 @@ class SoftplusTransform(_Elementwise):
 
 
 class AbsTransform(Transform):
-    r"""Transform by :math:`y = |x|`, which has no inverse; that of a y is y itself."""
+    r"""Transform by :math:`y = |x|`, which has no inverse; that of a y is y itself.
+
+    So there are draws, but no densities (`HalfNormal` has them).
+
+    Examples
+    --------
+    >>> import fastdist as fd
+    >>> fd.transforms.AbsTransform()([-2.0, 3.0])
+    array([2., 3.])
+    """
 
     domain = constraints.real
     codomain = constraints.positive
@@ -942,6 +965,15 @@ class IndependentTransform(Transform):
         The transform.
     reinterpreted_batch_ndims : int
         How many more dims.
+
+    Examples
+    --------
+    >>> import numpy as np, fastdist as fd
+    >>> x, tanh = np.zeros((3, 2)), fd.transforms.TanhTransform()
+    >>> tanh.log_abs_det_jacobian(x, tanh(x)).shape
+    (3, 2)
+    >>> fd.transforms.IndependentTransform(tanh, 1).log_abs_det_jacobian(x, tanh(x)).shape
+    (3,)
     """
 
     def __init__(self, base_transform: Transform, reinterpreted_batch_ndims: SupportsIndex) -> None:
