@@ -280,3 +280,15 @@ def test_gradients_of_divergences():
         base = normal.base_dist
         arrays = {name: np.array(base._arrays[name]) for name in ("loc", "scale")}
         check_gradients(pullback(np.ones(value.shape))[key], arrays, of_normal, rng)
+
+
+def test_infinite_values():
+    d = make(((3,), (), (3,)))
+    x = np.array([[np.inf, 0, 0, 0, 0], [0, -np.inf, np.inf, 0, 0], [np.nan, np.inf, 0, 0, 0], np.zeros(5)])
+    found = d.log_prob(x[:, np.newaxis])
+    assert (found[:2] == -np.inf).all()
+    assert np.isnan(found[2]).all()
+    close(found[3], dense(d).log_prob(np.zeros(5)))
+    assert (d.mahalanobis(x[0]) == np.inf).all()
+    mixture = fd.MixtureSameFamily(fd.Categorical(np.ones(3)), d)
+    assert np.array_equal(mixture.log_prob(x[:3]), [-np.inf, -np.inf, np.nan], equal_nan=True)

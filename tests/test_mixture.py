@@ -533,3 +533,38 @@ def test_it_is_quiet():
                 == d.posterior_marginal(value).batch_shape
             )
         assert d.mean.shape == d.variance.shape == ()
+
+
+def test_probabilities_do_not_pass_1():
+    """Though sums of rounded weights may, here by an ulp for one in forty."""
+    rng = np.random.default_rng(0)
+    weights = fd.Categorical(logits=3 * rng.normal(size=(2000, 7)))
+    assert (weights.probs.sum(-1) > 1).sum() > 20
+    mixture = fd.MixtureSameFamily(weights, fd.Normal(np.zeros(7), 1.0))
+    for ends in (mixture.cdf(np.inf), mixture.cdf(50.0), mixture.survival_function(-np.inf)):
+        assert (ends <= 1).all()
+        np.testing.assert_allclose(ends, 1, rtol=1e-15)
+
+
+def test_supports_that_differ_by_component():
+    low, high = np.array([[0.0, 2.0], [-1.0, 0.0]]), np.array([[1.0, 3.0], [0.0, np.inf]])
+    components = fd.TruncatedNormal(0.0, 1.0, low, high)
+    mixture = fd.MixtureSameFamily(fd.Categorical([0.5, 0.5]), components)
+    support = mixture.support
+    assert support.check(mixture.sample(100, rng=0)).all()
+    values = [[0.5], [1.5], [2.5], [-0.5], [9.0]]
+    wanted = [[True, True], [False, True], [True, True], [False, True], [False, True]]
+    np.testing.assert_array_equal(support.check(values), wanted)
+    np.testing.assert_array_equal(support.check(values), mixture.prob(values) > 0)
+    assert support.lower_bound.tolist() == [0, -1]
+    assert support.upper_bound.tolist() == [3, np.inf]
+    assert pickle.loads(pickle.dumps(support)) == support != components.support
+    assert hash(support) == hash(mixture.support)
+    pairs = fd.Independent(fd.TruncatedNormal(np.zeros((2, 2, 3)), 1.0, low[..., None], high[..., None]), 1)
+    of_pairs = fd.MixtureSameFamily(fd.Categorical([0.5, 0.5]), pairs)
+    assert of_pairs.support.check(of_pairs.sample(100, rng=0)).all()
+    assert not of_pairs.support.check([0.5, 0.5, 2.5])[0]
+    assert (
+        fd.MixtureSameFamily(fd.Categorical([0.5, 0.5]), fd.Normal([0.0, 1.0], 1.0)).support
+        is fd.constraints.real
+    )

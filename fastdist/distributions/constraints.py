@@ -32,6 +32,7 @@ __all__ = [
     "real_matrix",
     "real_vector",
     "simplex",
+    "union",
     "unit_interval",
 ]
 
@@ -140,6 +141,35 @@ class _Independent(Constraint):
 def independent(base: Constraint, reinterpreted_batch_ndims: int) -> Constraint:
     """`base` with `reinterpreted_batch_ndims` more event dims; an event is in if all its parts are."""
     return _Independent(base, reinterpreted_batch_ndims)
+
+
+class _Union(Constraint):
+    """What is in any of the sets that `base` has along the last dim of a batch, that of its bounds."""
+
+    def __init__(self, base: Constraint) -> None:
+        self.base = base
+        axis = -1 - base.event_dim
+        low, high = np.broadcast_arrays(base.lower_bound, base.upper_bound)
+        self.lower_bound, self.upper_bound = low.min(axis), high.max(axis)
+
+        def holds(value: NDArray[Any]) -> NDArray[np.bool_]:
+            return np.asarray(base.check(np.expand_dims(value, axis)).any(-1))
+
+        super().__init__(f"union({base!r})", base.event_dim, holds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return union, (self.base,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Union) and self.base == other.base
+
+    def __hash__(self) -> int:
+        return hash(self.base)
+
+
+def union(base: Constraint) -> Constraint:
+    """Events that are in any of the sets of a batch, along its last dim; `base`, if its sets are all one."""
+    return _Union(base) if np.ndim(base.lower_bound) or np.ndim(base.upper_bound) else base
 
 
 class _IntegerInterval(Constraint):

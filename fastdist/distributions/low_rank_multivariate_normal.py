@@ -291,7 +291,10 @@ class LowRankMultivariateNormal(Gaussian):
     @quiet
     def _distance(self, x: Real) -> Real:
         rest, v = self._solved(x)
-        return np.asarray(np.square(rest).sum(-1) + np.square(v).sum(-1))
+        distance = np.square(rest).sum(-1) + np.square(v).sum(-1)
+        if not np.isfinite(distance).all():  # differences of infinities, unless of NaNs
+            distance = np.where(np.abs(x).max(-1, initial=0) == np.inf, np.inf, distance)
+        return np.asarray(distance)
 
     def _mahalanobis(self, x: Real, event_ndim: int, out: Real) -> None:
         self._by_tiles(x, out, self._distance, event_ndim)

@@ -17,6 +17,7 @@ from fastdist import _params, _shapes
 from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
 from fastdist._kernels.sources import GivenNoise, Noise
 from fastdist._typing import ArrayLike, Real, RealDType
+from fastdist.distributions import constraints
 from fastdist.distributions._cdf_family import CdfFamily
 from fastdist.distributions.categorical import Categorical, by_log_probs, log_softmax
 from fastdist.distributions.constraints import Constraint
@@ -144,8 +145,8 @@ class MixtureSameFamily(CdfFamily, Wrapper):
 
     @property
     def support(self) -> Constraint:
-        """The components'."""
-        return self._component.support
+        """What any of the components can be."""
+        return constraints.union(self._component.support)
 
     @property
     def _n_component(self) -> int:
@@ -248,9 +249,9 @@ class MixtureSameFamily(CdfFamily, Wrapper):
                 np.copyto(result, elementwise(LOG_COMPLEMENT, missing), where=near)
 
     def _weighted(self, method: str, value: Real, dtype: RealDType) -> Real:
-        """What a method of the components gives for a packed value, averaged by weights."""
+        """Probabilities that a method of the components gives for a packed value, averaged by weights."""
         each = self._of_components(method, value, dtype) * self._mixture._weights(dtype)
-        return sum_events(each, each.shape[-1:])
+        return np.minimum(sum_events(each, each.shape[-1:]), 1)  # which weights may pass by an ulp
 
     def _of_components(self, method: str, value: Real, dtype: RealDType) -> Real:
         """What a method of the components gives for a packed value, along a new last dim."""
