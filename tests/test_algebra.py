@@ -150,7 +150,7 @@ class TestRankUpdate:
             d.rank_update([1.0, 1.0], weight=np.inf)
         with pytest.raises(ValueError, match=r"u must be finite"):
             d.rank_update([1.0, np.nan])
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match=r"index, of batch_shape \(3,\): .*out of bounds"):
             d.rank_update([1.0, 1.0], index=3)
 
     def test_same_bits_alone_and_in_a_batch(self, name, isa):

@@ -378,6 +378,11 @@ def test_errors():
             "base_distribution must be a Distribution, got int",
         ),
         (
+            lambda: fd.TransformedDistribution(base, fd.transforms.TanhTransform),  # no ()
+            TypeError,
+            "transforms must be a Transform or a sequence of them, got type",
+        ),
+        (
             lambda: fd.TransformedDistribution(base, [1]),
             TypeError,
             r"transforms\[0\] must be a Transform, got int",

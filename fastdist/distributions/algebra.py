@@ -211,7 +211,9 @@ class Algebra(Gaussian):
         r"""The same with :math:`w u u^T` added to the precision, if that was given, or to the covariance.
 
         That takes d^2 operations a matrix, a new factor d^3 / 3. With a precision matrix it is how a linear
-        model learns: `u` is what has been observed, over its standard deviation.
+        model learns: `u` is what has been observed, over its standard deviation. `loc` stays; that of the
+        model would move by :math:`\Sigma u (y - u^T \mu)`, with the new covariance and a response y, over
+        its standard deviation, too.
 
         Parameters
         ----------
@@ -352,7 +354,11 @@ class Algebra(Gaussian):
 
     def _numbers(self, index: Any) -> NDArray[np.intp]:
         """Numbers of the items of the batch that an index names."""
-        return np.asarray(np.arange(math.prod(self._batch_shape)).reshape(self._batch_shape)[index])
+        numbers = np.arange(math.prod(self._batch_shape)).reshape(self._batch_shape)
+        try:
+            return np.asarray(numbers[index])
+        except IndexError as error:
+            raise IndexError(f"index, of batch_shape {self._batch_shape}: {error}") from None
 
     def _item(self, number: int) -> tuple[int, ...]:
         return tuple(map(int, np.unravel_index(number, self._batch_shape)))

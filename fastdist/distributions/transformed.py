@@ -105,7 +105,14 @@ class TransformedDistribution(CdfFamily, Wrapper):
             raise TypeError(
                 f"base_distribution must be a Distribution, got {type(base_distribution).__name__}"
             )
-        given = [transforms] if isinstance(transforms, Transform) else list(transforms)
+        if isinstance(transforms, Transform):
+            given = [transforms]
+        elif isinstance(transforms, Sequence):
+            given = list(transforms)
+        else:
+            raise TypeError(
+                f"transforms must be a Transform or a sequence of them, got {type(transforms).__name__}"
+            )
         for i, transform in enumerate(given):
             if not isinstance(transform, Transform):
                 raise TypeError(f"transforms[{i}] must be a Transform, got {type(transform).__name__}")
