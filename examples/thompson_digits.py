@@ -109,7 +109,8 @@ class Beliefs:
 def by_noise(d: fd.MultivariateNormal, x: Array) -> Array:
     """L' x, L L' being the covariance: the gradient of x @ (L eps) by the noise eps.
 
-    So x @ L eps has the standard deviation |L' x|, and L L' x is coloured from it; all by triangular systems.
+    So x @ L eps has the standard deviation |L' x|, and L L' x is coloured from it. (The gradient by the
+    precision, which the pullback gives, too, takes most of the time, and is not used.)
     """
     _, pullback = fd.vjp(d.colorize, np.zeros(d.batch_shape + d.event_shape))
     gradient: Array = pullback(x)["eps"]
