@@ -239,7 +239,7 @@ def picture(policy: Policy, trial: pendulum.Trial, curves: Array, on_policy: Seq
         ylim=(None, 0),
     )
     learning.xaxis.set_major_formatter("{x:g}")
-    learning.legend(loc="upper left")
+    learning.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
 
     plane.set_title("What the first seed has learned")
     pendulum.draw_plane(figure, plane, policy.torque, trial, "torque, median (N m)")

@@ -17,6 +17,9 @@ Goyal, "Thompson sampling for contextual bandits with linear payoffs", ICML 2013
 With a precision matrix, learning is `rank_update(u, index=arm)`: d² operations for one arm of many. A draw is
 a triangular system for each arm; nothing is ever inverted, or factorised again.
 
+The images, by 13 people, are those that scikit-learn has as `load_digits` (E. Alpaydin and C. Kaynak, UCI
+Machine Learning Repository, 1998, CC BY 4.0: see data/README.md).
+
 load      images and digits
 Beliefs   the weights of each arm, as far as they are known
 POLICIES  how an arm is chosen
