@@ -19,7 +19,7 @@ import numpy as np
 
 import fastdist as fd
 
-OPTIONAL = ("matplotlib", "scipy", "torch", "autograd", "jax")
+OPTIONAL = ("matplotlib", "scipy", "torch", "autograd", "zarr", "jax")
 
 
 def facts() -> dict[str, str]:
