@@ -122,6 +122,22 @@ class TestRankUpdate:
             np.testing.assert_allclose(getattr(got, matrix_name), wanted, rtol=1e-12, atol=1e-12)
             assert got.batch_shape == d.batch_shape
 
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    @pytest.mark.parametrize("dim", [1, 5, 16, 33, 63, 64, 70])
+    def test_of_any_size_alone_and_among_others(self, name, dim, dtype, isa):
+        """A lane to a matrix or one at a time, weights of both signs side by side: the same bits."""
+        d = make(name, (21,), (21,), dim, dtype)
+        matrix_name = "precision_matrix" if name == "precision_matrix" else "covariance_matrix"
+        rng = np.random.default_rng(dim)
+        u = (rng.standard_normal((21, dim)) / dim).astype(dtype)
+        weight = np.where(np.arange(21) % 3, 1.0, -0.05).astype(dtype)
+        got = d.rank_update(u, weight=weight)
+        wanted = getattr(d, matrix_name) + weight[:, None, None] * u[:, :, None] * u[:, None, :]
+        close(getattr(got, matrix_name), wanted, dtype, 10)
+        for i in (0, 1, 20):
+            alone = d[i].rank_update(u[i], weight=weight[i])
+            np.testing.assert_array_equal(alone.scale_tril, got[i].scale_tril)
+
     def test_the_old_one_does_not_change(self, name):
         d = make(name, (3,), (3,), 2)
         before = d.covariance_matrix.copy(), d.log_prob([0.0, 0.0])

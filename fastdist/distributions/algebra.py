@@ -35,6 +35,9 @@ from fastdist.distributions.covariance import Lower
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, summed
 
 RANK_UPDATE, MULTIPLY, SOLVE = (KERNELS[name] for name in ("rank_update", "multiply_tril", "solve_tril"))
+RANK_UPDATES = KERNELS["rank_updates"], KERNELS["reverse_rank_updates"]
+# Vectors of matrices with fewer rows fit into the second cache.
+MANY_LANES = 64
 
 
 class Algebra(Gaussian):
@@ -258,20 +261,21 @@ class Algebra(Gaussian):
         numbers = None
         if index is None:
             shape = _shapes.broadcast_shapes(u=lead, distribution=self._batch_shape)
-            made = copied(factor, np.broadcast_shapes(factor.shape[:-2], lead))
-            items = made
+            batch_shape = np.broadcast_shapes(factor.shape[:-2], lead)
+            items = made = np.empty(batch_shape + factor.shape[-2:], factor.dtype)
         else:
             numbers = self._numbers(index)
             flat = numbers.reshape(-1)
             check_distinct(flat, lambda i: f"index names batch item {self._item(i)}")
             _shapes.check_broadcast_to("u", lead, numbers.shape)
             shape = self._batch_shape
-            made = copied(factor, shape)
+            made = np.empty(shape + factor.shape[-2:], factor.dtype)
+            made[...] = factor
             flat_made = made.reshape(-1, *factor.shape[-2:])
             one = int(flat[0]) if flat.size == 1 else 0
             items = flat_made[one : one + 1] if flat.size == 1 else flat_made[flat]
-            items = items.reshape(*numbers.shape, *factor.shape[-2:])
-        found = update(items, vectors, w, reverse=self._structure.inverse)
+            items = factor = items.reshape(*numbers.shape, *factor.shape[-2:])
+        found = update(items, factor, vectors, w, reverse=self._structure.inverse)
         if found >= 0:
             where = (
                 np.unravel_index(found, items.shape[:-2])
@@ -451,25 +455,22 @@ def in_place(kernel: Any, events: Real, loc: Real, factor: Real) -> None:
         apply(kernel, events.shape[:-1], events, loc, _factors.panels(np.ascontiguousarray(factor)))
 
 
-def copied(factor: Real, batch_shape: Shape) -> Real:
-    """A copy of factors, one for each item of a batch."""
-    result: Real = np.empty(batch_shape + factor.shape[-2:], factor.dtype)
-    result[...] = factor
-    return result
-
-
-def update(factor: Real, u: Real, weight: Real, *, reverse: bool) -> int:
-    """Factors of L L' + weight u u', or of W'W + ... if `reverse`, in place; the first without one, or -1."""
-    shape = factor.shape[:-2]
-    vectors: Real = np.empty(shape + factor.shape[-1:], factor.dtype)
-    if not reverse:
+def update(out: Real, factor: Real, u: Real, weight: Real, *, reverse: bool) -> int:
+    """Write factors of L L' + weight u u', or of W'W + ... if `reverse`; the first without one, or -1."""
+    shape, dim = out.shape[:-2], out.shape[-1]
+    vectors: Real = np.empty((*shape, dim), out.dtype)
+    if dim < MANY_LANES:
         vectors[...] = u
-        return apply(RANK_UPDATE, shape, factor, vectors, weight)
+        return apply(RANK_UPDATES[reverse], shape, out, factor, vectors, weight)
+    if not reverse:
+        out[...], vectors[...] = factor, u
+        return apply(RANK_UPDATE, shape, out, vectors, weight)
     # Backwards and transposed W is lower triangular, too; its product with its transpose is W'W backwards.
     vectors[...] = u[..., ::-1]
-    backwards = np.ascontiguousarray(factor[..., ::-1, ::-1].swapaxes(-1, -2))
+    backwards = np.empty(out.shape, out.dtype)
+    backwards[...] = factor[..., ::-1, ::-1].swapaxes(-1, -2)
     found = apply(RANK_UPDATE, shape, backwards, vectors, weight)
-    factor[...] = backwards.swapaxes(-1, -2)[..., ::-1, ::-1]
+    out[...] = backwards.swapaxes(-1, -2)[..., ::-1, ::-1]
     return found
 
 
