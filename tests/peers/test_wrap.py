@@ -386,6 +386,6 @@ def test_autograd_errors():
     with pytest.raises(TypeError, match="must be a subclass of"):
         fda.wrap(fda.Normal)
     with pytest.raises(NotImplementedError, match=r"Scaled\.log_prob"):
-        fda.wrap(Scaled)(0.5).log_prob(1.0)
+        grad(lambda share: anp.sum(fda.wrap(Scaled)(share).log_prob(1.0)))(0.5)
     with pytest.raises(NotImplementedError, match="first derivatives only"):
         hessian(lambda loc: anp.sum(wrapped(loc, 1.0).log_prob(VALUE)))(LOC[0])
