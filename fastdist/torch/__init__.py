@@ -6,11 +6,15 @@
 >>> mvn.rsample((100,)).shape
 torch.Size([100, 3, 2])
 
-Normal, MultivariateNormal    torch's classes, by fastdist: draws, densities, entropies, divergences; the cdf
-                              family with its logarithms and complements, parts of a batch by d[i]
-Independent                   torch's class; hands `generator=` and `rng=` on, sums in the kernels
-wrap                          a class of torch's for a distribution of fastdist's, as users write them
-all else                      torch.distributions' own
+Normal, MultivariateNormal, LowRankMultivariateNormal,   torch's classes, by fastdist: draws, densities,
+Categorical, Bernoulli, MixtureSameFamily                entropies, divergences; the cdf family with its
+                                                         logarithms and complements, parts of a batch by
+                                                         d[i], `generator=` and `rng=`
+Independent, TransformedDistribution, LogNormal,         torch's classes, of these: all that is handed on
+HalfNormal, OneHotCategorical, -StraightThrough
+LogitNormal, TruncatedNormal                             fastdist's, which torch has not, by `wrap`
+wrap                                                     a class of torch's for a distribution of fastdist's
+all else                                                 torch.distributions' own
 
 `fastdist.torch.pyro` has the same classes for Pyro.
 """
@@ -23,13 +27,43 @@ except ImportError as error:
     raise ImportError(f"fastdist.torch needs torch ({error}): pip install 'fastdist[torch]'") from error
 from torch.distributions import kl_divergence, register_kl
 
+import fastdist.distributions as _fd
 from fastdist.torch import kl as kl
 from fastdist.torch.independent import Independent
+from fastdist.torch.low_rank_multivariate_normal import LowRankMultivariateNormal
+from fastdist.torch.mixture_same_family import MixtureSameFamily
 from fastdist.torch.multivariate_normal import MultivariateNormal
 from fastdist.torch.normal import Normal
+from fastdist.torch.outcomes import (
+    Bernoulli,
+    Categorical,
+    OneHotCategorical,
+    OneHotCategoricalStraightThrough,
+)
+from fastdist.torch.transformed import HalfNormal, LogNormal, TransformedDistribution
 from fastdist.torch.wrap import wrap
 
-__all__ = ["Independent", "MultivariateNormal", "Normal", "kl_divergence", "register_kl", "wrap"]
+LogitNormal, TruncatedNormal = wrap(_fd.LogitNormal), wrap(_fd.TruncatedNormal)
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "HalfNormal",
+    "Independent",
+    "LogNormal",
+    "LogitNormal",
+    "LowRankMultivariateNormal",
+    "MixtureSameFamily",
+    "MultivariateNormal",
+    "Normal",
+    "OneHotCategorical",
+    "OneHotCategoricalStraightThrough",
+    "TransformedDistribution",
+    "TruncatedNormal",
+    "kl_divergence",
+    "register_kl",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> Any:

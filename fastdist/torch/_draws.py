@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fastdist._kernels.sources import Noise, RecordingNoise
-from fastdist.random import RNGLike, as_noise, noise_of_key, standard_normal
+from fastdist.random import RNGLike, as_noise, noise_of_key, standard_normal, standard_uniform
 from fastdist.torch._tensors import as_array
 
 Replay = Callable[[], Noise]
@@ -66,6 +66,17 @@ def normals_like(
     _check_one(generator)
     dtype = np.float64 if like.dtype == torch.float64 else np.float32
     return torch.from_numpy(standard_normal(tuple(shape), dtype=dtype, rng=rng)).to(like)
+
+
+def uniforms_like(
+    like: Tensor, shape: tuple[int, ...], generator: torch.Generator | None, rng: RNGLike
+) -> Tensor:
+    """Uniforms for a tensor of any dtype on any device, float32 or wider: the same way."""
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    if rng is None:
+        return torch.empty(shape, dtype=dtype, device=like.device).uniform_(generator=generator)
+    _check_one(generator)
+    return torch.from_numpy(standard_uniform(tuple(shape), rng=rng)).to(like.device)
 
 
 def _check_one(generator: torch.Generator | None) -> None:

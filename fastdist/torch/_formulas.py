@@ -65,10 +65,16 @@ def _icdf(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return loc + scale * z.to(value.dtype)
 
 
+def _isf(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    z: Tensor = ndtri(_widened(value))
+    return loc - scale * z.to(value.dtype)
+
+
 # By the method's name.
 CDFS: dict[str, OfNormal] = {
     "cdf": _of_z(_ndtr),
     "icdf": _icdf,
+    "isf": _isf,
     "log_cdf": _of_z(_log_ndtr),
     "survival_function": _of_z(lambda z: _ndtr(-z)),
     "log_survival_function": _of_z(lambda z: _log_ndtr(-z)),

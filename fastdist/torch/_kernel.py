@@ -21,6 +21,8 @@ from fastdist.torch._tensors import all_plain, as_array, transformed
 Pull = Callable[..., Iterable[Real]]
 Formula = Callable[..., Tensor]  # the same value by torch's operations
 
+# Up to so many elements a few operations of torch's and their gradients are quicker than one Function.
+SMALL = 4096
 DTYPES = frozenset({torch.float32, torch.float64})
 
 

@@ -12,12 +12,20 @@ from torch.distributions.utils import _sum_rightmost
 import fastdist.distributions as fd
 from fastdist.distributions.rules import expanded
 from fastdist.random import RNGLike
-from fastdist.torch._gaussian import Gaussian, Index, SampleShape, parse_index
+from fastdist.torch._adapter import (
+    _ONE_DRAW,
+    Adapter,
+    Index,
+    SampleShape,
+    draw_of,
+    parse_index,
+    scored_draw_of,
+)
 from fastdist.torch._kernel import Pull
 from fastdist.torch.normal import Normal
 
 
-class Independent(Gaussian, TorchIndependent[Any]):
+class Independent(Adapter, TorchIndependent[Any]):
     """`torch.distributions.Independent`, for distributions of fastdist's and of torch's.
 
     Parameters
@@ -61,12 +69,12 @@ class Independent(Gaussian, TorchIndependent[Any]):
 
     def _tensors(self) -> tuple[Tensor, ...] | None:
         base = self.base_dist
-        if not isinstance(base, Gaussian):
+        if not isinstance(base, Adapter):
             return None
         # A subclass may have a density or an entropy of its own.
         cls = type(base)
-        overridden = cls.log_prob is not Gaussian.log_prob or cls.entropy not in (
-            Gaussian.entropy,
+        overridden = cls.log_prob is not Adapter.log_prob or cls.entropy not in (
+            Adapter.entropy,
             Normal.entropy,
         )
         return None if overridden else base._tensors()
@@ -77,6 +85,9 @@ class Independent(Gaussian, TorchIndependent[Any]):
         if kept is None or kept[1] is not base or kept[0]._ndims != n:
             kept = self._kept = fd.Independent(base, n), base
         return kept[0]
+
+    def _own_core(self) -> Any:
+        return fd.Independent(self.base_dist._own_core(), self.reinterpreted_batch_ndims)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": None}
@@ -96,10 +107,37 @@ class Independent(Gaussian, TorchIndependent[Any]):
         *,
         reparameterised: bool,
     ) -> Tensor:
-        draw = self.base_dist.rsample if reparameterised else self.base_dist.sample
-        given = {"generator": generator, "rng": rng}
-        result: Tensor = draw(sample_shape, **{name: x for name, x in given.items() if x is not None})
-        return result
+        return draw_of(self.base_dist, sample_shape, generator, rng, reparameterised=reparameterised)
+
+    def sample_and_log_prob(
+        self,
+        sample_shape: SampleShape = _ONE_DRAW,
+        *,
+        generator: torch.Generator | None = None,
+        rng: RNGLike = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw samples and make their log density, by the base's method; see `rsample`."""
+        x, log_prob = scored_draw_of(self.base_dist, sample_shape, generator, rng)
+        return x, _sum_rightmost(log_prob, self.reinterpreted_batch_ndims)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Probability of draws up to `value` in each element: the product of the base's over events."""
+        n = self.reinterpreted_batch_ndims
+        of_base: Tensor = self.base_dist.cdf(value)
+        return of_base.flatten(-n).prod(-1) if n else of_base
+
+    def log_cdf(self, value: Tensor) -> Tensor:
+        """Logarithm of the cdf."""
+        return _sum_rightmost(self.base_dist.log_cdf(value), self.reinterpreted_batch_ndims)
+
+    def _taken(self, value: Tensor) -> Tensor:
+        base = self.base_dist
+        return base._taken(value) if isinstance(base, Adapter) else value
+
+    @property
+    def _n_loc(self) -> int:  # type: ignore[override]
+        n: int = self.base_dist._n_loc
+        return n
 
     def _check_value(self, value: Tensor) -> None:
         self.base_dist._check_value(value)

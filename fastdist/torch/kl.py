@@ -6,16 +6,33 @@ is torch's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import Independent as TorchIndependent
+from torch.distributions import LowRankMultivariateNormal as TorchLowRank
 from torch.distributions import MultivariateNormal as TorchMultivariateNormal
 from torch.distributions import Normal as TorchNormal
-from torch.distributions.kl import _dispatch_kl, kl_divergence, register_kl
+from torch.distributions.kl import (
+    _dispatch_kl,
+    _kl_bernoulli_bernoulli,
+    _kl_categorical_categorical,
+    kl_divergence,
+    register_kl,
+)
 from torch.distributions.kl import _kl_independent_independent as _kl_of_bases
+from torch.distributions.kl import (
+    _kl_lowrankmultivariatenormal_lowrankmultivariatenormal as _kl_low_rank,
+)
+from torch.distributions.kl import (
+    _kl_lowrankmultivariatenormal_multivariatenormal as _kl_low_rank_vectors,
+)
+from torch.distributions.kl import (
+    _kl_multivariatenormal_lowrankmultivariatenormal as _kl_vectors_low_rank,
+)
 from torch.distributions.utils import _sum_rightmost
 
 import fastdist.distributions as fd
@@ -24,14 +41,43 @@ from fastdist._kernels import pullbacks
 from fastdist._typing import Real
 from fastdist.distributions.divergences import common_dtype, kl_of_normals, vjp_kl_vectors
 from fastdist.distributions.rules import expanded, new, rule_of_kl
+from fastdist.torch._adapter import Adapter, by_name
 from fastdist.torch._formulas import normal_kl, vector_kl
-from fastdist.torch._gaussian import Gaussian, by_name
-from fastdist.torch._kernel import Formula, Pull, differentiable, needs_gradients, usable
+from fastdist.torch._kernel import Pull, differentiable, needs_gradients, usable
 from fastdist.torch.independent import Independent
+from fastdist.torch.low_rank_multivariate_normal import LowRankMultivariateNormal
 from fastdist.torch.multivariate_normal import MultivariateNormal
 from fastdist.torch.normal import Normal
+from fastdist.torch.outcomes import Bernoulli, Categorical, OneHotCategorical
+from fastdist.torch.transformed import HalfNormal
+
+Divergence = Callable[[Any, Any], Tensor]
 
 __all__ = ["kl_divergence", "register_kl"]  # as torch.distributions.kl has them
+
+
+def _by_rules(own: Divergence) -> Divergence:
+    """A divergence by fastdist, and by a function of torch's where kernels do not do it."""
+
+    def divergence(p: Any, q: Any) -> Tensor:
+        kernels = _for_kernels(p, q)
+        if kernels is None:
+            return own(p, q)
+        of_p, core_p, of_q, core_q = kernels
+        try:
+            value = torch.from_numpy(fd.kl_divergence(core_p, core_q))
+        except (ValueError, NotImplementedError):  # what does not fit
+            return own(p, q)
+        if not needs_gradients(*of_p, *of_q):
+            return value
+
+        def formula(*tensors: Tensor) -> Tensor:
+            n = len(of_p)
+            return own(p._as_torch(*tensors[:n]), q._as_torch(*tensors[n:]))
+
+        return differentiable(value, _pull(p, q, needs_gradients(*of_q)), formula, (*of_p, *of_q))
+
+    return divergence
 
 
 @register_kl(MultivariateNormal, MultivariateNormal)
@@ -41,28 +87,37 @@ __all__ = ["kl_divergence", "register_kl"]  # as torch.distributions.kl has them
 @register_kl(TorchMultivariateNormal, Independent)
 @register_kl(TorchIndependent, MultivariateNormal)
 @register_kl(MultivariateNormal, TorchIndependent)
+@register_kl(Independent, LowRankMultivariateNormal)
+@register_kl(LowRankMultivariateNormal, Independent)
+@_by_rules
 def _kl_vectors(p: Distribution, q: Distribution) -> Tensor:
-    kernels = _for_kernels(p, q)
-    if kernels is not None:
-        of_p, core_p, of_q, core_q = kernels
-        try:
-            value = torch.from_numpy(fd.kl_divergence(core_p, core_q))
-        except (ValueError, NotImplementedError):  # what does not fit
-            pass
-        else:
-            if not needs_gradients(*of_p, *of_q):
-                return value
-            pull = _pull_vectors(p, q, core_p, core_q, needs_gradients(*of_q))
-            return differentiable(value, pull, _formula(p, q), (*of_p, *of_q))
+    """By torch's operations."""
     factored_p, factored_q = _factored(p), _factored(q)
     if p.event_shape != q.event_shape:
         raise ValueError(f"event shapes differ: p {tuple(p.event_shape)}, q {tuple(q.event_shape)}")
     return vector_kl(*factored_p, *factored_q)
 
 
+register_kl(Categorical, Categorical)(_by_rules(_kl_categorical_categorical))
+register_kl(Bernoulli, Bernoulli)(_by_rules(_kl_bernoulli_bernoulli))
+register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)(_by_rules(_kl_low_rank))
+register_kl(LowRankMultivariateNormal, MultivariateNormal)(_by_rules(_kl_low_rank_vectors))
+register_kl(MultivariateNormal, LowRankMultivariateNormal)(_by_rules(_kl_vectors_low_rank))
+
+
+@register_kl(OneHotCategorical, OneHotCategorical)
+def _kl_one_hot(p: OneHotCategorical, q: OneHotCategorical) -> Tensor:
+    return kl_divergence(p._categorical, q._categorical)
+
+
+@register_kl(HalfNormal, HalfNormal)
+def _kl_half(p: HalfNormal, q: HalfNormal) -> Tensor:
+    return kl_divergence(p.base_dist, q.base_dist)
+
+
 def _for_kernels(p: Distribution, q: Distribution) -> tuple[Any, Any, Any, Any] | None:
     """Tensors and core of p, and those of q, if kernels take them."""
-    if isinstance(p, Gaussian) and isinstance(q, Gaussian):
+    if isinstance(p, Adapter) and isinstance(q, Adapter):
         of_p, of_q = p._tensors(), q._tensors()
         if of_p is not None and of_q is not None and usable(*of_p, *of_q):
             try:
@@ -72,18 +127,9 @@ def _for_kernels(p: Distribution, q: Distribution) -> tuple[Any, Any, Any, Any] 
     return None
 
 
-def _of_its_own(core: Any) -> Any:
-    """A core whose arrays are no tensor's memory, which its owner might free before the pullback."""
-    if isinstance(core, fd.Independent):
-        return fd.Independent(_of_its_own(core.base_dist), core.reinterpreted_batch_ndims)
-    arrays = {name: core._arrays[name].copy() for name in ("loc", "scale") if name in core._arrays}
-    new = core._with_arrays({**core._arrays, **arrays}, core._batch_shape)
-    new._shapes = core._shapes
-    return new
-
-
-def _pull_vectors(p: Any, q: Any, core_p: Any, core_q: Any, q_needs: bool) -> Pull:
-    core_p, core_q = _of_its_own(core_p), _of_its_own(core_q)
+def _pull(p: Any, q: Any, q_needs: bool) -> Pull:
+    """The rule of `vjp`."""
+    core_p, core_q = p._own_core(), q._own_core()
     rule, names_p, names_q = rule_of_kl(core_p, core_q).rule, p._names(), q._names()
     # A prior mostly has no gradients.
     alone = not q_needs and rule is vjp_kl_vectors
@@ -96,18 +142,10 @@ def _pull_vectors(p: Any, q: Any, core_p: Any, core_q: Any, q_needs: bool) -> Pu
     return pull_both
 
 
-def _formula(p: Any, q: Any) -> Formula:
-    """The divergence with other tensors in their place."""
-
-    def formula(*tensors: Tensor) -> Tensor:
-        n = len(p._names())
-        return vector_kl(*_factored(p._as_torch(*tensors[:n])), *_factored(q._as_torch(*tensors[n:])))
-
-    return formula
-
-
 def _factored(d: Any) -> tuple[Tensor, Tensor]:
     """Loc of a distribution of vectors, and the factor of its covariance."""
+    if isinstance(d, TorchLowRank):
+        return d.loc, d.scale_tril
     if isinstance(d, TorchMultivariateNormal):
         return d.loc, d._unbroadcasted_scale_tril
     base = d

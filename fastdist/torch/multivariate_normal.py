@@ -13,17 +13,14 @@ from torch.distributions.multivariate_normal import _batch_mv
 
 import fastdist.distributions as fd
 from fastdist import _params
-from fastdist._kernels.sources import Noise
 from fastdist._typing import Real
 from fastdist.distributions.multivariate_normal import MATRICES, pull_log_prob
-from fastdist.distributions.rules import rule_of
-from fastdist.torch._draws import Replay, normals
-from fastdist.torch._gaussian import Gaussian, Index, by_name, draw_to, parse_index
+from fastdist.torch._adapter import Adapter, Index, by_name, parse_index
 from fastdist.torch._kernel import Pull, differentiable, usable
 from fastdist.torch._tensors import as_array
 
 
-class MultivariateNormal(Gaussian, TorchMultivariateNormal):
+class MultivariateNormal(Adapter, TorchMultivariateNormal):
     r"""`torch.distributions.MultivariateNormal`, its draws and densities by fastdist.
 
     Parameters
@@ -53,6 +50,7 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
     torch.Size([2, 2])
     """
 
+    _linear = True  # draws are of the factor of construction
     # Loc as it is shown, the matrix as it was given, unbroadcast, and its name.
     _given: tuple[Tensor, Tensor, str] | None = None
     _distribution: fd.MultivariateNormal
@@ -211,29 +209,16 @@ class MultivariateNormal(Gaussian, TorchMultivariateNormal):
         given = {name: matrix.tril() if name == "scale_tril" else matrix}
         return TorchMultivariateNormal(loc, **given, validate_args=False)
 
-    def _from_eps(self, eps: Tensor) -> Tensor:
-        product: Tensor = _batch_mv(self._unbroadcasted_scale_tril, eps)
-        return self.loc + product
+    def _own_core(self) -> Any:
+        core = self._core()
+        own = core._with_arrays({**core._arrays, "loc": core._arrays["loc"].copy()}, core._batch_shape)
+        own._shapes = core._shapes
+        return own
 
-    def _recorded_draw(
-        self,
-        out: Tensor,
-        noise: Noise,
-        replay: Replay,
-        core: fd.MultivariateNormal,
-        tensors: tuple[Tensor, ...],
-    ) -> Tensor:
-        names, shape, dtype = self._names(), out.shape, out.dtype
-        value = draw_to(out, core, noise)
-        rule = rule_of(type(core), "rsample").rule(core, replay)
-
-        def formula(loc: Tensor, matrix: Tensor) -> Tensor:
-            tril = self._as_torch(loc, matrix)._unbroadcasted_scale_tril
-            product: Tensor = _batch_mv(tril, normals(replay(), shape, dtype))
-            return loc + product
-
-        # Linear: the factor is the one of construction.
-        return differentiable(value, lambda g: by_name(rule(g, None), names), formula, tensors, linear=True)
+    def _from_eps(self, eps: Tensor, *tensors: Tensor) -> Tensor:
+        loc, d = (tensors[0], self._as_torch(*tensors)) if tensors else (self.loc, self)
+        product: Tensor = _batch_mv(d._unbroadcasted_scale_tril, eps)
+        return loc + product
 
     def _pull_log_prob(self, core: fd.MultivariateNormal) -> Pull:
         names = ("value", *self._names())

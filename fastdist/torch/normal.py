@@ -14,20 +14,19 @@ from fastdist import _params
 from fastdist._kernels import pullbacks
 from fastdist._kernels.sources import Noise
 from fastdist._typing import Real
-from fastdist.distributions._gaussian import HALF_LOG_2PI_E
+from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E
 from fastdist.distributions.normal import SCORE
 from fastdist.distributions.rules import new
+from fastdist.random import RNGLike
+from fastdist.torch import _draws
+from fastdist.torch._adapter import _ONE_DRAW, Adapter, Index, SampleShape, all_finite, draw_to, parse_index
 from fastdist.torch._draws import Replay, fill, normals
 from fastdist.torch._formulas import CDFS, normal_log_prob
-from fastdist.torch._gaussian import Gaussian, Index, all_finite, draw_to, parse_index
-from fastdist.torch._kernel import DTYPES, Pull, differentiable, needs_gradients, usable
+from fastdist.torch._kernel import DTYPES, SMALL, Pull, differentiable, needs_gradients, usable
 from fastdist.torch._tensors import as_array
 
-# Up to so many elements two operations of torch's and their gradients are quicker than one Function.
-SMALL = 4096
 
-
-class Normal(Gaussian, TorchNormal):
+class Normal(Adapter, TorchNormal):
     r"""`torch.distributions.Normal`, its draws and densities by fastdist.
 
     Parameters
@@ -143,8 +142,17 @@ class Normal(Gaussian, TorchNormal):
         loc, scale = tensors
         return TorchNormal(loc, scale, validate_args=False)
 
-    def _from_eps(self, eps: Tensor) -> Tensor:
-        return self.loc + eps * self.scale
+    def _from_eps(self, eps: Tensor, *tensors: Tensor) -> Tensor:
+        loc, scale = tensors or self._tensors()
+        return loc + eps * scale
+
+    def _own_core(self) -> Any:
+        core = self._core()
+        own = core._with_arrays(
+            {name: core._arrays[name].copy() for name in ("loc", "scale")}, core._batch_shape
+        )
+        own._shapes = core._shapes
+        return own
 
     def _recorded_draw(
         self, out: Tensor, noise: Noise, replay: Replay, core: fd.Normal, tensors: tuple[Tensor, ...]
@@ -160,10 +168,30 @@ class Normal(Gaussian, TorchNormal):
             pullbacks.draw_diag(replay(), by_loc, by_scale, g)
             return by_loc, by_scale
 
-        def formula(loc: Tensor, scale: Tensor) -> Tensor:
-            return loc + normals(replay(), shape, dtype) * scale
+        def formula(*tensors: Tensor) -> Tensor:
+            return self._from_eps(normals(replay(), shape, dtype), *tensors)
 
         return differentiable(draw_to(out, core, noise), pull, formula, tensors, linear=True)
+
+    def sample_and_log_prob(
+        self,
+        sample_shape: SampleShape = _ONE_DRAW,
+        *,
+        generator: torch.Generator | None = None,
+        rng: RNGLike = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw samples and make their log density of the same noise; see `rsample`.
+
+        The draw is that of `rsample`. Both are differentiable, with the noise held fixed.
+        """
+        tensors, core = self._for_kernels()
+        if core is None:
+            return super().sample_and_log_prob(sample_shape, generator=generator, rng=rng)
+        shape = self._extended_shape(sample_shape)  # type: ignore[arg-type]
+        loc, scale = tensors
+        eps = torch.empty(tuple(shape), dtype=loc.dtype)
+        fill(eps, _draws.noise(generator, rng)[0])
+        return loc + eps * scale, (-0.5 * eps * eps - HALF_LOG_2PI) - scale.log()
 
     # ---- densities ---------------------------------------------------------------------
 
@@ -201,6 +229,10 @@ class Normal(Gaussian, TorchNormal):
         """Inverse of the cdf (quantile function): -inf at 0, inf at 1, NaN outside."""
         return self._cdf("icdf", value)
 
+    def isf(self, value: Tensor) -> Tensor:
+        """Inverse of the survival function: inf at 0, -inf at 1, NaN outside."""
+        return self._cdf("isf", value)
+
     def log_cdf(self, value: Tensor) -> Tensor:
         """Logarithm of the cdf."""
         return self._cdf("log_cdf", value)
@@ -219,8 +251,8 @@ class Normal(Gaussian, TorchNormal):
         if core is not None:
             with contextlib.suppress(ValueError):  # shapes that do not fit, a probability that is none
                 result = getattr(core, method)(as_array(value))
-        if method != "icdf" and (result is None or not all_finite(result)):
-            self._check_value(value)  # that of icdf is not checked in torch
+        if method not in ("icdf", "isf") and (result is None or not all_finite(result)):
+            self._check_value(value)  # a probability is not checked in torch
         if result is None:
             return formula(value, self.loc, self.scale)
         if not needs_gradients(value, *tensors):

@@ -21,13 +21,17 @@ from fastdist.distributions.constraints import Constraint, _Independent
 from fastdist.distributions.rules import rule_of
 from fastdist.random import RNGLike
 from fastdist.torch import _draws
-from fastdist.torch._gaussian import Gaussian, Index, SampleShape, parse_index
+from fastdist.torch._adapter import Adapter, Index, SampleShape, flat, parse_index
+from fastdist.torch._formulas import CDFS
 from fastdist.torch._kernel import in_transform, needs_gradients
 from fastdist.torch._tensors import all_plain, as_array
 from fastdist.torch.independent import Independent
-from fastdist.torch.kl import _of_its_own
+from fastdist.torch.low_rank_multivariate_normal import LowRankMultivariateNormal
+from fastdist.torch.mixture_same_family import MixtureSameFamily
 from fastdist.torch.multivariate_normal import MultivariateNormal
 from fastdist.torch.normal import Normal
+from fastdist.torch.outcomes import Bernoulli, Categorical, OneHotCategorical
+from fastdist.torch.transformed import HalfNormal, LogNormal, TransformedDistribution
 
 _ONE_DRAW = torch.Size()
 
@@ -132,7 +136,7 @@ class Wrapped(Distribution):
     def _tensors(self) -> dict[str, Tensor]:
         """What it is a function of, by the names of gradients."""
         own = {name: self.__dict__[name] for name in self._names}
-        return own | _flat(
+        return own | flat(
             {name: _parts(x)[0] for name, x in self._others.items() if isinstance(x, Distribution)}
         )
 
@@ -230,10 +234,14 @@ class Wrapped(Distribution):
         """Logarithm of the probability density at `value`."""
         if self._validate_args:
             self._validate_sample(value)
+        return self._of_value("log_prob", value)
+
+    def _of_value(self, method: str, value: Tensor) -> Tensor:
+        """What a method of the core makes of a value."""
         core = self._core()
         if isinstance(value, Tensor) and not value.is_floating_point():
             value = value.to(torch.float32 if core.dtype == "float32" else torch.float64)
-        return _called({**self._tensors(), "value": value}, core.log_prob, _as_array("value", value))
+        return _called({**self._tensors(), "value": value}, getattr(core, method), _as_array("value", value))
 
     def entropy(self) -> Tensor:
         """Differential entropy in nats; shape `batch_shape`."""
@@ -273,19 +281,27 @@ class Wrapped(Distribution):
 
 
 @register_kl(Wrapped, Wrapped)
-@register_kl(Wrapped, Gaussian)
-@register_kl(Gaussian, Wrapped)
+@register_kl(Wrapped, Adapter)
+@register_kl(Adapter, Wrapped)
 def _kl_wrapped(p: Any, q: Any) -> Tensor:
     (of_p, core_p), (of_q, core_q) = _parts(p), _parts(q)
-    return _called(_flat({"p": of_p, "q": of_q}), fd.kl_divergence, core_p, core_q)
+    return _called(flat({"p": of_p, "q": of_q}), fd.kl_divergence, core_p, core_q)
 
 
 # ---- classes --------------------------------------------------------------------------------------
 
 _classes: dict[type, type] = {
-    fd.Normal: Normal,
-    fd.MultivariateNormal: MultivariateNormal,
+    fd.Bernoulli: Bernoulli,
+    fd.Categorical: Categorical,
+    fd.HalfNormal: HalfNormal,
     fd.Independent: Independent,
+    fd.LogNormal: LogNormal,
+    fd.LowRankMultivariateNormal: LowRankMultivariateNormal,
+    fd.MixtureSameFamily: MixtureSameFamily,
+    fd.MultivariateNormal: MultivariateNormal,
+    fd.Normal: Normal,
+    fd.OneHotCategorical: OneHotCategorical,
+    fd.TransformedDistribution: TransformedDistribution,
 }
 
 
@@ -297,12 +313,21 @@ def _new_class(cls: type[fd.Distribution]) -> type[Any]:
         "__doc__": f"`{cls.__name__}` as a distribution of torch's; see `fastdist.torch.wrap`.",
         "__module__": __name__,
     }
+    attributes |= {name: _method(name) for name in CDFS if hasattr(cls, name)}
     # What the class does not know its instances do.
     if isinstance(cls.has_rsample, bool):
         attributes["has_rsample"] = cls.has_rsample
     if isinstance(cls.support, Constraint):
         attributes["support"] = _as_torch(cls.support)
     return type(cls.__name__, (Wrapped,), attributes)
+
+
+def _method(name: str) -> Callable[[Wrapped, Tensor], Tensor]:
+    def method(self: Wrapped, value: Tensor) -> Tensor:
+        return self._of_value(name, value)
+
+    method.__name__, method.__doc__ = name, f"See `fastdist.Normal.{name}`."
+    return method
 
 
 def _new(cls: type[fd.Distribution]) -> Any:
@@ -382,20 +407,12 @@ def _parts(d: Distribution) -> tuple[dict[str, Tensor], fd.Distribution]:
     """The tensors by the names of their gradients, and a distribution of fastdist's over copies of them."""
     if isinstance(d, Wrapped):
         return d._tensors(), d._core()
-    tensors = d._tensors() if isinstance(d, Gaussian) else None
-    if not isinstance(d, Gaussian) or tensors is None:
+    tensors = d._tensors() if isinstance(d, Adapter) else None
+    if not isinstance(d, Adapter) or tensors is None:
         raise NotImplementedError(f"{d!r} is not one that fastdist has a distribution for")
     for name, tensor in zip(d._names(), tensors, strict=True):
         _as_array(name, tensor)
-    return dict(zip(d._names(), tensors, strict=True)), _of_its_own(d._core())
-
-
-def _flat(nested: dict[str, Any]) -> dict[str, Any]:
-    """Dicts in a dict as one, by names with a dot."""
-    flat = {}
-    for name, x in nested.items():
-        flat.update({f"{name}.{key}": y for key, y in _flat(x).items()} if isinstance(x, dict) else {name: x})
-    return flat
+    return dict(zip(d._names(), tensors, strict=True)), d._own_core()
 
 
 # ---- calls -----------------------------------------------------------------------------------------
@@ -409,7 +426,7 @@ def _called(tensors: dict[str, Tensor], method: Callable[..., Real], /, *args: A
     names = tuple(tensors)
 
     def gradients(g: Real) -> list[Real | None]:
-        found = _flat(pullback(g))
+        found = flat(pullback(g))
         missing = [name for name, x in tensors.items() if x.requires_grad and name not in found]
         if missing:
             raise ValueError(f"the rule for {method.__name__} has no gradient by {', '.join(missing)}")

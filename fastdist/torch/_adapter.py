@@ -1,11 +1,13 @@
-"""Gaussian: what the distributions here share, each a distribution of torch's over one of fastdist's.
+"""Adapter: what the distributions here share, each a distribution of torch's over one of fastdist's.
 
 A subclass says, in hooks, which tensors it is made of and what they make:
 
-_tensors()              its loc and its other parameter; None if it is not made of such
+_tensors()              its parameters; None if it is not made of such
 _core()                 fastdist's distribution over the memory of these tensors
 _names()                the names of their gradients
 _as_torch(*tensors)     torch's own distribution of others in their place
+
+`Made` has these for one that says in `_given()` what fastdist's constructor takes.
 
 Values are the core's, gradients come from the rules of `fastdist.vjp` for it, and gradients of gradients
 from formulas in torch's operations. What fastdist does not take, by dtype, device, shape or value, goes to
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from types import EllipsisType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,10 +31,10 @@ import fastdist.distributions as fd
 from fastdist._kernels.program import KERNELS, first_bad
 from fastdist._kernels.sources import Noise
 from fastdist._typing import Real
-from fastdist.distributions.rules import rule_of
+from fastdist.distributions.rules import rule_of, sees_value
 from fastdist.random import RNGLike, parse_workers
 from fastdist.torch import _draws
-from fastdist.torch._draws import Replay
+from fastdist.torch._draws import Replay, normals
 from fastdist.torch._kernel import Pull, differentiable, needs_gradients, usable
 from fastdist.torch._tensors import as_array
 
@@ -43,8 +45,13 @@ _ONE_DRAW = torch.Size()
 _CHECK_FINITE = KERNELS["check_finite"]
 
 
-class Gaussian(Distribution):
+class Adapter(Distribution):
     """A distribution of torch's whose numbers come from fastdist's kernels."""
+
+    # How many tensors at the front entropy is no function of: a loc.
+    _n_loc: ClassVar[int] = 1
+    # Whether gradients of draws depend on no tensor's present value.
+    _linear: ClassVar[bool] = False
 
     def _tensors(self) -> tuple[Tensor, ...] | None:
         raise NotImplementedError
@@ -62,9 +69,21 @@ class Gaussian(Distribution):
         """The log density with others in their place, by torch's operations."""
         return self._as_torch(*tensors).log_prob(value)
 
-    def _from_eps(self, eps: Tensor) -> Tensor:
-        """The draw that standard normals make, by torch."""
-        raise NotImplementedError
+    def _own_core(self) -> Any:
+        """The core over no tensor's memory, which its owner might free before a pullback."""
+        return self._core()
+
+    def _from_eps(self, eps: Tensor, *tensors: Tensor) -> Tensor:
+        """The draw that normals make, by torch's operations: of other tensors, if there are any."""
+        raise NotImplementedError(f"draws of {type(self).__name__} by torch's operations")
+
+    def _eps_shape(self, shape: torch.Size) -> torch.Size:
+        """The shape of the normals for a draw of a shape."""
+        return shape
+
+    def _taken(self, value: Tensor) -> Tensor:
+        """A value as kernels take it."""
+        return value
 
     def _set_shapes(
         self, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None
@@ -143,6 +162,8 @@ class Gaussian(Distribution):
         *,
         reparameterised: bool,
     ) -> Tensor:
+        if reparameterised and not self.has_rsample:
+            return super().rsample(sample_shape)  # type: ignore[arg-type]
         shape = self._extended_shape(sample_shape)  # type: ignore[arg-type]
         tensors, core = self._for_kernels()
         if core is not None:
@@ -152,26 +173,61 @@ class Gaussian(Distribution):
             if reparameterised and needs_gradients(*tensors):
                 return self._recorded_draw(out, noise, replay, core, tensors)
             return draw_to(out, core, noise)
+        return self._draw_by_torch(sample_shape, generator, rng, reparameterised=reparameterised)
+
+    def _draw_by_torch(
+        self,
+        sample_shape: SampleShape,
+        generator: torch.Generator | None,
+        rng: RNGLike,
+        *,
+        reparameterised: bool,
+    ) -> Tensor:
+        """The draw of what kernels do not take."""
         if generator is None and rng is None:
             draw = super().rsample if reparameterised else super().sample
             return draw(sample_shape)  # type: ignore[arg-type]
+        shape = self._eps_shape(self._extended_shape(sample_shape))  # type: ignore[arg-type]
         with torch.set_grad_enabled(reparameterised and torch.is_grad_enabled()):
             return self._from_eps(_draws.normals_like(self.mean, shape, generator, rng))
 
     def _recorded_draw(
         self, out: Tensor, noise: Noise, replay: Replay, core: Any, tensors: tuple[Tensor, ...]
     ) -> Tensor:
-        """A draw to `out` that knows its gradients."""
-        raise NotImplementedError
+        """A draw to `out` that knows its gradients: by `vjp`'s rule for a core that keeps what it needs."""
+        rule, names = rule_of(type(core), "rsample").rule(core, replay), self._names()
+        shape, dtype = self._eps_shape(out.shape), out.dtype
+        value = draw_to(out, core, noise)
+        record = as_array(value).copy() if sees_value(core, "rsample") else None
+
+        def formula(*tensors: Tensor) -> Tensor:
+            return self._from_eps(normals(replay(), shape, dtype), *tensors)
+
+        def pull(g: Real, *_: Real) -> Any:
+            return by_name(rule(g, record), names)
+
+        return differentiable(value, pull, formula, tensors, linear=self._linear)
+
+    def sample_and_log_prob(
+        self,
+        sample_shape: SampleShape = _ONE_DRAW,
+        *,
+        generator: torch.Generator | None = None,
+        rng: RNGLike = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw samples and make their log density, both differentiable if draws are; see `rsample`."""
+        x = self._draw(sample_shape, generator, rng, reparameterised=self.has_rsample)
+        return x, self.log_prob(x)
 
     # ---- densities ---------------------------------------------------------------------
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Logarithm of the probability density at `value`."""
-        tensors, core = self._for_kernels(value)
+        taken = self._taken(value)
+        tensors, core = self._for_kernels(taken)
         if core is None:
             return self._log_prob_by_torch(value)
-        array = as_array(value)
+        array = as_array(taken)
         try:
             result = core.log_prob(array)
         except ValueError:  # shapes that do not fit, or that only torch broadcasts
@@ -181,8 +237,12 @@ class Gaussian(Distribution):
         if not needs_gradients(value, *tensors):
             return torch.from_numpy(result)
         return differentiable(
-            torch.from_numpy(result), self._pull_log_prob(core), self._log_prob_of, (value, *tensors)
+            torch.from_numpy(result), self._pull_log_prob(core), self._log_prob_of, (taken, *tensors)
         )
+
+    def prob(self, value: Tensor) -> Tensor:
+        """Probability density at `value`."""
+        return self.log_prob(value).exp()
 
     def _log_prob_by_torch(self, value: Tensor) -> Tensor:
         """The log density of what kernels do not take."""
@@ -194,24 +254,91 @@ class Gaussian(Distribution):
             self._validate_sample(value)
 
     def _pull_log_prob(self, core: Any) -> Pull:
-        """The rule of `vjp` but for its copies: autograd watches over changes in place."""
-        raise NotImplementedError
+        """The rule of `vjp`, with a value that has not changed: autograd watches over that."""
+        rule, names = rule_of(type(core), "log_prob").rule, ("value", *self._names())
+        return lambda g, value, *_: by_name(rule(core, value)(g, None), names)
 
     def entropy(self) -> Tensor:
-        """Differential entropy in nats; shape `batch_shape`."""
+        """Entropy in nats; shape `batch_shape`."""
         tensors, core = self._for_kernels()
         if core is None:
             return super().entropy()
-        value, (loc, other) = torch.from_numpy(core.entropy()), tensors
-        if not needs_gradients(other):
+        value, n = torch.from_numpy(core.entropy()), self._n_loc
+        if not needs_gradients(*tensors[n:]):
             return value
-        pull, name = rule_of(type(core), "entropy").rule(core), self._names()[1]
+        pull, names = rule_of(type(core), "entropy").rule(core), self._names()[n:]
+        locs = [loc.detach() for loc in tensors[:n]]
         return differentiable(
             value,
-            lambda g, _: (pull(g, None)[name],),
-            lambda other: self._as_torch(loc.detach(), other).entropy(),
-            (other,),
+            lambda g, *_: by_name(pull(g, None), names),
+            lambda *others: self._as_torch(*locs, *others).entropy(),
+            tensors[n:],
         )
+
+
+class Made(Adapter):
+    """One of torch's whose core is made of copies of what it holds, and kept as long as that is the same."""
+
+    _wrapped: ClassVar[type[fd.Distribution]]
+    _made: tuple[fd.Distribution, list[tuple[int, int]]] | None = None
+
+    def _given(self) -> dict[str, Any]:
+        """What fastdist's constructor takes, by its names: tensors, and distributions."""
+        raise NotImplementedError
+
+    def _constants(self, **given: Any) -> dict[str, Any]:
+        """What the constructor takes besides."""
+        return {}
+
+    def _tensors(self) -> tuple[Tensor, ...] | None:
+        found: list[Tensor] = []
+        for x in self._given().values():
+            of_x = x._tensors() if isinstance(x, Adapter) else (x,) if isinstance(x, Tensor) else None
+            if of_x is None:
+                return None
+            found += of_x
+        return tuple(found)
+
+    def _names(self) -> tuple[str, ...]:
+        names: list[str] = []
+        for name, x in self._given().items():
+            names += [name] if isinstance(x, Tensor) else [f"{name}.{inner}" for inner in x._names()]
+        return tuple(names)
+
+    def _core(self) -> Any:
+        tensors = self._tensors()
+        assert tensors is not None
+        versions = [] if any(map(_unwatched, tensors)) else [(t._version, t.data_ptr()) for t in tensors]
+        if self._made is not None and versions and self._made[1] == versions:
+            return self._made[0]
+        given = {
+            name: as_array(x) if isinstance(x, Tensor) else x._own_core() for name, x in self._given().items()
+        }
+        core = self._wrapped(**given, **self._constants(**given), validate_args=False)
+        if core.batch_shape != self._batch_shape:
+            core = core.expand(self._batch_shape)
+        self._made = core, versions
+        return core
+
+    def _as_torch(self, *tensors: Tensor) -> Any:
+        left, given = list(tensors), {}
+        for name, x in self._given().items():
+            n = 1 if isinstance(x, Tensor) else len(x._names())
+            given[name] = left[0] if isinstance(x, Tensor) else x._as_torch(*left[:n])
+            left = left[n:]
+        return self._made_by_torch(**given)
+
+    def _made_by_torch(self, **given: Any) -> Distribution:
+        """The distribution of torch's own."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None}
+
+
+def _unwatched(tensor: Tensor) -> bool:
+    """Whether a tensor may change without being counted: fused optimizers do not count."""
+    return tensor.is_inference() or (tensor.is_leaf and tensor.requires_grad)
 
 
 def parse_index(index: Index) -> tuple[int | slice | EllipsisType | None, ...]:
@@ -237,6 +364,41 @@ def draw_to(out: Tensor, core: Any, noise: Noise) -> Tensor:
     return out
 
 
-def by_name(gradients: dict[str, Real], names: Iterable[str]) -> Any:
-    """The gradients of a rule in the order of tensors."""
-    return map(gradients.__getitem__, names)
+def draw_of(
+    d: Any,
+    sample_shape: SampleShape,
+    generator: torch.Generator | None,
+    rng: RNGLike,
+    *,
+    reparameterised: bool,
+) -> Tensor:
+    """A draw of what another one holds, which may be torch's own: that takes no source of noise."""
+    draw = d.rsample if reparameterised else d.sample
+    given = {"generator": generator, "rng": rng}
+    result: Tensor = draw(sample_shape, **{name: x for name, x in given.items() if x is not None})
+    return result
+
+
+def scored_draw_of(
+    d: Any, sample_shape: SampleShape, generator: torch.Generator | None, rng: RNGLike
+) -> tuple[Tensor, Tensor]:
+    """The same with its log density."""
+    if isinstance(d, Adapter):
+        return d.sample_and_log_prob(sample_shape, generator=generator, rng=rng)
+    x = draw_of(d, sample_shape, generator, rng, reparameterised=d.has_rsample)
+    return x, d.log_prob(x)
+
+
+def by_name(gradients: dict[str, Any], names: Iterable[str]) -> Any:
+    """The gradients of a rule, nested by names with dots, in the order of tensors."""
+    return map(flat(gradients).__getitem__, names)
+
+
+def flat(nested: dict[str, Any]) -> dict[str, Any]:
+    """Dicts in a dict as one, by names with a dot."""
+    if not any(isinstance(x, dict) for x in nested.values()):
+        return nested
+    found = {}
+    for name, x in nested.items():
+        found.update({f"{name}.{key}": y for key, y in flat(x).items()} if isinstance(x, dict) else {name: x})
+    return found
