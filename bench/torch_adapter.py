@@ -95,13 +95,55 @@ def scalars() -> Iterator[Case]:
             yield f"normal rsample + log_prob             {end}", with_log_prob, 1, 2
 
 
+def policies() -> Iterator[Case]:
+    """Steps of PPO and SAC, the policy's part of them, and of a VAE: events in float32 and float64."""
+    for shape in ((64, 6), (1024, 6), (256, 64)):
+        for dtype in (torch.float32, torch.float64):
+            loc, scale = leaf(torch.randn(shape, dtype=dtype)), leaf(torch.rand(shape, dtype=dtype) + 0.5)
+            action, c = torch.randn(shape, dtype=dtype), torch.randn(shape, dtype=dtype)
+            zeros, ones = torch.zeros(shape, dtype=dtype), torch.ones(shape, dtype=dtype)
+
+            def ppo(d: Any, loc=loc, scale=scale, action=action) -> object:
+                q = d.Independent(d.Normal(loc, scale), 1)
+                return torch.autograd.grad(q.log_prob(action).mean() + q.entropy().mean(), (loc, scale))
+
+            def sac(d: Any, loc=loc, scale=scale, c=c) -> object:
+                q = d.TransformedDistribution(
+                    d.Independent(d.Normal(loc, scale), 1), [d.TanhTransform(cache_size=1)]
+                )
+                x = q.rsample()
+                return torch.autograd.grad((x, q.log_prob(x).mean()), (loc, scale), (c, None))
+
+            def joint(d: Any, loc=loc, scale=scale, c=c) -> object:
+                q = d.TransformedDistribution(
+                    d.Independent(d.Normal(loc, scale), 1), [d.TanhTransform(cache_size=1)]
+                )
+                if d is fdt:
+                    x, log_prob = q.sample_and_log_prob()
+                else:
+                    x = q.rsample()
+                    log_prob = q.log_prob(x)
+                return torch.autograd.grad((x, log_prob.mean()), (loc, scale), (c, None))
+
+            def vae(d: Any, loc=loc, scale=scale, c=c, zeros=zeros, ones=ones) -> object:
+                q, prior = d.Independent(d.Normal(loc, scale), 1), d.Independent(d.Normal(zeros, ones), 1)
+                loss = d.kl_divergence(q, prior).mean()
+                return torch.autograd.grad((q.rsample(), loss), (loc, scale), (c, None))
+
+            end = f"{shape}  {str(dtype).removeprefix('torch.')}"
+            yield f"ppo: log_prob + entropy  {end}", ppo, 1.2, 1.5
+            yield f"sac: tanh rsample + log_prob  {end}", sac, 1.1, 1.3
+            yield f"sac: tanh sample_and_log_prob  {end}", joint, 1.1, 1.3
+            yield f"vae: rsample + kl  {end}", vae, 1.3, 1.7
+
+
 def main() -> None:
     options = parse(__doc__)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     np.empty(2**21)  # 16 MB, freed at once: from here on malloc keeps smaller blocks
     print(f"{'How many times as long torch takes':64}{'ratio':>8}{'must':>7}{'aim':>6}")
-    for cases in (vectors, scalars):
+    for cases in (vectors, scalars, policies):
         for title, step, must, aim in cases():
             if options.only in title:
                 statements = {d.__name__: Statement("step(d)", step=step, d=d) for d in (fdt, td)}

@@ -44,7 +44,7 @@ def test_attributes(kind, dtype):
 
 
 def test_swapped_import():
-    assert fdt.Categorical is td.Categorical
+    assert fdt.Gamma is td.Gamma
     assert fdt.kl.kl_divergence is td.kl.kl_divergence
     assert fdt.kl.register_kl is td.kl.register_kl
     assert fdt.normal.Normal is fdt.Normal
