@@ -69,6 +69,10 @@ class Adapter(Distribution):
         """The log density with others in their place, by torch's operations."""
         return self._as_torch(*tensors).log_prob(value)
 
+    def _is_small(self) -> bool:
+        """Whether torch's operations and their gradients are quicker than a Function."""
+        return False
+
     def _own_core(self) -> Any:
         """The core over no tensor's memory, which its owner might free before a pullback."""
         return self._core()

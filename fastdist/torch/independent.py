@@ -139,6 +139,15 @@ class Independent(Adapter, TorchIndependent[Any]):
         n: int = self.base_dist._n_loc
         return n
 
+    def entropy(self) -> Tensor:
+        """Entropy in nats, summed over what is one event; shape `batch_shape`."""
+        base = self.base_dist
+        small = isinstance(base, Adapter) and base._is_small()
+        return TorchIndependent.entropy(self) if small else super().entropy()
+
+    def _is_small(self) -> bool:
+        return isinstance(self.base_dist, Adapter) and self.base_dist._is_small()
+
     def _check_value(self, value: Tensor) -> None:
         self.base_dist._check_value(value)
 

@@ -214,10 +214,10 @@ class Normal(Adapter, TorchNormal):
 
     def entropy(self) -> Tensor:
         """Differential entropy in nats; shape `batch_shape`."""
-        scale = self.scale
-        if scale.numel() > SMALL:
-            return super().entropy()
-        return scale.log() + HALF_LOG_2PI_E
+        return self.scale.log() + HALF_LOG_2PI_E if self._is_small() else super().entropy()
+
+    def _is_small(self) -> bool:
+        return self.scale.numel() <= SMALL
 
     # ---- the cdf family ------------------------------------------------------------------
 

@@ -168,7 +168,6 @@ class Categorical(_ByProbabilities, TorchCategorical):
         return TorchCategorical.entropy(self) if self._is_small() else super().entropy()
 
     def _is_small(self) -> bool:
-        """Whether torch's operations and their gradients are quicker than a Function."""
         return self._param.numel() <= SMALL and needs_gradients(self._param)
 
     def _of_uniforms(self, uniforms: Tensor) -> Tensor:

@@ -22,10 +22,13 @@ from fastdist.torch._adapter import (
     Adapter,
     Index,
     SampleShape,
+    all_finite,
     draw_of,
     parse_index,
     scored_draw_of,
 )
+from fastdist.torch._kernel import usable
+from fastdist.torch._tensors import as_array
 from fastdist.torch.independent import Independent
 from fastdist.torch.normal import Normal
 
@@ -43,6 +46,8 @@ _PLAIN = (
     t.StickBreakingTransform,
     t.TanhTransform,
 )
+# Those whose inverse is finite only of what is in their codomain: there is no need to check values of these.
+_FINITE_WITHIN = frozenset({t.AffineTransform, t.ExpTransform, t.TanhTransform})
 
 
 class TransformedDistribution(Adapter, TorchTransformedDistribution):
@@ -129,6 +134,24 @@ class TransformedDistribution(Adapter, TorchTransformedDistribution):
             for transform in self.transforms:
                 x = transform(x)
             return x
+
+    def _log_prob_by_torch(self, value: Tensor) -> Tensor:
+        finite_within = all(type(transform) in _FINITE_WITHIN for transform in self.transforms)
+        if not (self._validate_args and finite_within):
+            return super()._log_prob_by_torch(value)
+        event_dim, log_dets, y = len(self._event_shape), [], value
+        for transform in reversed(self.transforms):
+            x = transform.inv(y)
+            event_dim += transform.domain.event_dim - transform.codomain.event_dim
+            n = event_dim - transform.domain.event_dim
+            log_dets.append(_sum_rightmost(transform.log_abs_det_jacobian(x, y), n))
+            y = x
+        if not (usable(y) and all_finite(as_array(y))):
+            self._validate_sample(value)
+        log_prob = _sum_rightmost(self.base_dist.log_prob(y), event_dim - len(self.base_dist.event_shape))
+        for log_det in log_dets:
+            log_prob = log_prob - log_det
+        return log_prob
 
     def sample_and_log_prob(
         self,
