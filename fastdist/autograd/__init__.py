@@ -106,6 +106,18 @@ class Distribution(Held):
         pair = followed(self._arrays, self._value.sample_and_log_prob, sample_shape, rng=rng)
         return pair[0], pair[1]
 
+    def rsample_and_kl(
+        self, prior: Distribution, sample_shape: ShapeLike = (), *, rng: RNGLike = None
+    ) -> tuple[Boxed, Boxed]:
+        """Draw samples, and make the divergence of a prior, differentiable by the parameters of both.
+
+        See `fastdist.Distribution.rsample_and_kl`.
+        """
+        _check("prior", prior)
+        arrays = {**self._arrays, "prior": prior._arrays}
+        pair = followed(arrays, self._value.rsample_and_kl, prior._value, sample_shape, rng=rng)
+        return pair[0], pair[1]
+
     def entropy(self) -> Boxed:
         """Entropy in nats; shape `batch_shape`."""
         return followed(self._arrays, self._value.entropy)
@@ -289,10 +301,14 @@ def kl_divergence(p: Distribution, q: Distribution) -> Boxed:
 
     See `fastdist.kl_divergence`.
     """
-    for name, d in (("p", p), ("q", q)):
-        if not isinstance(d, Distribution):
-            raise TypeError(f"{name} must be a distribution of fastdist.autograd, got {type(d).__name__}")
+    _check("p", p)
+    _check("q", q)
     return followed({"p": p._arrays, "q": q._arrays}, fd.kl_divergence, p._value, q._value)
+
+
+def _check(name: str, d: Any) -> None:
+    if not isinstance(d, Distribution):
+        raise TypeError(f"{name} must be a distribution of fastdist.autograd, got {type(d).__name__}")
 
 
 def wrap(cls: type[fd.Distribution]) -> type[Any]:

@@ -205,6 +205,17 @@ def test_divergences():
         first(lambda *a, make=make, n=n: fda.kl_divergence(make(*a[:n]), make(*a[n:])), *p, *q)
 
 
+def test_a_draw_and_a_divergence():
+    def both(loc, scale, prior_loc, prior_scale):
+        q, prior = (fda.Independent(fda.Normal(*p), 1) for p in ((loc, scale), (prior_loc, prior_scale)))
+        x, kl = q.rsample_and_kl(prior, (2,), rng=1)
+        return anp.sum(x**2) + anp.sum(kl)
+
+    first(both, LOC, SCALE, LOC[0], SCALE + 1)
+    with pytest.raises(TypeError, match="prior must be a distribution of"):
+        fda.Normal(0.0, 1.0).rsample_and_kl(fd.Normal(0.0, 1.0))
+
+
 def test_constants():
     """What autograd does not follow is fastdist's, also where there is no rule."""
     d = fda.Normal(0.0, 1.0)
