@@ -393,6 +393,11 @@ def scored_draw_of(
     return x, d.log_prob(x)
 
 
+def sum_last(x: Tensor, n: int) -> Tensor:
+    """Sum over the last `n` dims, empty ones, too."""
+    return x.sum(tuple(range(-n, 0))) if n > 0 else x
+
+
 def by_name(gradients: dict[str, Any], names: Iterable[str]) -> Any:
     """The gradients of a rule, nested by names with dots, in the order of tensors."""
     return map(flat(gradients).__getitem__, names)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import Independent as TorchIndependent
-from torch.distributions.utils import _sum_rightmost
 
 import fastdist.distributions as fd
 from fastdist.distributions.rules import expanded
@@ -20,6 +19,7 @@ from fastdist.torch._adapter import (
     draw_of,
     parse_index,
     scored_draw_of,
+    sum_last,
 )
 from fastdist.torch._kernel import Pull
 from fastdist.torch.normal import Normal
@@ -118,7 +118,7 @@ class Independent(Adapter, TorchIndependent[Any]):
     ) -> tuple[Tensor, Tensor]:
         """Draw samples and make their log density, by the base's method; see `rsample`."""
         x, log_prob = scored_draw_of(self.base_dist, sample_shape, generator, rng)
-        return x, _sum_rightmost(log_prob, self.reinterpreted_batch_ndims)
+        return x, sum_last(log_prob, self.reinterpreted_batch_ndims)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Probability of draws up to `value` in each element: the product of the base's over events."""
@@ -128,7 +128,7 @@ class Independent(Adapter, TorchIndependent[Any]):
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Logarithm of the cdf."""
-        return _sum_rightmost(self.base_dist.log_cdf(value), self.reinterpreted_batch_ndims)
+        return sum_last(self.base_dist.log_cdf(value), self.reinterpreted_batch_ndims)
 
     def _taken(self, value: Tensor) -> Tensor:
         base = self.base_dist
@@ -142,8 +142,9 @@ class Independent(Adapter, TorchIndependent[Any]):
     def entropy(self) -> Tensor:
         """Entropy in nats, summed over what is one event; shape `batch_shape`."""
         base = self.base_dist
-        small = isinstance(base, Adapter) and base._is_small()
-        return TorchIndependent.entropy(self) if small else super().entropy()
+        if self._is_small():
+            return sum_last(base.entropy(), self.reinterpreted_batch_ndims)
+        return super().entropy()
 
     def _is_small(self) -> bool:
         return isinstance(self.base_dist, Adapter) and self.base_dist._is_small()
@@ -153,7 +154,7 @@ class Independent(Adapter, TorchIndependent[Any]):
 
     def _log_prob_of(self, value: Tensor, *tensors: Tensor) -> Tensor:
         log_prob: Tensor = self.base_dist._log_prob_of(value, *tensors)
-        return _sum_rightmost(log_prob, self.reinterpreted_batch_ndims)
+        return sum_last(log_prob, self.reinterpreted_batch_ndims)
 
     def _pull_log_prob(self, core: fd.Independent) -> Pull:
         pull, tail = self.base_dist._pull_log_prob(core.base_dist), core._tail("_base")

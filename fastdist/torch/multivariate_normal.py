@@ -99,7 +99,7 @@ class MultivariateNormal(Adapter, TorchMultivariateNormal):
         """Keep a distribution of what is given."""
         assert self._given is not None
         loc, matrix, name = self._given
-        core._shapes = {"loc": loc.shape, name: matrix.shape}  # those of gradients
+        core._shapes = {"loc": tuple(loc.shape), name: tuple(matrix.shape)}  # those of gradients
         self._distribution, self._versions = core, _versions(loc, name, matrix)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:

@@ -75,7 +75,7 @@ class Normal(Adapter, TorchNormal):
             self.loc, self.scale = loc, scale
         else:
             self.loc, self.scale = torch.broadcast_tensors(loc, scale)
-            core._shapes = {"loc": shape, "scale": shape}  # of gradients: as they are shown
+            core._shapes = {"loc": tuple(shape), "scale": tuple(shape)}  # of gradients: as they are shown
         self._keep(core)
         self._set_shapes(shape, torch.Size(), validate_args)
         return True
@@ -108,7 +108,7 @@ class Normal(Adapter, TorchNormal):
         core = self._kept_core()
         if core is not None:
             core = core.expand(shape)
-            core._shapes = {"loc": shape, "scale": shape}
+            core._shapes = {"loc": tuple(shape), "scale": tuple(shape)}
             new._keep(core)
         new._set_shapes(shape, torch.Size(), self.__dict__.get("_validate_args"))
         return new
@@ -161,7 +161,7 @@ class Normal(Adapter, TorchNormal):
         shape, dtype = out.shape, out.dtype
         if shape.numel() <= SMALL:
             return loc + fill(out, noise) * scale
-        loc_shape, scale_shape = loc.shape, scale.shape
+        loc_shape, scale_shape = tuple(loc.shape), tuple(scale.shape)
 
         def pull(g: Real) -> tuple[Real, Real]:
             by_loc, by_scale = new(g, loc_shape), new(g, scale_shape)

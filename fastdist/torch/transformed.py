@@ -12,7 +12,6 @@ from torch.distributions import Independent as TorchIndependent
 from torch.distributions import LogNormal as TorchLogNormal
 from torch.distributions import TransformedDistribution as TorchTransformedDistribution
 from torch.distributions import transforms as t
-from torch.distributions.utils import _sum_rightmost
 from torch.special import ndtri
 
 from fastdist.distributions.transformed import DECREASING
@@ -26,6 +25,7 @@ from fastdist.torch._adapter import (
     draw_of,
     parse_index,
     scored_draw_of,
+    sum_last,
 )
 from fastdist.torch._kernel import usable
 from fastdist.torch._tensors import as_array
@@ -144,11 +144,11 @@ class TransformedDistribution(Adapter, TorchTransformedDistribution):
             x = transform.inv(y)
             event_dim += transform.domain.event_dim - transform.codomain.event_dim
             n = event_dim - transform.domain.event_dim
-            log_dets.append(_sum_rightmost(transform.log_abs_det_jacobian(x, y), n))
+            log_dets.append(sum_last(transform.log_abs_det_jacobian(x, y), n))
             y = x
         if not (usable(y) and all_finite(as_array(y))):
             self._validate_sample(value)
-        log_prob = _sum_rightmost(self.base_dist.log_prob(y), event_dim - len(self.base_dist.event_shape))
+        log_prob = sum_last(self.base_dist.log_prob(y), event_dim - len(self.base_dist.event_shape))
         for log_det in log_dets:
             log_prob = log_prob - log_det
         return log_prob
@@ -221,7 +221,7 @@ class TransformedDistribution(Adapter, TorchTransformedDistribution):
 
 def _sum_to(x: Tensor, ndim: int) -> Tensor:
     """Sum over the dims after the first `ndim`."""
-    return _sum_rightmost(x, max(x.ndim - ndim, 0))
+    return sum_last(x, x.ndim - ndim)
 
 
 def _part(transform: t.Transform, shape: torch.Size, entries: Any) -> t.Transform:

@@ -13,7 +13,7 @@ from torch import distributions as td
 import fastdist as fd
 import fastdist.torch as fdt
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("validating")]
 
 LOC, SCALE = torch.linspace(-1, 1, 6).double().reshape(3, 2), torch.tensor([0.5, 2.0]).double()
 LOGITS = torch.linspace(-2, 2, 12).double().sin().mul(2).reshape(3, 4)

@@ -17,21 +17,12 @@ import fastdist as fd
 import fastdist.autograd as fda
 import fastdist.torch as fdt
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("validating")]
 
 g = np.random.default_rng(0)
 LOC, SCALE, VALUE = g.normal(size=(4, 3)), g.uniform(0.5, 2, 3), g.normal(size=(2, 1, 3))
 VECTOR, TRIL = g.normal(size=(3, 5)), random_tril(g, (4, 1, 5, 5))
 DTYPES = [np.float32, np.float64]
-
-
-@pytest.fixture(autouse=True)
-def validating():
-    """As torch has it by default: stable_baselines3 turns it off for everybody when it is imported."""
-    before = td.Distribution._validate_args
-    td.Distribution.set_default_validate_args(True)
-    yield
-    td.Distribution.set_default_validate_args(before)
 
 
 class Scaled(fd.Distribution):
