@@ -275,6 +275,8 @@ def test_errors_are_torchs():
             with pytest.raises(NotImplementedError):
                 ours.rsample()
     for module in (td, fdt):
+        with pytest.raises(ValueError, match="support"):  # whose logarithm is a real number to torch
+            module.LogNormal(0.0, 1.0).log_prob(torch.tensor(0.0))
         with pytest.raises(ValueError, match="scale"):
             module.LogNormal(0.0, -1.0)
         with pytest.raises(ValueError, match="scale"):
@@ -314,6 +316,9 @@ def test_a_transform_that_falls_changes_sides():
     close(ours.isf(ours.survival_function(value)), value)
     small = torch.full((3, 2), 1e-30).double()
     np.testing.assert_allclose(ours.cdf(ours.icdf(small)), small, rtol=1e-10)  # theirs is 0
+    by_number = [td.AffineTransform(0.5, -2.0), td.ExpTransform()]
+    d = fdt.TransformedDistribution(fdt.Normal(LOC, SCALE), by_number)
+    close(d.cdf(value), td.TransformedDistribution(td.Normal(LOC, SCALE), by_number).cdf(value))
     scale = torch.tensor([1.0, -1.0]).double()
     both = fdt.TransformedDistribution(fdt.Normal(LOC, SCALE), [td.AffineTransform(0.0, scale)])
     close(both.cdf(value), torch.stack([both[..., i].cdf(value[..., i]) for i in (0, 1)], -1))
