@@ -184,7 +184,7 @@ intptr_t fd_draw_piece(fd_draw *draw, const fd_drawing *drawing, intptr_t n, int
  * cache. An item of the whole is `unit` items of a stage's loop and `tile_item` elements of the tile;
  * operand k of a stage is in the tile if in_tile[k] >= 0, beginning at that element of it, and strided
  * over all items as if the tile held them all. */
-enum { FD_MAX_STAGE = 6, FD_TILE = 2048 };
+enum { FD_MAX_STAGE = 9, FD_TILE = 2048 };
 
 typedef struct fd_pull {
     fd_stage stage[FD_MAX_STAGE];

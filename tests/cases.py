@@ -139,11 +139,25 @@ def random_truncated(loc_shape, low_shape, dtype=np.float64, seed=0):
     return fd.TruncatedNormal(*[array.astype(dtype) for array in arrays])
 
 
-def one_of_each(dtype=np.float64):
-    """A distribution of every kind, all of them with batch_shape (4, 3)."""
+def random_low_rank(loc_shape, factor_shape, diag_shape, dtype=np.float64, seed=0):
+    g = np.random.default_rng(seed)
+    return fd.LowRankMultivariateNormal(
+        g.normal(size=loc_shape).astype(dtype),
+        g.normal(size=factor_shape).astype(dtype),
+        g.uniform(0.5, 2, diag_shape).astype(dtype),
+    )
+
+
+def random_logits(shape, dtype=np.float64, seed=0):
+    return 2 * np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def with_gradients(dtype=np.float64):
+    """A distribution of every kind whose draws are functions of normals, all of them with batch_shape (4, 3)."""
     return {
         "Normal": random_normal((4, 3), (3,), dtype),
         **{name: random_mvn(name, (3, 5), (4, 1, 5, 5), dtype) for name in MATRICES},
+        "LowRank": random_low_rank((4, 3, 5), (3, 5, 2), (5,), dtype),
         "TruncatedNormal": random_truncated((4, 3), (4, 1), dtype),
         "Independent(Normal)": fd.Independent(random_normal((4, 3, 2), (3, 1), dtype), 1),
         "Independent(MVN)": fd.Independent(random_mvn("scale_tril", (4, 3, 2, 5), (2, 5, 5), dtype), 1),
@@ -153,7 +167,29 @@ def one_of_each(dtype=np.float64):
     }
 
 
-KINDS = tuple(one_of_each())
+def of_outcomes(dtype=np.float64):
+    """The same of every kind whose draws are functions of uniforms, and of mixtures."""
+    weights = fd.Categorical(logits=random_logits((3, 6), dtype))
+    return {
+        "Categorical": fd.Categorical(logits=random_logits((4, 3, 6), dtype)),
+        "Categorical(probs)": fd.Categorical(np.exp(random_logits((3, 6), dtype))).expand((4, 3)),
+        "Bernoulli": fd.Bernoulli(logits=random_logits((4, 3), dtype)),
+        "OneHotCategorical": fd.OneHotCategorical(logits=random_logits((4, 3, 6), dtype)),
+        "Independent(Bernoulli)": fd.Independent(fd.Bernoulli(logits=random_logits((4, 3, 2), dtype)), 1),
+        "Mixture(Normal)": fd.MixtureSameFamily(weights, random_normal((4, 3, 6), (6,), dtype)),
+        "Mixture(MVN)": fd.MixtureSameFamily(
+            weights, random_mvn("scale_tril", (3, 6, 2), (4, 1, 6, 2, 2), dtype)
+        ),
+    }
+
+
+def one_of_each(dtype=np.float64):
+    """A distribution of every kind, all of them with batch_shape (4, 3)."""
+    return {**with_gradients(dtype), **of_outcomes(dtype)}
+
+
+KINDS = tuple(with_gradients())
+EVERY_KIND = tuple(one_of_each())
 
 
 def assert_same_bits(a, b):

@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -251,9 +252,53 @@ def test_divergences():
         other = dense(q) if isinstance(q, fd.LowRankMultivariateNormal) else q
         close(fd.kl_divergence(p, q), fd.kl_divergence(dense(p), other))
         close(fd.kl_divergence(q, p), fd.kl_divergence(other, dense(p)))
-    assert 0 <= fd.kl_divergence(p, p) < 1e-14
+    assert fd.kl_divergence(p, p) == 0
     with pytest.raises(ValueError, match="event shapes differ"):
         fd.kl_divergence(p, make(dim=5))
+
+
+def exact_divergence(p, q):
+    """By mpmath, as of matrices of d x d elements."""
+    (d,) = p.event_shape
+
+    def covariance(one):
+        rows = [[mpmath.mpf(x) for x in row] for row in one.cov_factor.tolist()]
+        matrix = mpmath.matrix(d, d)
+        for i in range(d):
+            for j in range(d):
+                matrix[i, j] = mpmath.fdot(rows[i], rows[j]) + (
+                    mpmath.mpf(float(one.cov_diag[i])) if i == j else 0
+                )
+        return matrix
+
+    with mpmath.workdps(60):
+        of_p, of_q = covariance(p), covariance(q)
+        inverse = of_q**-1
+        z = mpmath.matrix(
+            [mpmath.mpf(a) - mpmath.mpf(b) for a, b in zip(p.loc.tolist(), q.loc.tolist(), strict=True)]
+        )
+        ratio = inverse * of_p
+        trace = sum(ratio[i, i] for i in range(d))
+        return float((trace - d - mpmath.log(mpmath.det(ratio)) + (z.T * inverse * z)[0]) / 2)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+@pytest.mark.parametrize("distance", [3.0, 1.0, 0.3, 0.1, 1e-2, 1e-4, 1e-8, 1e-12])
+@pytest.mark.parametrize("rank", [0, 1, 3])
+def test_divergences_near_0(rank, distance, moved):
+    """As many digits however near p and q are."""
+    p, rng = make(dim=6, rank=rank), np.random.default_rng(3)
+    q = fd.LowRankMultivariateNormal(
+        p.loc + 0.1 * distance * moved,
+        p.cov_factor + distance * rng.standard_normal((6, rank)),
+        p.cov_diag * np.exp(0.5 * distance * rng.standard_normal(6)),
+    )
+    for a, b in ((p, q), (q, p)):
+        np.testing.assert_allclose(fd.kl_divergence(a, b), exact_divergence(a, b), rtol=2e-14)
+    assert fd.kl_divergence(p, p) == 0
+    batch = fd.stack([p, q, p])  # near ones beside others
+    of_each = [fd.kl_divergence(one, p) for one in (p, q, p)]
+    np.testing.assert_allclose(fd.kl_divergence(batch, p), of_each, rtol=1e-14)
 
 
 def test_gradients_of_divergences():

@@ -388,6 +388,31 @@ def by_differences_of_vector(f, x, h=1e-6):
     return np.stack(columns, -1).reshape(len(columns[0]), *x.shape)
 
 
+@pytest.mark.parametrize("method", ["cdf", "survival_function", "log_cdf", "log_survival_function"])
+@pytest.mark.parametrize("given", ["logits", "probs"])
+def test_gradients_of_the_cdf_family(method, given):
+    g = np.random.default_rng(0)
+    arrays = {
+        given: g.uniform(0.2, 1, (3, 5)), "loc": g.normal(size=(4, 3, 5)), "scale": g.uniform(0.5, 2, 5),
+        "value": g.normal(size=(2000, 4, 3)),
+    }  # fmt: skip
+
+    def at(h):
+        moved = {name: one + h * change[name] for name, one in arrays.items()}
+        components = fd.Normal(moved["loc"], moved["scale"])
+        return fd.MixtureSameFamily(fd.Categorical(**{given: moved[given]}), components), moved["value"]
+
+    change = {name: g.normal(size=one.shape) for name, one in arrays.items()}
+    d, value = at(0)
+    result, pullback = fd.vjp(getattr(d, method), value)
+    c = g.normal(size=result.shape)
+    found = pullback(c)
+    found = {**found["mixture_distribution"], **found["component_distribution"], "value": found["value"]}
+    inner = sum(np.sum(one * change[name]) for name, one in found.items())
+    up, down = (np.sum(c * getattr(e, method)(x)) for e, x in (at(1e-5), at(-1e-5)))
+    np.testing.assert_allclose(inner, (up - down) / 2e-5, rtol=1e-6)
+
+
 def test_of_one_component_a_draw_s_gradients_are_the_component_s():
     normal = random_normal((1, 3), (1, 3))
     d = fd.MixtureSameFamily(fd.Categorical([2.0]), fd.Independent(normal, 1))

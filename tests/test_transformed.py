@@ -11,6 +11,7 @@ from user_written import USER_WRITTEN, user_written
 import fastdist as fd
 from fastdist import transforms as t
 
+INF = np.inf
 EPS = {np.float32: 2.0**-23, np.float64: 2.0**-52}
 
 
@@ -831,6 +832,154 @@ def test_gradients_of_divergences():
         slope = (fd.kl_divergence(up, q) - fd.kl_divergence(down, q)).sum() / (2 * h)
         inner = sum(np.sum(one * change_of(path, one.shape, a, da)) for path, one in by["p"].items())
         np.testing.assert_allclose(inner, slope, rtol=1e-6)
+
+
+CDFS = ("cdf", "survival_function", "log_cdf", "log_survival_function", "icdf")
+
+
+def slope_of(f, change, h=1e-5):
+    """How f changes along a change of its argument, a dict of arrays, by central differences."""
+    return (f(change(h)) - f(change(-h))) / (2 * h)
+
+
+@pytest.mark.parametrize("method", CDFS)
+@pytest.mark.parametrize("law", ["LogNormal", "HalfNormal", "LogitNormal", "down and up", "truncated"])
+def test_gradients_of_the_cdf_family(law, method):
+    """By all parameters and the value, against finite differences; transforms that increase or decrease."""
+    g = np.random.default_rng(0)
+    given = {"loc": g.normal(size=3), "scale": g.uniform(0.5, 2, (4, 1)), "shift": np.array(0.3)}
+    given |= {"factor": np.array([-0.5, 1.0, 2.0]), "value": g.uniform(0.1, 0.9, (2, 4, 3))}
+
+    def build(loc, scale, shift, factor, value):
+        if law in ("LogNormal", "LogitNormal"):
+            return getattr(fd, law)(loc, scale)
+        if law == "HalfNormal":
+            return fd.HalfNormal(scale)
+        affine = t.AffineTransform(shift, factor)
+        if law == "down and up":
+            return fd.TransformedDistribution(fd.Normal(loc, scale), [affine, t.ExpTransform()])
+        return fd.TransformedDistribution(fd.TruncatedNormal(loc, scale, -9.0, 9.0), affine)
+
+    value, pullback = fd.vjp(getattr(build(**given), method), given["value"])
+    c = g.normal(size=value.shape)
+    found = flat(pullback(c))
+    change = {key: g.normal(size=one.shape) for key, one in given.items()}
+    names = {("transforms", 0, "loc"): "shift", ("transforms", 0, "scale"): "factor"}
+    inner = sum(
+        np.sum(one * change[names.get(path, path[-1])])
+        for path, one in found.items()
+        if path[-1] not in ("low", "high")
+    )
+
+    def moved(h):
+        arrays = {key: one + h * change[key] for key, one in given.items()}
+        return np.sum(c * getattr(build(**arrays), method)(arrays["value"]))
+
+    np.testing.assert_allclose(inner, slope_of(moved, lambda h: h), rtol=1e-6)
+
+
+def test_gradients_of_the_cdf_family_beyond_the_support():
+    for d, low, high in ((fd.LogNormal(0.0, 1.0), -1.0, INF), (fd.LogitNormal(0.0, 1.0), -0.5, 1.5)):
+        for method in CDFS[:2]:
+            for one in flat(fd.vjp(getattr(d, method), [low, high])[1](1.0)).values():
+                assert not np.any(one), method
+    half = fd.HalfNormal(2.0)
+    for method in CDFS[:4]:
+        assert not any(np.any(one) for one in fd.vjp(getattr(half, method), -1.0)[1](1.0).values())
+    y = np.array([1e-20, 1e-3, 60.0])
+    found = fd.vjp(half.log_cdf, y)[1]([1.0, 0.0, 0.0])
+    np.testing.assert_allclose(found["value"][0], 1e20, rtol=1e-14)
+    found = fd.vjp(half.log_survival_function, y)[1]([0.0, 0.0, 1.0])
+    np.testing.assert_allclose(found["value"][2], -0.5 * (30 + 1 / 30 - 2 / 30**3 + 10 / 30**5), rtol=1e-8)
+    p = np.array([1e-20])
+    np.testing.assert_allclose(fd.vjp(half.icdf, p)[1](1.0)["scale"], np.sqrt(np.pi / 2) * 1e-20, rtol=1e-14)
+
+
+# Gaussians by arrays of a batch (2,) and events (3,), or for all.
+GAUSSIANS = {
+    "diagonal": lambda loc, scale, **_: fd.Independent(fd.Normal(loc, scale), 1),
+    "scale_tril": lambda loc, tril, **_: fd.MultivariateNormal(loc[0], scale_tril=np.tril(tril)),
+    **{
+        name: lambda loc, tril, name=name, **_: fd.MultivariateNormal(loc, **{name: tril @ tril.T})
+        for name in ("covariance_matrix", "precision_matrix")
+    },
+    "low rank": lambda loc, scale, tril, **_: fd.LowRankMultivariateNormal(loc[1], tril[:, :2], scale),
+}
+
+
+@pytest.mark.parametrize("of_q", GAUSSIANS)
+@pytest.mark.parametrize("of_p", GAUSSIANS)
+def test_gradients_of_divergences_of_moved_gaussians(of_p, of_q):
+    """An affine transform of a Gaussian is one: values, and gradients by all that made it."""
+    g = np.random.default_rng(0)
+
+    def arrays():
+        tril = np.tril(0.3 * g.normal(size=(3, 3))) + np.eye(3)
+        return {"loc": g.normal(size=(2, 3)), "scale": g.uniform(0.5, 2, 3), "tril": tril}
+
+    shift, factor = g.normal(size=(2, 3)), np.array([-1.5, 0.7, 2.0])
+
+    def moved(d, shift, factor, less):
+        return fd.TransformedDistribution(
+            d, [t.AffineTransform(shift, factor), t.AffineTransform(0.5, less).inv]
+        )
+
+    def direct(d):
+        rows = (factor / 1.3)[:, None]
+        loc = (shift + factor * d.mean - 0.5) / 1.3
+        matrix = (
+            d.covariance_matrix if not isinstance(d, fd.Independent) else d.variance[..., None] * np.eye(3)
+        )
+        return fd.MultivariateNormal(loc, covariance_matrix=rows * matrix * rows.T)
+
+    made = GAUSSIANS[of_p](**arrays()), GAUSSIANS[of_q](**arrays())
+    through = [moved(d, shift, factor, 1.3) for d in made]
+    less = moved(made[1], shift + 1, factor * 1.1, 1.0)
+    for p, q, same_p, same_q in (
+        (through[0], made[1], direct(made[0]), made[1]),
+        (made[0], through[1], made[0], direct(made[1])),
+        (through[0], less, None, None),
+    ):
+        value, pullback = fd.vjp(fd.kl_divergence, p, q)
+        if same_p is not None:
+            np.testing.assert_allclose(value, fd.kl_divergence(same_p, same_q), rtol=1e-10)
+        c = g.normal(size=value.shape)
+        found = pullback(c)
+        for side, d in (("p", p), ("q", q)):
+            if not isinstance(d, fd.TransformedDistribution):
+                continue
+            base, transforms = d.base_dist, d.transforms
+            inside = base.base_dist if isinstance(base, fd.Independent) else base
+            own = {name: np.array(inside._arrays[name]) for name in found[side]["base_distribution"]}
+            change = {name: g.normal(size=one.shape) for name, one in own.items()}
+            for name, one in change.items():
+                if name.endswith(("tril", "matrix")):
+                    change[name] = np.tril(one) if name == "scale_tril" else one + one.T
+            by_less = g.normal()
+
+            def at(
+                h,
+                own=own,
+                change=change,
+                base=base,
+                transforms=transforms,
+                side=side,
+                by_less=by_less,
+                p=p,
+                q=q,
+            ):
+                parameters = {name: one + h * change[name] for name, one in own.items()}
+                new = type(inside)(**parameters)
+                new = fd.Independent(new, 1) if isinstance(base, fd.Independent) else new
+                first, last = transforms
+                scale, other = first.scale + h * np.ones(3), last.inv.scale + h * by_less
+                e = moved(new, first.loc + h, scale, other)
+                return np.sum(c * (fd.kl_divergence(e, q) if side == "p" else fd.kl_divergence(p, e)))
+
+            first, last = found[side]["transforms"]
+            inner = sum(np.sum(found[side]["base_distribution"][name] * change[name]) for name in own)
+            inner += first["loc"].sum() + first["scale"].sum() + last["scale"] * by_less
+            np.testing.assert_allclose(inner, slope_of(at, lambda h: h), rtol=1e-6, atol=1e-7)
 
 
 # ---- statistics --------------------------------------------------------------------------------------------

@@ -319,6 +319,131 @@ def test_gradients_broadcast_and_nest(isa):
         np.testing.assert_allclose(one, repeated[name], rtol=1e-12, atol=1e-13)
 
 
+QUANTILES = ("icdf", "isf", "log_icdf")
+FAMILY = ("cdf", "survival_function", "log_cdf", "log_survival_function", *QUANTILES)
+
+
+def exact_quantile(exact, method, value, x):
+    """The number with this mass below or above it, near x."""
+    x, wanted = mpmath.mpf(x), mpmath.mpf(value)
+    wanted = mpmath.exp(wanted) if method == "log_icdf" else wanted
+    for _ in range(6):
+        mass = exact.survival(x) - wanted if method == "isf" else wanted - exact.cdf(x)
+        x += mass / mpmath.exp(exact.log_prob(x))
+    return x
+
+
+def exact_gradients(method, case, value, x):
+    """By the textbook's derivatives of the mass below x, and of what it is made of."""
+    exact = Exact(*case)
+    x = exact_quantile(exact, method, value, x) if method in QUANTILES else mpmath.mpf(x)
+    below, above = exact.cdf(x), exact.survival(x)
+
+    def density(z):
+        return mpmath.mpf(0) if mpmath.isinf(z) else mpmath.npdf(z) / (exact.scale * exact.mass)
+
+    z, low, high = exact.z(x), exact.low, exact.high
+    by = {"value": density(z), "low": -density(low) * above, "high": -density(high) * below}
+    by["loc"] = -by["value"] - by["low"] - by["high"]
+    at_low, at_high = (
+        0 if mpmath.isinf(bound) else bound * by[name] for bound, name in ((low, "low"), (high, "high"))
+    )
+    by["scale"] = -z * by["value"] - at_low - at_high
+    if method in ("icdf", "isf", "log_icdf"):
+        slope = {"icdf": 1, "isf": -1, "log_icdf": below}[method] / by["value"]
+        return {**{name: -one / by["value"] for name, one in by.items()}, "value": slope}
+    times = {"cdf": 1, "survival_function": -1, "log_cdf": 1 / below, "log_survival_function": -1 / above}[
+        method
+    ]
+    return {name: times * one for name, one in by.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.parametrize("method", FAMILY)
+def test_gradients_of_the_cdf_family(method, case, isa):
+    """Right to the rounding of the arguments, however far in a tail the bounds are."""
+    d = fd.TruncatedNormal(*case)
+    if method in QUANTILES:
+        values = np.array([1e-12, 1e-3, 0.05, 0.3, 0.5, 0.8, 0.99, 1 - 1e-9])
+        values = np.log(values) if method == "log_icdf" else values
+    else:
+        values = points(d)
+    results, pullback = fd.vjp(getattr(d, method), values)
+    single = [fd.vjp(getattr(d, method), value)[1](1.0) for value in values]
+    assert_same_bits(pullback(1.0)["value"], np.array([one["value"] for one in single]))
+    for value, x, found in zip(values.tolist(), results.tolist(), single, strict=True):
+        wanted = exact_gradients(method, case, value, x if method in QUANTILES else value)
+        for name, one in wanted.items():
+            # By a scale there are terms of both signs; of a quantile so near a bound its distance is rounded.
+            near = 1e-14 * abs(wanted["loc"]) if name == "scale" else 0
+            if method in QUANTILES:
+                near += 4e-15 * (case[1] if name == "value" else 1)
+            close(found[name], one, 1e-11, float(near))
+
+
+def test_gradients_of_the_cdf_family_at_the_ends(isa):
+    """Finite at values that have no more mass before them, and 0 beyond the bounds."""
+    d = fd.TruncatedNormal(0.0, 1.0, [-INF, 0.0, 40.0], [INF, 1.0, INF])
+    value = np.array([-100.0, 100.0, 1e100, -1e100, 0.0, 1.0, 40.0, 41.0])[:, None]
+    for method in ("cdf", "survival_function", "log_cdf", "log_survival_function"):
+        for one in fd.vjp(getattr(d, method), value)[1](1.0).values():
+            assert np.isfinite(one).all(), method
+        outside = fd.vjp(getattr(d[1], method), [-0.5, 1.5, -INF, INF])[1](1.0)
+        assert not any(np.any(one) for one in outside.values())
+        assert np.isnan(fd.vjp(getattr(d[1], method), np.nan)[1](1.0)["value"])
+    inside = fd.TruncatedNormal(0.0, 1.0, -2.0, 3.0)
+    np.testing.assert_allclose(
+        fd.vjp(inside.cdf, [-2.0, 3.0])[1](1.0)["value"], inside.prob([-2.0, 3.0]), rtol=1e-14
+    )
+    for p, bound in ((0.0, "low"), (1.0, "high")):
+        found = fd.vjp(inside.icdf, p)[1](1.0)
+        assert found[bound] == 1
+        assert not any(found[name] for name in ("loc", "scale", "low", "high") if name != bound)
+        np.testing.assert_allclose(found["value"], 1 / inside.prob(getattr(inside, bound)), rtol=1e-14)
+    whole = fd.TruncatedNormal(1.0, 2.0, -INF, INF)
+    found = fd.vjp(whole.icdf, 0.0)[1](1.0)
+    assert (found["loc"], found["scale"], found["value"]) == (1, -INF, INF)
+
+
+def test_gradients_of_the_cdf_family_without_bounds(isa):
+    """Those of the normal."""
+    whole, normal = fd.TruncatedNormal(0.5, 2.0, -INF, INF), fd.Normal(0.5, 2.0)
+    for method in FAMILY:
+        value = np.linspace(0.01, 0.99, 23) if method in QUANTILES else np.linspace(-30, 30, 23)
+        value = np.log(value) if method == "log_icdf" else value
+        (_, ours), (_, theirs) = (fd.vjp(getattr(d, method), value) for d in (whole, normal))
+        found, wanted = ours(1.0), theirs(1.0)
+        for name in ("loc", "scale", "value"):
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-12, atol=1e-13, err_msg=method)
+        assert not found["low"]
+        assert not found["high"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("method", FAMILY)
+def test_gradients_of_the_cdf_family_broadcast(method, dtype, isa):
+    """Sums over what was broadcast, of float32 as of float64 to its rounding."""
+    g = np.random.default_rng(0)
+    arrays = g.normal(size=(3, 1)), g.uniform(0.5, 2, 4), np.float64(-1.0), np.array([INF, 1.0, 2.0, 0.5])
+    d = fd.TruncatedNormal(*[array.astype(dtype) for array in arrays])
+    wide = fd.TruncatedNormal(
+        *[np.broadcast_to(array, (3, 4)).astype(dtype).astype(float) for array in arrays]
+    )
+    value = g.uniform(0.05, 0.95, (5, 1, 4)) if method in QUANTILES else g.uniform(-0.9, 0.4, (5, 1, 4))
+    value = (np.log(value) if method == "log_icdf" else value).astype(dtype)
+    c = g.normal(size=(5, 3, 4)).astype(dtype)
+    found = fd.vjp(getattr(d, method), value)[1](c)
+    wanted = fd.vjp(getattr(wide, method), value.astype(float))[1](c.astype(float))
+    wanted |= {"loc": wanted["loc"].sum(1, keepdims=True), "scale": wanted["scale"].sum(0)}
+    wanted |= {"low": wanted["low"].sum(), "high": wanted["high"].sum(0)}
+    tolerance = 1e-12 if dtype is np.float64 else 3e-5
+    for name, one in wanted.items():
+        assert (found[name].shape, found[name].dtype) == (np.shape(one), dtype)
+        np.testing.assert_allclose(found[name], one, rtol=tolerance, atol=tolerance, err_msg=name)
+    none = fd.vjp(getattr(d, method), value[:0])[1](c[:0])
+    assert not any(np.any(one) for one in none.values())
+
+
 def test_gradients_outside_are_zero():
     d = fd.TruncatedNormal(0.0, 1.0, -1.0, 1.0)
     _, pullback = fd.vjp(d.log_prob, np.array([-2.0, 3.0]))
@@ -364,6 +489,19 @@ def test_divergences(p, q):
     whole = (*q[:2], -INF, INF)
     close(fd.kl_divergence(fd.TruncatedNormal(*p), fd.Normal(*q[:2])), exact_kl(p, whole), 1e-13, 4e-15)
     assert fd.kl_divergence(fd.TruncatedNormal(*p), fd.TruncatedNormal(*p)) == 0
+
+
+@pytest.mark.parametrize("case", [*CASES[:6], *CASES[7:9], CASES[10], CASES[12], CASES[19]], ids=str)
+@pytest.mark.parametrize("distance", [1.0, 0.3, 0.1, 0.03, 1e-3, 1e-6, 1e-10, 1e-15])
+def test_divergences_near_0(case, distance, isa):
+    """As many digits however near p and q are, with bounds that differ, too."""
+    loc, scale, low, high = case
+    wider = 0.1 * min(distance, 1) * min(high - low, scale / (1 + abs(low - loc) / scale))
+    other = loc + 0.7 * distance * scale, scale * (1 + 0.3 * distance), low - wider, high
+    if low == -INF:
+        other = (*other[:2], low, high)
+    got = fd.kl_divergence(fd.TruncatedNormal(*case), fd.TruncatedNormal(*other))
+    close(got, exact_kl(case, other), 2e-13)
 
 
 def test_divergences_of_batches():
@@ -480,6 +618,9 @@ def test_every_isa_has_the_same_bits(dtype):
                 d.log_survival_function(x), d.icdf(p), d.isf(p), d.log_icdf(-10 * p), fd.Independent(d, 1).log_prob(x),
                 *fd.vjp(d.rsample, 11, rng=0)[1](np.ones_like(x)).values(),
                 *fd.vjp(d.log_prob, x)[1](np.ones_like(x)).values(),
+                *(one for method in FAMILY[:4] for one in fd.vjp(getattr(d, method), x)[1](1.0).values()),
+                *(one for method in FAMILY[4:6] for one in fd.vjp(getattr(d, method), p)[1](1.0).values()),
+                *fd.vjp(d.log_icdf, -10 * p)[1](1.0).values(),
             ]  # fmt: skip
     finally:
         fd.set_isa(before)

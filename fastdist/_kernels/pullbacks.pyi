@@ -87,6 +87,20 @@ def log_prob_truncated(
     low: Real,
     high: Real,
 ) -> None: ...
+def cdf_truncated(
+    place: Kernel,
+    rate: Kernel,
+    inverse: bool,
+    by_value: Real,
+    by_loc: Real,
+    by_scale: Real,
+    by_low: Real,
+    by_high: Real,
+    cotangent: Real,
+    value: Real,
+    parameters: tuple[Real, ...],
+    places: tuple[Real, ...],
+) -> None: ...
 def draw_tril(noise: Noise, by_factor: Real, cotangent: Real) -> None: ...
 def colorize_tril(by_factor: Real, cotangent: Real, eps: Real) -> None: ...
 def log_prob_tril(

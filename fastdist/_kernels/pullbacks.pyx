@@ -72,6 +72,8 @@ cdef Kernel SCORE_CATEGORICAL = KERNELS["score_categorical"]
 cdef Kernel SCORE_TRUNCATE = KERNELS["score_truncate"]
 cdef Kernel SCORE_TRUNCATED = KERNELS["score_truncated"]
 cdef Kernel SCORE_TRUNCATED_VALUE = KERNELS["score_truncated_value"]
+cdef Kernel SCORE_TRUNCATED_BOUNDS = KERNELS["score_truncated_bounds"]
+cdef Kernel SCORE_TRUNCATED_SHAPE = KERNELS["score_truncated_shape"]
 cdef dict SCORES = {
     "scale_tril": KERNELS["score_tril"],
     "covariance_matrix": KERNELS["score_covariance"],
@@ -547,6 +549,33 @@ def log_prob_truncated(
         pull.sum(by_t, 2 * plane, PLUS)
         pull.sum(by_t2, 2 * plane, plane)
         pull.run(None, 2 * SCORE_TRUNCATED.cost(1))
+
+
+def cdf_truncated(
+    Kernel place not None, Kernel rate not None, bint inverse, np.ndarray by_value, np.ndarray by_loc,
+    np.ndarray by_scale, np.ndarray by_low, np.ndarray by_high, np.ndarray cotangent, np.ndarray value,
+    tuple parameters not None, tuple places not None,
+):
+    """Of its cdf family: the gradient by the value and, weighted with that or, of an inverse, with the
+    cotangent, how the parameters move the number with its share of the mass below it."""
+    cdef Pull pull = Pull(cotangent, 0, 1)
+    cdef intptr_t t, edge
+    if pull.n_item:
+        pull.planes(7)
+        t, edge = 5 * pull.c.tile_items, 6 * pull.c.tile_items
+        of_value, of_loc, of_scale = (pull.term(by_value, 0), pull.term(by_loc, 1), pull.term(by_scale, 2))
+        of_low, of_high = pull.term(by_low, 3), pull.term(by_high, 4)
+        weight = cotangent if inverse else of_value
+        pull.stage(place, (t, edge, value, *parameters))
+        pull.stage(rate, (of_value, cotangent, t, edge, parameters[1], *places))
+        pull.stage(SCORE_TRUNCATED_SHAPE, (of_loc, of_scale, weight, t, edge, *places))
+        pull.stage(SCORE_TRUNCATED_BOUNDS, (of_low, of_high, weight, t, edge, *places))
+        pull.sum_term(by_value, of_value, PLUS)
+        pull.sum_term(by_loc, of_loc, PLUS)
+        pull.sum_term(by_scale, of_scale, PLUS)
+        pull.sum_term(by_low, of_low, PLUS)
+        pull.sum_term(by_high, of_high, PLUS)
+        pull.run(None, place.cost(1) + 3 * rate.cost(1))
 
 
 # ---- vectors -------------------------------------------------------------------------------------

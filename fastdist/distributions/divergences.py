@@ -29,7 +29,7 @@ from fastdist._kernels.program import KERNELS, apply, elementwise, event_sums, s
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import Real, RealDType
-from fastdist.distributions import bernoulli, categorical
+from fastdist.distributions import bernoulli, categorical, normal, truncated_normal
 from fastdist.distributions._gaussian import HALF_LOG_2PI, log
 from fastdist.distributions.bernoulli import Bernoulli
 from fastdist.distributions.categorical import Categorical
@@ -198,6 +198,10 @@ def _vjp_bernoulli(p: Bernoulli, q: Bernoulli) -> Pull:
 # gradients by p are its covariances.
 
 
+# Where p and q are near each other: so far log p - log q changes over an ordinary distance from the mode.
+NEAR = 0.1
+
+
 class Bounded:
     """A truncated normal, or a whole one as if it were: in float64, unbroadcast."""
 
@@ -208,7 +212,7 @@ class Bounded:
                 "_mode", "scale", "_slope", "low", "high"
             )
             self.below, self.above = d._wide_arrays("_below", "_above")
-            self.log_normalizer, self.moments = d._log_normalizer(), d._moments()[1:]
+            self.log_normalizer, (self.mass, *self.moments) = d._log_normalizer(), d._moments()
             self.at_low, self.at_high = at_bounds(d)
             return
         self.mode, self.scale = d._in(_params.FLOAT64, "loc", "scale")
@@ -216,6 +220,12 @@ class Bounded:
         self.slope = self.at_low = self.at_high = np.zeros(())
         self.log_normalizer = log(self.scale) + HALF_LOG_2PI
         self.moments = [np.array(moment) for moment in (0.0, 1.0, 0.0, 3.0)]
+
+    def cdf(self, method: str, x: Real) -> Real:
+        """A method of its cdf family."""
+        kernels = truncated_normal.CDF if isinstance(self.d, TruncatedNormal) else normal.CDF
+        names = [name for name in truncated_normal.PARAMETERS if name in self.d._arrays]
+        return elementwise(kernels[method], x, *self.d._in(_params.FLOAT64, *names))
 
     def scores(self, t: Real, t2: Real) -> tuple[Real, Real]:
         """Means of the derivatives of log densities by loc and scale, of means of t and of t^2."""
@@ -236,23 +246,41 @@ class Bounded:
 
 
 def _difference(p: Bounded, q: Bounded) -> tuple[Real, Real, Real, Real, Real]:
-    """Of log p and log q, its coefficients c; of t of q at the mode of p, and how it grows with t of p."""
+    """Of log p and log q, its coefficients c; of t of q at the mode of p, and how it grows with t of p.
+
+    What is 0 where p and q are the same is made of differences of their parameters.
+    """
     delta, ratio = (p.mode - q.mode) / q.scale, p.scale / q.scale
     c0 = (q.log_normalizer - p.log_normalizer) + delta * (0.5 * delta + q.slope)
-    return c0, ratio * (delta + q.slope) - p.slope, 0.5 * (ratio - 1) * (ratio + 1), delta, ratio
+    c2 = 0.5 * ((p.scale - q.scale) / q.scale) * (ratio + 1)
+    (loc_p,), (loc_q,) = (side.d._in(_params.FLOAT64, "loc") for side in (p, q))
+    return c0, 2 * p.slope * c2 + ratio * ((loc_p - loc_q) / q.scale), c2, delta, ratio
+
+
+def _kl_near(p: Bounded, q: Bounded, c1: Real, c2: Real) -> Real:
+    """With y = c1 t + c2 t^2 less its mean, the logarithm of the mean of e^-y, less that of the mass of q between
+    the bounds of p: neither cancels."""
+    arrays = (c1, c2, c1 * p.moments[0] + c2 * p.moments[1], p.slope, p.below, p.above, p.mass)
+    excess = elementwise(KERNELS["truncated_excess"], *[np.array(array, order="C") for array in arrays])
+    outside = np.asarray(q.cdf("cdf", p.low) + q.cdf("survival_function", p.high), order="C")
+    complement = KERNELS["log_complement"]
+    return elementwise(complement, np.asarray(-excess)) - elementwise(complement, outside)
 
 
 @register_kl(TruncatedNormal, TruncatedNormal)
 @register_kl(TruncatedNormal, Normal)
 @_params.quiet
 def _kl_truncated(p: TruncatedNormal, q: TruncatedNormal | Normal) -> Real:
-    """Infinite where p has events that q has not; otherwise right to some 1e-15, but no more near 0."""
+    """Infinite where p has events that q has not; right to some 1e-13, also near 0."""
     of_p, of_q = Bounded(p), Bounded(q)
     c0, c1, c2, _, _ = _difference(of_p, of_q)
     first, second, _, _ = of_p.moments
     inside = (of_q.low <= of_p.low) & (of_p.high <= of_q.high)
-    divergence = np.where(inside, np.maximum(c0 + c1 * first + c2 * second, 0), np.inf)
-    return _params.pack(divergence, common_dtype(p, q))
+    near = (np.abs(c1) * np.sqrt(second) < NEAR) & (np.abs(c2) * second < NEAR)
+    divergence = np.maximum(c0 + c1 * first + c2 * second, 0)
+    if near.any():
+        divergence = np.where(near, _kl_near(of_p, of_q, c1, c2), divergence)
+    return _params.pack(np.where(inside, divergence, np.inf), common_dtype(p, q))
 
 
 @own_vjp("kl_divergence", TruncatedNormal, TruncatedNormal)
@@ -446,9 +474,9 @@ def _kl_of_bases(p: TransformedDistribution, q: TransformedDistribution) -> Real
 
 @own_vjp("kl_divergence", TransformedDistribution, TransformedDistribution)
 def _vjp_transformed(p: TransformedDistribution, q: TransformedDistribution) -> Pull:
-    if p._transforms != q._transforms or not p._whole.bijective:
-        raise NotImplementedError("a divergence has no gradients through transforms that differ")
-    return _vjp_of_bases(p, q)
+    if p._transforms == q._transforms and p._whole.bijective:
+        return _vjp_of_bases(p, q)
+    return _vjp_of_gaussians(p, q)
 
 
 @own_vjp("kl_divergence", HalfNormal, HalfNormal)
@@ -465,42 +493,115 @@ def _vjp_of_bases(p: TransformedDistribution, q: TransformedDistribution) -> Pul
 
 
 # An affine transform of a Gaussian is one.
-for _p, _q in itertools.product((TransformedDistribution, Normal, Independent, MultivariateNormal), repeat=2):
-    if (_p is TransformedDistribution) != (_q is TransformedDistribution):
-        register_kl(_p, _q)(lambda p, q: _kl_of_gaussians(p, q))
 
 
 def _kl_of_gaussians(p: Distribution, q: Distribution) -> Real:
-    of_p, of_q = _as_gaussian(p), _as_gaussian(q)
-    if of_p is None or of_q is None:
-        raise NotImplementedError(
-            "no KL divergence of transformed distributions unless they have the same bijective transforms, "
-            f"or are affine transforms of Gaussians: {p!r} and {q!r}"
-        )
+    of_p, of_q = _as_gaussian(p, q), _as_gaussian(q, p)
     return divergence_of(of_p, of_q)(of_p, of_q)
 
 
-def _as_gaussian(d: Distribution) -> Distribution | None:
-    """A Gaussian without the affine transforms that made it, or None."""
+def _vjp_of_gaussians(p: Distribution, q: Distribution) -> Pull:
+    of_p, of_q = _as_gaussian(p, q), _as_gaussian(q, p)
+    pull = rule_of_kl(of_p, of_q).rule(of_p, of_q)
+
+    @_params.quiet
+    def pull_gaussians(g: Real, value: Real) -> tuple[Gradients, Gradients]:
+        by_p, by_q = pull(g, value)
+        return _before_moving(p, of_p, by_p), _before_moving(q, of_q, by_q)
+
+    return pull_gaussians
+
+
+for _p, _q in itertools.product(
+    (TransformedDistribution, Normal, Independent, MultivariateNormal, LowRankMultivariateNormal), repeat=2
+):
+    if (_p is TransformedDistribution) != (_q is TransformedDistribution):
+        register_kl(_p, _q)(_kl_of_gaussians)
+        own_vjp("kl_divergence", _p, _q)(_vjp_of_gaussians)
+
+
+def _as_gaussian(d: Distribution, other: Distribution) -> Distribution:
+    """A Gaussian without the affine transforms that made it."""
     if not isinstance(d, TransformedDistribution):
         return d
     affine = d._whole._as_affine()
-    return None if affine is None else _moved(d._base, *affine)
+    moved = None if affine is None else _moved(d._base, *affine)
+    if moved is None:
+        raise NotImplementedError(
+            "no KL divergence of transformed distributions unless they have the same bijective transforms, "
+            f"or are affine transforms of Gaussians: {d!r} and {other!r}"
+        )
+    return moved
+
+
+def _columns(d: Distribution, scale: Real) -> tuple[Real, Real]:
+    """A scale for each element of events, across and along a matrix."""
+    full = np.broadcast_to(scale, d._batch_shape + d._event_shape)
+    return full[..., :, None], full[..., None, :]
+
+
+# By what the matrix of a Gaussian is multiplied when its events are scaled, and how often by each scale.
+FACTORS = {
+    "scale_tril": (lambda rows, columns: rows * np.sign(columns), 1),
+    "covariance_matrix": (lambda rows, columns: rows * columns, 2),
+    "precision_matrix": (lambda rows, columns: 1 / (rows * columns), -2),
+}
 
 
 @_params.quiet
 def _moved(d: Distribution, loc: Real, scale: Real) -> Distribution | None:
-    """The distribution of loc + scale x."""
-    if isinstance(d, Normal) and keeps(type(d), Normal, LAW):
-        return Normal(loc + scale * d.loc, np.abs(scale) * d.scale, validate_args=False)
+    """The distribution of loc + scale x, if that is a Gaussian; its arrays are of the shape of the batch."""
     if isinstance(d, Independent) and keeps(type(d), Independent, LAW):
         base = _moved(d._base, loc, scale)
         return None if base is None else Independent(base, d._ndims)
-    if isinstance(d, MultivariateNormal) and keeps(type(d), MultivariateNormal, LAW):
-        columns = np.broadcast_to(scale, d._batch_shape + d._event_shape)[..., None]
-        covariance = columns * d.covariance_matrix * columns.swapaxes(-1, -2)
-        return MultivariateNormal(loc + scale * d.loc, covariance_matrix=covariance, validate_args=False)
-    return None
+    if not any(isinstance(d, cls) and keeps(type(d), cls, LAW) for cls in GAUSSIANS):
+        return None
+    arrays: dict[str, Any] = {"loc": loc + scale * d.mean}
+    if isinstance(d, Normal):
+        return Normal(**arrays, scale=np.abs(scale) * d.scale, validate_args=False)
+    rows, columns = _columns(d, scale)
+    if isinstance(d, LowRankMultivariateNormal):
+        arrays |= {"cov_factor": rows * d.cov_factor, "cov_diag": np.square(scale) * d.cov_diag}
+        return LowRankMultivariateNormal(**arrays, validate_args=False)
+    assert isinstance(d, MultivariateNormal)
+    arrays[d._given] = FACTORS[d._given][0](rows, columns) * getattr(d, d._given)
+    return MultivariateNormal(**arrays, validate_args=False)
+
+
+GAUSSIANS = (Normal, MultivariateNormal, LowRankMultivariateNormal)
+
+
+def _before_moving(d: Distribution, moved: Distribution, gradients: Gradients) -> Gradients:
+    """Gradients by d, whose affine transforms have been left away, from those by what it was made to."""
+    if not isinstance(d, TransformedDistribution):
+        return gradients
+    base: Any = d._base
+    while isinstance(base, Independent):
+        base, moved = base._base, moved._base  # type: ignore[attr-defined]
+    scale = d._affine("KL divergence")[1]
+    by = {name: np.asarray(gradient, base._dtype) for name, gradient in gradients.items()}
+    new: dict[str, Real] = {name: getattr(moved, name) for name in by}
+    # By the logarithm of the scale, of each element; and by the base's own.
+    rows, columns = _columns(base, scale) if base._event_shape else (scale, scale)
+    if isinstance(base, Normal):
+        of_log = by["scale"] * new["scale"]
+        by["scale"] = by["scale"] * np.abs(scale)
+    elif isinstance(base, LowRankMultivariateNormal):
+        of_log = (by["cov_factor"] * new["cov_factor"]).sum(-1) + 2 * by["cov_diag"] * new["cov_diag"]
+        by["cov_factor"] = by["cov_factor"] * rows
+        by["cov_diag"] = by["cov_diag"] * np.square(scale)
+    else:
+        factor, times = FACTORS[base._given]
+        of_log = times * (by[base._given] * new[base._given]).sum(-1)
+        by[base._given] = by[base._given] * factor(rows, columns)
+    x = np.array(d._base.mean, base._dtype, order="C")
+    _, by_transforms = d._whole._pull(by["loc"], np.asarray(-of_log, base._dtype), x)
+    by["loc"] = by["loc"] * scale
+    own = {
+        name: summed(np.ascontiguousarray(terms, base._dtype), base._parameter_shape(name))
+        for name, terms in by.items()
+    }
+    return d._gradients(own, by_transforms)
 
 
 # ---- low rank --------------------------------------------------------------------------------------
@@ -543,6 +644,63 @@ def _as_large(array: Real, d: Distribution, name: str) -> Real:
     return np.ascontiguousarray(np.broadcast_to(array, shape), np.float64)
 
 
+# Near each other, where that cancels, with r = D_p / D_q - 1, E = S_q^-1 (F_p - F_q), B = G_q' E, v = C_q^-1 B and
+# C_p = W^-1 (1 + X) W'^-1, W being W_q, it is half the sum of |z|^2, of r - log(1 + r), of tr X - log det (1 + X), and of
+#
+#     |E - G_q v|^2 + |v|^2 - |E W'|^2 - sum of r^2 / (1 + r) |G_q W'|^2
+#         + 2 tr W G_q' (r / (1 + r)) E W' + tr W E' (r / (1 + r)) E W'
+#
+# each no larger than squares of differences. (Expand F_p = F_q + S_q E in the traces.)
+
+NEAR_RANK = 0.5  # r and X, up to where it is taken
+
+
+def _less_log(x: Real) -> Real:
+    """x - log(1 + x) of small numbers, by the series of the inverse hyperbolic tangent."""
+    s = x / (2 + x)
+    series = np.zeros_like(s)
+    for k in range(21, -1, -1):
+        series = 1 / (2 * k + 3) + s * s * series
+    return np.asarray(s * s * (2 / (1 - s) - 2 * s * series))
+
+
+def _less_log_det(x: Real) -> Real:
+    """tr x - log det (1 + x) of symmetric matrices, by an elimination that leaves them small."""
+    result, x = np.zeros(x.shape[:-2]), x.copy()
+    for i in range(x.shape[-1]):
+        pivot, column = x[..., i, i].copy(), x[..., i + 1 :, i].copy()
+        less = column[..., :, None] * (column / (1 + pivot)[..., None])[..., None, :]
+        x[..., i + 1 :, i + 1 :] -= less
+        result += _less_log(pivot) + np.einsum("...ii->...", less)
+    return result
+
+
+def _kl_of_near_ranks(p: LowRankMultivariateNormal, q: LowRankMultivariateNormal) -> tuple[Real, Real]:
+    """Twice the divergence but for the distance, and where it is right."""
+    wide, of_q = _params.FLOAT64, q._parts()
+    (factor_p, diag_p), (factor_q, diag_q) = (d._in(wide, "cov_factor", "cov_diag") for d in (p, q))
+    r = (diag_p - diag_q) / diag_q
+    share = (r / (1 + r))[..., None]
+    g, w = of_q.whitened, of_q.inverse_root.swapaxes(-1, -2)
+    e = (factor_p - factor_q) / of_q.scale[..., None]
+    v = np.matmul(w, np.matmul(w.swapaxes(-1, -2), np.matmul(g.swapaxes(-1, -2), e)))
+    ew, gw = np.matmul(e, w), np.matmul(g, w)
+    fw = gw + ew
+    crossed = np.matmul(gw.swapaxes(-1, -2), ew)
+    x = crossed + crossed.swapaxes(-1, -2) + np.matmul(ew.swapaxes(-1, -2), ew)
+    x = x - np.matmul(fw.swapaxes(-1, -2), share * fw)
+
+    def total(terms: Real) -> Real:
+        return np.asarray(terms.sum((-1, -2)))
+
+    squares = total(np.square(e - np.matmul(g, v))) + total(np.square(v)) - total(np.square(ew))
+    squares = squares - total(r[..., None] * share * np.square(gw))
+    squares = squares + total(share * ew * (2 * gw + ew))
+    near = (np.abs(r).max(-1, initial=0) < NEAR_RANK) & (total(np.square(x)) < NEAR_RANK**2)
+    x = np.where(near[..., None, None], x, 0)
+    return _less_log(np.where(near[..., None], r, 0)).sum(-1) + squares + _less_log_det(x), near
+
+
 @register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)
 @register_kl(LowRankMultivariateNormal, Independent)
 @register_kl(Independent, LowRankMultivariateNormal)
@@ -562,8 +720,11 @@ def _kl_low_rank(p: Distribution, q: Distribution) -> Real:
     )
     logs = [np.log(np.diagonal(parts.inverse_root, axis1=-2, axis2=-1)).sum(-1) for parts in (of_p, of_q)]
     distance = q._distance(p._in(_params.FLOAT64, "loc")[0])
-    result = diagonal + 0.5 * distance + 0.5 * spread + logs[0] - logs[1]
-    return np.asarray(np.maximum(result, 0), dtype)
+    of_covariances = 2 * (diagonal + logs[0] - logs[1]) + spread
+    if p.rank == q.rank:
+        of_near, near = _kl_of_near_ranks(p, q)
+        of_covariances = np.where(near, of_near, of_covariances)
+    return np.asarray(0.5 * (np.maximum(of_covariances, 0) + distance), dtype)
 
 
 @own_vjp("kl_divergence", LowRankMultivariateNormal, LowRankMultivariateNormal)

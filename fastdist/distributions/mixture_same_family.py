@@ -16,6 +16,7 @@ import numpy as np
 from fastdist import _params, _shapes
 from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
 from fastdist._kernels.sources import GivenNoise, Noise
+from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
 from fastdist.distributions._cdf_family import CdfFamily
@@ -344,27 +345,51 @@ def _each(function: Callable[..., Any], *gradients: Gradients) -> Gradients:
     }
 
 
-@own_vjp("log_prob", MixtureSameFamily)
-def _vjp_log_prob(d: MixtureSameFamily, /, value: ArrayLike) -> Pull:
-    array, value_shape, dtype = recorded(value, d)
-    rule = rule_of(type(d._component), "log_prob")
-    n_event = len(d._event_shape)
+PullTile = Callable[[Real, Real], Gradients]
 
-    @_params.quiet
-    def pull_tile(values: Real, g: Real) -> Gradients:
-        at = np.expand_dims(values, -1 - n_event)
-        of_components = d._component.log_prob(at)
-        joint = np.ascontiguousarray(of_components + d._mixture._normalized(dtype), dtype)
-        by_each = elementwise(EXP, log_softmax(joint))
-        by_each *= g[..., None]
-        pull = rule.rule(d._component, at)
-        of_component = pull(np.broadcast_to(by_each, joint.shape), of_components)
-        by_value = of_component.pop("value")
-        return {
-            "mixture_distribution": by_log_probs(d._mixture, by_each),
-            "component_distribution": of_component,
-            "value": by_value.reshape(values.shape),
-        }
+
+def _register(method: str) -> None:
+    """The rule of a method that averages what the components give, or takes a logarithm of averages."""
+
+    @own_vjp(method, MixtureSameFamily)
+    def rule(d: MixtureSameFamily, /, value: ArrayLike) -> Pull:
+        array, value_shape, dtype = recorded(value, d)
+        of_components = rule_of(type(d._component), method)
+        n_event = len(d._event_shape)
+
+        @_params.quiet
+        def pull_tile(values: Real, g: Real) -> Gradients:
+            at = np.expand_dims(values, -1 - n_event)
+            each = np.asarray(getattr(d._component, method)(at))
+            if method.startswith("log_"):
+                joint = np.ascontiguousarray(each + d._mixture._normalized(dtype), dtype)
+                by_component = elementwise(EXP, log_softmax(joint)) * g[..., None]
+                by_weight = by_component
+            else:
+                weights = np.broadcast_to(
+                    d._mixture._weights(dtype), np.broadcast_shapes(each.shape, g.shape + (1,))
+                )
+                by_component = np.asarray(weights * g[..., None], dtype)
+                by_weight = np.asarray(by_component * each)
+            pull = of_components.rule(d._component, at)
+            of_component = pull(np.broadcast_to(by_component, by_weight.shape), each)
+            by_value = of_component.pop("value")
+            return {
+                "mixture_distribution": by_log_probs(d._mixture, by_weight),
+                "component_distribution": of_component,
+                "value": by_value.reshape(values.shape),
+            }
+
+        return _by_tiles(d, array, value_shape, pull_tile)
+
+
+for _method in ("log_prob", "cdf", "survival_function", "log_cdf", "log_survival_function"):
+    _register(_method)
+
+
+def _by_tiles(d: MixtureSameFamily, array: Real, value_shape: Shape, pull_tile: PullTile) -> Pull:
+    """The pullback that does `pull_tile` for some samples of a value at a time."""
+    n_event = len(d._event_shape)
 
     def pull(g: Real, _: Real) -> Gradients:
         n_lead = g.ndim - len(d._batch_shape)

@@ -15,6 +15,7 @@ from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import constraints
 from fastdist.distributions._cdf_family import CdfFamily
+from fastdist.distributions._gaussian import log
 from fastdist.distributions._indexing import Entries, part
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import LAW, Distribution, draw_scored, keeps, score_value
@@ -22,6 +23,7 @@ from fastdist.distributions.independent import Independent
 from fastdist.distributions.rules import (
     Gradients,
     Pull,
+    added,
     own_vjp,
     recorded,
     rule_of,
@@ -345,9 +347,9 @@ class TransformedDistribution(CdfFamily, Wrapper):
     def _entropy(self, event_ndim: int) -> Real:
         scale = self._affine("entropy")[1]
         base: Any = self._base._entropy(event_ndim) if self._base._passes() else self._base.entropy()
-        log_scale = np.log(np.abs(np.asarray(scale, np.float64)), order="C")
+        log_scale = log(np.asarray(np.abs(scale), np.float64, order="C"))
         tail = (self._batch_shape + self._event_shape)[-event_ndim:] if event_ndim else ()
-        return np.asarray(base + sum_events(np.asarray(log_scale), tail))
+        return np.asarray(base + sum_events(log_scale, tail))
 
     @property
     def mean(self) -> Real:
@@ -504,6 +506,55 @@ def _vjp_log_prob(d: TransformedDistribution, /, value: ArrayLike) -> Pull:
         return {**d._gradients(by, by_transform), "value": summed(by_y, value_shape)}
 
     return pull
+
+
+def _register(method: str) -> None:
+    """The rule of a method of the cdf family: the base's, or its complement's where transforms decrease."""
+
+    @own_vjp(method, TransformedDistribution)
+    def rule(d: TransformedDistribution, /, value: ArrayLike) -> Pull:
+        d._check_cdf(method)
+        array, value_shape, dtype = recorded(value, d)
+        up, down = method, DECREASING.get(method, "isf")
+
+        def pull_base(name: str, x: Real, g: Real) -> Gradients:
+            rule = rule_of(type(d._base), name)
+            of_base = getattr(d._base, name)(x) if sees_value(d._base, name) else None
+            result: Gradients = rule.rule(d._base, x)(np.ascontiguousarray(g), of_base)
+            return result
+
+        def pull_bases(x: Real, g: Real) -> Gradients:
+            increases = np.asarray(d._whole.sign) > 0
+            if increases.all():
+                return pull_base(up, x, g)
+            if not increases.any():
+                return pull_base(down, x, g)
+            parts = pull_base(up, x, np.where(increases, g, 0)), pull_base(down, x, np.where(increases, 0, g))
+            return dict(added(*parts))
+
+        @_params.quiet
+        def pull(g: Real, _: Real) -> Gradients:
+            x = np.array(np.broadcast_to(array, g.shape), dtype, order="C")
+            none = np.broadcast_to(np.zeros((), dtype), g.shape)
+            if method == "icdf":
+                quantile = d._quantile(x, np.broadcast_to(np.asarray(d._whole.sign) > 0, g.shape))
+                by_x, by_transform = d._whole._pull(g, none, np.array(quantile, dtype, order="C"))
+                by = pull_bases(x, by_x)
+                by_y = by.pop("value")
+            else:
+                d._to_base(d._whole, x)
+                by = pull_bases(x, g)
+                by_x = by.pop("value")
+                by_y, by_transform = d._whole._backward_pull(by_x, none, x)
+                by_y = np.where(by_x == 0, 0, by_y)  # beyond what the transforms can be, too
+            by_y = np.ascontiguousarray(by_y, dtype)
+            return {**d._gradients(by, by_transform), "value": summed(by_y, value_shape)}
+
+        return pull
+
+
+for _method in ("cdf", "icdf", "log_cdf", "survival_function", "log_survival_function"):
+    _register(_method)
 
 
 @own_vjp("entropy", TransformedDistribution)

@@ -23,13 +23,14 @@ from fastdist.distributions._cdf_family import Quantiles
 from fastdist.distributions._gaussian import log
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import Distribution, shown
-from fastdist.distributions.rules import Gradients, Pull, new, own_vjp, recorded, summed
+from fastdist.distributions.rules import Gradients, Pull, cast, new, own_vjp, recorded, summed
 
 PARAMETERS = ("loc", "scale", "low", "high")
 LOG_PROB = KERNELS["truncated_log_prob"]
 # What draws are made by, and the mass and moments (kernels.def).
 MAP = ("_p", "_q", "_h")
 PLACES = ("_mode", "_slope", "_below", "_above")
+DISTANCES = PLACES[1:]
 MOMENTS = ("_mass", "_first", "_second", "_third", "_fourth")
 
 CDF = {
@@ -353,6 +354,42 @@ def _vjp_log_prob(d: TruncatedNormal, /, value: ArrayLike) -> Pull:
         }
 
     return pull
+
+
+def _register(method: str, place: str, rate: str, sign: int, sign_of_value: int) -> None:
+    """A rule of the cdf family, by kernels of places and rates and by the signs of their products."""
+    of_place, of_rate = KERNELS[f"truncated_place{place}"], KERNELS[f"score_truncated_{rate}"]
+
+    @own_vjp(method, TruncatedNormal)
+    def rule(d: TruncatedNormal, /, value: ArrayLike) -> Pull:
+        array, value_shape, dtype = recorded(value, d)
+
+        @quiet
+        def pull(g: Real, _: Real) -> Gradients:
+            d._places()
+            parameters, distances = d._in(dtype, *PARAMETERS), d._in_own(dtype, *DISTANCES)
+            shapes = value_shape, *(d._parameter_shape(name) for name in PARAMETERS)
+            found = [new(g, shape) for shape in shapes]
+            pullbacks.cdf_truncated(
+                of_place, of_rate, bool(place), *found, g, array, tuple(parameters), distances
+            )
+            for by, its_sign in zip(found, (sign_of_value, *[sign] * len(PARAMETERS)), strict=True):
+                if its_sign < 0:
+                    np.negative(by, out=by)
+            by_value, *by_parameters = found
+            gradients = dict(zip(PARAMETERS, by_parameters, strict=True))
+            return {**cast(gradients, d._dtype), "value": by_value}
+
+        return pull
+
+
+_register("cdf", "", "cdf", -1, 1)
+_register("survival_function", "", "cdf", 1, -1)
+_register("log_cdf", "", "log_cdf", -1, 1)
+_register("log_survival_function", "", "log_survival", 1, -1)
+_register("icdf", "_icdf", "icdf", 1, 1)
+_register("isf", "_isf", "icdf", 1, -1)
+_register("log_icdf", "_log_icdf", "log_icdf", 1, 1)
 
 
 @own_vjp("entropy", TruncatedNormal)

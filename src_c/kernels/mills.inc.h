@@ -121,13 +121,18 @@ FD_ALONE f64v fraction(f64v z, f64v w, f64v u)
     return y;
 }
 
-/* Integrals of t^k e^-(A t + t^2/2), A >= 0, from 0 to w, or to where 1e-21 of the first is left: k = 0 to n - 1, a compile-time
- * constant. By Gauss and Legendre's rule, which is exact to 1e-17 of terms of one sign. */
-FD_INLINE void integrals(int n, f64v a, f64v w, f64v *sum)
+/* Where 1e-21 of the integral of e^-(A t + t^2/2), A >= 0, is left. */
+FD_INLINE f64v reach_of(f64v a)
 {
     const f64v room = f64v_set1(100), steep = f64v_div(f64v_set1(50), a);
     const f64v reach = f64v_div(room, f64v_add(a, f64v_sqrt(f64v_fma(a, a, room))));
-    const f64v end = f64v_min(w, f64v_select(f64v_below(f64v_set1(1e8), a), steep, reach));
+    return f64v_select(f64v_below(f64v_set1(1e8), a), steep, reach);
+}
+
+/* Integrals of t^k e^-(A t + t^2/2), A >= 0 from 0 to w, or to there: k = 0 to n - 1, a compile-time constant. By Gauss and Legendre's rule, which is exact to 1e-17 of terms of one sign. */
+FD_INLINE void integrals(int n, f64v a, f64v w, f64v *sum)
+{
+    const f64v end = f64v_min(w, reach_of(a));
     for (int k = 0; k < n; k++)
         sum[k] = f64v_set1(0);
     FD_ROLLED
@@ -152,6 +157,35 @@ FD_ALONE f64v integral(f64v a, f64v w)
     f64v sum;
     integrals(1, a, w, &sum);
     return sum;
+}
+
+/* e^-y - 1 + y, to an ulp or two where that is small. */
+FD_INLINE f64v exponential_excess(f64v y)
+{
+    static const double series[14] = {
+        1.0 / 2,       1.0 / 6,        1.0 / 24,        1.0 / 120,        1.0 / 720,         1.0 / 5040,         1.0 / 40320,
+        1.0 / 362880,  1.0 / 3628800,  1.0 / 39916800,  1.0 / 479001600,  1.0 / 6227020800,  1.0 / 87178291200,
+        1.0 / 1307674368000,
+    };
+    const f64v minus = f64v_sub(f64v_set1(0), y);
+    const f64v near = f64v_mul(f64v_mul(y, y), polynomial(FD_COUNT(series), series, minus));
+    const f64v far = f64v_add(f64v_sub(exp_f64(minus), f64v_set1(1)), y);
+    return f64v_select(f64v_below(f64v_abs(y), f64v_set1(0.5)), near, far);
+}
+
+/* The integral of that of (b + c t) t - mean times e^-(A t + t^2/2), as above. */
+FD_ALONE f64v excess(f64v a, f64v w, f64v b, f64v c, f64v mean)
+{
+    const f64v end = f64v_min(w, reach_of(a));
+    f64v sum = f64v_set1(0);
+    FD_ROLLED
+    for (int i = 0; i < FD_COUNT(fd_gauss_node); i++) {
+        const f64v t = f64v_mul(end, f64v_set1(fd_gauss_node[i]));
+        const f64v density = exp_f64(f64v_mul(t, f64v_fma(f64v_set1(-0.5), t, f64v_sub(f64v_set1(0), a))));
+        const f64v y = f64v_sub(f64v_mul(t, f64v_fma(c, t, b)), mean);
+        sum = f64v_fma(f64v_mul(density, f64v_set1(fd_gauss_weight[i])), exponential_excess(y), sum);
+    }
+    return f64v_mul(sum, end);
 }
 
 /* (x - y) / scale, where the difference may overflow. */
@@ -269,14 +303,14 @@ FD_INLINE f64v placed(const fd_map *map, f64v t, f64v u)
     return f64v_max(map->low, f64v_min(map->high, x));
 }
 
-/* The quantile of u, with mass v above it: the draw's map, then a step of Newton's by the integrals. So near the bound
+/* How far from the anchor of the draw's map the quantile of u is, with mass v above it: by the map, then a step of Newton's by the integrals. So near the bound
  * it is anchored at that the mass is about the distance, two steps from there, which leave 1e-15 of that. */
-FD_INLINE f64v quantile(f64v u, f64v v, f64v log_u, const fd_interval *d)
+FD_INLINE f64v quantile(f64v u, f64v v, f64v log_u, const fd_interval *d, fd_map *of_draws)
 {
     const f64v zero = f64v_set1(0), half = f64v_set1(0.5);
     f64v p, q, h, exponent;
     prepare(d, &p, &q, &h);
-    const fd_map map = map_of(d->loc, d->scale, d->low, d->high, p, q, h);
+    const fd_map map = *of_draws = map_of(d->loc, d->scale, d->low, d->high, p, q, h);
     const f64v of_tail = share_of(p, q, u, v), log_rest = FD_STREAM(log)(f64v_sub(f64v_set1(2), q));
     const unsigned is_lower = f64v_below(of_tail, zero) | f64v_below(log_u, zero);
     const unsigned tiny = f64v_below(log_u, zero) & (((1u << f64v_lanes) - 1) ^ f64v_below(zero, p));
@@ -310,8 +344,7 @@ FD_INLINE f64v quantile(f64v u, f64v v, f64v log_u, const fd_interval *d)
         }
         better = f64v_select(close, s, better);
     }
-    t = f64v_select(small, better, f64v_sub(zero, better));
-    return placed(&map, t, u);
+    return f64v_select(small, better, f64v_sub(zero, better));
 }
 
 /* The share of the mass below x, and its logarithm. */
@@ -322,19 +355,118 @@ FD_INLINE f64v share_below(f64v x, const fd_interval *d, f64v *exponent)
     return f64v_div(mass_below(d, t, w, exponent), whole_mass(d));
 }
 
+/* The log_u that `quantile` is to go by, 0 if u itself will do. */
+FD_INLINE f64v tiny_only(f64v u, f64v log_u)
+{
+    const unsigned some = f64v_below(f64v_set1(-(double)INFINITY), log_u);
+    const unsigned tiny = some & f64v_below(log_u, f64v_set1(0)) & f64v_below(u, f64v_set1(1e-290));
+    return f64v_select(tiny, log_u, f64v_set1(0));
+}
+
+/* y of a u between 0 and 1, lowest and highest at the ends, NaN of others. */
+FD_INLINE f64v of_share(f64v u, f64v v, f64v log_tiny, f64v y, f64v lowest, f64v highest)
+{
+    const f64v zero = f64v_set1(0), one = f64v_set1(1), nan = f64v_set1((double)NAN);
+    const unsigned inside = (f64v_below(zero, u) | f64v_below(log_tiny, zero)) & f64v_below(zero, v);
+    const f64v end = f64v_select(f64v_below(u, v), lowest, f64v_select(f64v_below(v, u), highest, nan));
+    y = f64v_select(inside, y, end);
+    return f64v_select(f64v_below(one, u) | f64v_below(one, v), nan, y);
+}
+
 /* Of u below and v above, which add up to 1; `log_u` is the logarithm of u. */
 FD_ALONE f64v truncated_quantile(f64v u, f64v v, f64v log_u, f64v loc, f64v scale, f64v low, f64v high)
 {
-    const f64v zero = f64v_set1(0), one = f64v_set1(1), nan = f64v_set1((double)NAN);
     const fd_interval d = interval_of(loc, scale, low, high);
-    const unsigned some = f64v_below(f64v_set1(-(double)INFINITY), log_u);
-    const unsigned tiny = some & f64v_below(log_u, zero) & f64v_below(u, f64v_set1(1e-290));
-    f64v x = quantile(u, v, f64v_select(tiny, log_u, zero), &d);
-    const unsigned share = (f64v_below(zero, u) | tiny) & f64v_below(zero, v);
-    const unsigned lowest = f64v_below(u, v), highest = f64v_below(v, u);
-    const f64v end = f64v_select(lowest, low, f64v_select(highest, high, nan));
-    x = f64v_select(share, x, end);
-    return f64v_select(f64v_below(one, u) | f64v_below(one, v), nan, x);
+    const f64v log_tiny = tiny_only(u, log_u);
+    fd_map map;
+    const f64v t = quantile(u, v, log_tiny, &d, &map);
+    return of_share(u, v, log_tiny, placed(&map, t, u), low, high);
+}
+
+/* A place between the bounds, in scales: t from the mode, and from the nearer bound, which a sum with t might have lost;
+ * that is negative for what is beyond. */
+typedef struct fd_spot {
+    f64v t, edge;
+} fd_spot;
+
+FD_ALONE fd_spot truncated_place(f64v x, f64v loc, f64v scale, f64v low, f64v high)
+{
+    const fd_interval d = interval_of(loc, scale, low, high);
+    const f64v infinity = f64v_set1((double)INFINITY), outermost = f64v_sub(f64v_set1(0), infinity);
+    const f64v inside = f64v_max(low, f64v_min(high, x));
+    const f64v from_low = f64v_select(f64v_below(outermost, low), standardized(inside, low, scale), infinity);
+    const f64v from_high = f64v_select(f64v_below(high, infinity), standardized(high, inside, scale), infinity);
+    const unsigned beyond = f64v_below(x, low) | f64v_below(high, x);
+    const unsigned number = f64v_below(x, infinity) | f64v_below(outermost, x);
+    fd_spot place = {standardized(inside, d.mode, scale), f64v_min(from_low, from_high)};
+    place.t = f64v_select(number, place.t, x);
+    place.edge = f64v_select(beyond, f64v_set1(-1), place.edge);
+    return place;
+}
+
+/* The same of a quantile. */
+FD_ALONE fd_spot truncated_quantile_place(f64v u, f64v v, f64v log_u, f64v loc, f64v scale, f64v low, f64v high)
+{
+    const fd_interval d = interval_of(loc, scale, low, high);
+    const f64v zero = f64v_set1(0), log_tiny = tiny_only(u, log_u), lowest = f64v_sub(zero, d.below);
+    fd_map map;
+    f64v t = quantile(u, v, log_tiny, &d, &map), from_low = f64v_add(t, d.below);
+    if (FD_UNLIKELY(map.wide != (1u << f64v_lanes) - 1)) {
+        const f64v narrow = f64v_mul(map.q, fraction(map.p, map.q, u));
+        from_low = f64v_select(map.wide, from_low, narrow);
+        t = f64v_select(map.wide, t, f64v_sub(narrow, d.below));
+    }
+    t = f64v_max(lowest, f64v_min(d.above, t));
+    from_low = f64v_max(zero, from_low);
+    fd_spot place = {of_share(u, v, log_tiny, t, lowest, d.above), zero};
+    const f64v edge = f64v_min(from_low, f64v_max(zero, f64v_sub(d.above, t)));
+    place.edge = of_share(u, v, log_tiny, edge, zero, zero);
+    return place;
+}
+
+/* The masses on both sides of a place, which are these times e^-exponent where the density at the mode is 1; sums of
+ * distances from the place, and of their squares; and what the density at a bound is of that at the place or, on the
+ * side of the mode, at the mode. */
+typedef struct fd_side {
+    f64v mass, first, second, exponent, end;
+} fd_side;
+
+FD_ALONE fd_side side_below(f64v slope, f64v below, f64v t, f64v from_low)
+{
+    const f64v zero = f64v_set1(0), half = f64v_set1(0.5), two = f64v_set1(2), a = f64v_abs(slope);
+    const f64v left = f64v_min(t, zero), right = f64v_max(t, zero), steep = f64v_sub(a, left);
+    const f64v w = f64v_select(f64v_below(t, zero), from_low, below);
+    f64v l[3], r[3];
+    fd_side side;
+    integrals(3, steep, w, l);
+    integrals(3, a, right, r);
+    side.mass = f64v_add(l[0], r[0]);
+    side.first = f64v_add(f64v_fma(right, l[0], l[1]), f64v_sub(f64v_mul(right, r[0]), r[1]));
+    const f64v outer = f64v_fma(right, f64v_fma(right, l[0], f64v_mul(two, l[1])), l[2]);
+    side.second = f64v_add(outer, f64v_fma(right, f64v_sub(f64v_mul(right, r[0]), f64v_mul(two, r[1])), r[2]));
+    side.exponent = f64v_mul(left, f64v_fma(half, left, slope));
+    side.end = exp_f64(f64v_sub(zero, f64v_mul(w, f64v_fma(half, w, steep))));
+    return side;
+}
+
+typedef struct fd_sides {
+    fd_side below, above;
+    f64v mass; /* of both */
+} fd_sides;
+
+/* Of a place, infinite ones as if they were very far. */
+FD_INLINE fd_sides sides_of(fd_spot place, f64v slope, f64v below, f64v above)
+{
+    const f64v zero = f64v_set1(0), far = f64v_set1(1e150);
+    const f64v t = f64v_max(f64v_sub(zero, far), f64v_min(far, place.t)), edge = f64v_max(zero, place.edge);
+    const f64v from_low = f64v_add(t, below), from_high = f64v_sub(above, t);
+    const unsigned nearer_low = f64v_below(from_low, from_high);
+    fd_sides sides;
+    sides.below = side_below(slope, below, t, f64v_select(nearer_low, edge, from_low));
+    sides.above = side_below(f64v_sub(zero, slope), above, f64v_sub(zero, t), f64v_select(nearer_low, from_high, edge));
+    const f64v of_below = f64v_mul(sides.below.mass, exp_f64(f64v_sub(zero, sides.below.exponent)));
+    sides.mass = f64v_fma(sides.above.mass, exp_f64(f64v_sub(zero, sides.above.exponent)), of_below);
+    return sides;
 }
 
 /* y of a number x between the bounds, at_low and at_high of others, NaN for NaN. */

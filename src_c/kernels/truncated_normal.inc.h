@@ -136,6 +136,15 @@ static void FD_NAME(truncated_moments)(const fd_loop *loop, intptr_t begin, intp
     }
 }
 
+static void FD_NAME(truncated_excess)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    FD_EACH_VECTOR {
+        const f64v b = WIDE(1), c = WIDE(2), mean = WIDE(3), slope = WIDE(4), zero = f64v_set1(0), a = f64v_abs(slope);
+        const f64v above = excess(a, WIDE(6), b, c, mean), below = excess(a, WIDE(5), f64v_sub(zero, b), c, mean);
+        FD_LOCAL(round_to)(AT(0) + i, f64v_div(f64v_add(above, below), WIDE(7)), m);
+    }
+}
+
 /* ---- densities ----------------------------------------------------------------------------- */
 
 FD_ALONE void FD_LOCAL(truncated_log_prob_beyond)(REAL *out, REAL value, REAL mode, REAL scale, REAL slope,
@@ -236,6 +245,107 @@ static void FD_NAME(score_truncated_value)(const fd_loop *loop, intptr_t begin, 
         const f64v of_z = f64v_mul(g, f64v_add(t, d.slope));
         FD_LOCAL(round_to)(AT(0) + i, f64v_sub(f64v_set1(0), f64v_div(of_z, d.scale)), m);
         FD_LOCAL(round_to)(AT(1) + i, f64v_mul(g, t), m);
+    }
+}
+
+/* ---- gradients of the cdf family ------------------------------------------------------------- */
+
+#define FD_PLACE_KERNEL(op, place_of)                                                          \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        FD_EACH_VECTOR {                                                                       \
+            const f64v x = WIDE(2), loc = WIDE(3), scale = WIDE(4), low = WIDE(5), high = WIDE(6); \
+            const f64v zero = f64v_set1(0), one = f64v_set1(1);                                \
+            (void)zero, (void)one;                                                             \
+            const fd_spot place = place_of;                                                   \
+            FD_LOCAL(round_to)(AT(0) + i, place.t, m);                                         \
+            FD_LOCAL(round_to)(AT(1) + i, place.edge, m);                                      \
+        }                                                                                      \
+    }
+#define FD_PLACE(u, v, log_u) truncated_quantile_place(u, v, log_u, loc, scale, low, high)
+FD_PLACE_KERNEL(truncated_place, truncated_place(x, loc, scale, low, high))
+FD_PLACE_KERNEL(truncated_place_icdf, FD_PLACE(x, f64v_sub(one, x), zero))
+FD_PLACE_KERNEL(truncated_place_isf, FD_PLACE(f64v_sub(one, x), x, zero))
+FD_PLACE_KERNEL(truncated_place_log_icdf, FD_PLACE(exp_f64(x), f64v_sub(zero, expm1_f64(x)), x))
+#undef FD_PLACE
+#undef FD_PLACE_KERNEL
+
+/* By the value: g times a rate, 0 beyond the bounds. With d the density at the place over that at the mode, and D the
+ * logarithm of its reciprocal. */
+#define FD_RATE_KERNEL(op, rate)                                                               \
+    static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \
+    {                                                                                          \
+        const f64v zero = f64v_set1(0), half = f64v_set1(0.5), infinity = f64v_set1((double)INFINITY); \
+        FD_EACH_VECTOR {                                                                       \
+            const f64v g = WIDE(1), scale = WIDE(4), slope = WIDE(5);                          \
+            const fd_spot place = {WIDE(2), WIDE(3)};                                         \
+            const fd_sides sides = sides_of(place, slope, WIDE(6), WIDE(7));                   \
+            const f64v D = f64v_mul(place.t, f64v_fma(half, place.t, slope));                  \
+            const unsigned number = f64v_below(place.t, infinity) | f64v_below(zero, place.t); \
+            f64v y = f64v_mul(g, rate);                                                        \
+            y = f64v_select(f64v_below(place.edge, zero), zero, y);                            \
+            FD_LOCAL(round_to)(AT(0) + i, f64v_select(number, y, place.t), m);                 \
+        }                                                                                      \
+    }
+#define FD_EXP_OF_MINUS(x) exp_f64(f64v_sub(zero, x))
+/* D, less what the mass of a side has taken off. */
+FD_INLINE f64v FD_LOCAL(exponent_left)(const fd_side *side, f64v D)
+{
+    return f64v_select(f64v_below(f64v_set1(0), side->exponent), f64v_set1(0), D);
+}
+
+/* The density over the mass of a side, in scales; 0 where that is 0. */
+FD_INLINE f64v FD_LOCAL(rate_of_side)(const fd_side *side, f64v D)
+{
+    const f64v zero = f64v_set1(0), decay = FD_EXP_OF_MINUS(FD_LOCAL(exponent_left)(side, D));
+    return f64v_select(f64v_below(zero, side->mass), f64v_div(decay, side->mass), zero);
+}
+
+FD_RATE_KERNEL(score_truncated_cdf, f64v_div(f64v_div(FD_EXP_OF_MINUS(D), sides.mass), scale))
+FD_RATE_KERNEL(score_truncated_log_cdf, f64v_div(FD_LOCAL(rate_of_side)(&sides.below, D), scale))
+FD_RATE_KERNEL(score_truncated_log_survival, f64v_div(FD_LOCAL(rate_of_side)(&sides.above, D), scale))
+FD_RATE_KERNEL(score_truncated_icdf, f64v_mul(f64v_mul(exp_f64(D), sides.mass), scale))
+FD_RATE_KERNEL(score_truncated_log_icdf,
+               f64v_mul(f64v_mul(exp_f64(FD_LOCAL(exponent_left)(&sides.below, D)), sides.below.mass), scale))
+#undef FD_EXP_OF_MINUS
+#undef FD_RATE_KERNEL
+
+/* weight times y, 0 where that is 0; NaN where the place is. */
+FD_INLINE f64v FD_LOCAL(weighted)(f64v weight, f64v y, f64v t)
+{
+    const f64v zero = f64v_set1(0), infinity = f64v_set1((double)INFINITY);
+    const unsigned number = f64v_below(t, infinity) | f64v_below(zero, t);
+    return f64v_select(number, f64v_select(f64v_below(zero, f64v_abs(weight)), f64v_mul(weight, y), weight), t);
+}
+
+static void FD_NAME(score_truncated_bounds)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    FD_EACH_VECTOR {
+        const fd_spot place = {WIDE(3), WIDE(4)};
+        const fd_sides s = sides_of(place, WIDE(5), WIDE(6), WIDE(7));
+        const f64v by_low = f64v_mul(s.below.end, f64v_div(s.above.mass, s.mass));
+        const f64v by_high = f64v_mul(s.above.end, f64v_div(s.below.mass, s.mass));
+        FD_LOCAL(round_to)(AT(0) + i, FD_LOCAL(weighted)(WIDE(2), by_low, place.t), m);
+        FD_LOCAL(round_to)(AT(1) + i, FD_LOCAL(weighted)(WIDE(2), by_high, place.t), m);
+    }
+}
+
+static void FD_NAME(score_truncated_shape)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    const f64v infinity = f64v_set1((double)INFINITY), two = f64v_set1(2);
+    FD_EACH_VECTOR {
+        const fd_spot place = {WIDE(3), WIDE(4)};
+        const f64v slope = WIDE(5);
+        const fd_sides s = sides_of(place, slope, WIDE(6), WIDE(7));
+        const f64v below = f64v_div(s.below.mass, s.mass), above = f64v_div(s.above.mass, s.mass);
+        const f64v twice = f64v_mul(two, f64v_add(slope, place.t));
+        const f64v by_loc = f64v_fma(above, s.below.first, f64v_mul(below, s.above.first));
+        const f64v of_above = f64v_mul(below, f64v_fma(twice, s.above.first, s.above.second));
+        const f64v of_below = f64v_mul(above, f64v_sub(f64v_mul(twice, s.below.first), s.below.second));
+        const unsigned finite = f64v_below(f64v_abs(place.t), infinity);
+        const f64v by_scale = f64v_select(finite, f64v_add(of_above, of_below), place.t);
+        FD_LOCAL(round_to)(AT(0) + i, FD_LOCAL(weighted)(WIDE(2), by_loc, place.t), m);
+        FD_LOCAL(round_to)(AT(1) + i, FD_LOCAL(weighted)(WIDE(2), by_scale, place.t), m);
     }
 }
 #undef WIDE
