@@ -206,7 +206,7 @@ def state_of(g):
 
 
 def _strided(a):
-    wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), np.nan, a.dtype)
+    wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), np.nan if a.dtype.kind == "f" else -1, a.dtype)
     wide[..., ::2] = a
     return wide[..., ::2]
 

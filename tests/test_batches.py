@@ -4,7 +4,16 @@ import inspect
 
 import numpy as np
 import pytest
-from cases import DTYPES, KINDS, MATRICES, assert_same_bits, one_of_each, random_mvn, random_normal
+from cases import (
+    DTYPES,
+    EVERY_KIND,
+    KINDS,
+    MATRICES,
+    assert_same_bits,
+    one_of_each,
+    random_mvn,
+    random_normal,
+)
 
 import fastdist as fd
 
@@ -28,7 +37,7 @@ INDICES = [
 
 
 @pytest.mark.parametrize("index", INDICES, ids=repr)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_indices_by_numpy_s_rules(kind, index):
     """Moments, draws and densities of the part are NumPy's part of those of the whole."""
     d = one_of_each()[kind]
@@ -41,7 +50,8 @@ def test_indices_by_numpy_s_rules(kind, index):
         assert_same_bits(np.array(getattr(part, name)), np.array(getattr(d, name)[entries + core]))
     value = np.linspace(-1, 1, int(np.prod(d.event_shape))).reshape(d.event_shape)
     assert_same_bits(part.log_prob(value), d.log_prob(value)[index])
-    assert_same_bits(part.entropy(), d.entropy()[index])
+    if "Mixture" not in kind:
+        assert_same_bits(part.entropy(), d.entropy()[index])
     x = part.sample((7,), rng=0)
     assert_same_bits(part.log_prob(x), type(part)(**part.parameters).log_prob(x))
 
@@ -66,7 +76,7 @@ def test_gradients_of_a_part_are_by_its_own_arrays():
     np.testing.assert_allclose(gradients["loc"], -part.loc / part.scale**2, rtol=1e-14)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_len_and_truth(kind):
     d = one_of_each()[kind]
     assert len(d) == 4
@@ -81,7 +91,7 @@ def test_len_and_truth(kind):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_stack(kind, axis, dtype):
     d = one_of_each(dtype)[kind]
     parts = [d, d[::-1], d[[1, 1, 0, 3]]]
@@ -123,7 +133,7 @@ def test_stack_says_what_does_not_fit():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_parameters_build_the_same_again(kind, dtype):
     d = one_of_each(dtype)[kind]
     for e in (d, d[1], d[[0, 2]], d.expand((2, 4, 3)), d[1:, :1].expand((3, 3))):
@@ -228,7 +238,7 @@ def test_names_of_nobody_are_not():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in EVERY_KIND if "Mixture" not in kind])
 def test_out_of_what_needs_no_value(kind, dtype):
     d = one_of_each(dtype)[kind]
     for method in (d.entropy, d.perplexity, lambda **k: fd.kl_divergence(d, d[::-1], **k)):
@@ -242,7 +252,7 @@ def test_out_of_what_needs_no_value(kind, dtype):
             method(out=np.empty((4, 3), np.int64))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_prob(kind):
     d = one_of_each()[kind]
     value = np.full(d.event_shape, 0.1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cases import (
     DTYPES,
-    KINDS,
+    EVERY_KIND,
     MATRICES,
     VECTOR_PAIRS,
     assert_same_bits,
@@ -31,32 +31,41 @@ def alone(d, index):
         return fd.Independent(alone(d.base_dist, index), d.reinterpreted_batch_ndims)
     if isinstance(d, fd.TransformedDistribution):  # of a Normal
         return type(d)(*(getattr(d, name)[index].copy() for name in d.arg_constraints))
+    if isinstance(d, fd.MixtureSameFamily):
+        weights = d.mixture_distribution.expand(d.batch_shape)
+        return fd.MixtureSameFamily(alone(weights, index), alone(d.component_distribution, index))
     if isinstance(d, fd.Normal):
         return fd.Normal(d.loc[index].copy(), d.scale[index].copy())
     if isinstance(d, fd.TruncatedNormal):
         return fd.TruncatedNormal(
             *[getattr(d, name)[index].copy() for name in ("loc", "scale", "low", "high")]
         )
+    if isinstance(d, fd.LowRankMultivariateNormal):
+        return type(d)(*[getattr(d, name)[index].copy() for name in ("loc", "cov_factor", "cov_diag")])
+    if d.support.is_discrete:
+        name = "logits" if "logits" in d.parameters else "probs"
+        return type(d)(**{name: np.array(d.parameters[name])[index].copy()})
     name = d._given
     return fd.MultivariateNormal(d.loc[index].copy(), **{name: getattr(d, name)[index].copy()})
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_a_row_alone(kind, dtype, isa):
     """Drawn one by one from one stream, and looked at one by one, it is what it is in the batch."""
     d = one_of_each(dtype)[kind]
-    g = np.random.default_rng(0)
-    x = d.sample((33,), rng=np.random.default_rng(0))
-    log_prob, entropy = d.log_prob(x), d.entropy()
+    default_rng = fd.default_rng if "Mixture" in kind else np.random.default_rng
+    g, x = default_rng(0), d.sample((33,), rng=default_rng(0))
+    log_prob, entropy = d.log_prob(x), None if "Mixture" in kind else d.entropy()
     rows = {index: alone(d, index) for index in np.ndindex(4, 3)}
     for s in range(33):
         for index, row in rows.items():
             assert_same_bits(row.sample(rng=g), contiguous(x[(s, *index)]))
             assert_same_bits(row.log_prob(x[(s, *index)]), contiguous(log_prob[(s, *index)]))
     for index, row in rows.items():
-        assert_same_bits(row.entropy(), contiguous(entropy[index]))
-        for name in MATRICES if hasattr(d, "scale_tril") else ():
+        if entropy is not None:
+            assert_same_bits(row.entropy(), contiguous(entropy[index]))
+        for name in MATRICES if isinstance(d, fd.MultivariateNormal) else ():
             if name in ("scale_tril", d._given):
                 assert_same_bits(contiguous(getattr(row, name)), contiguous(getattr(d, name)[index]))
 

@@ -31,6 +31,8 @@ def scaled(d, size):
         return fd.Normal(loc, d.scale * dtype(size))
     if isinstance(d, fd.TruncatedNormal):
         return fd.TruncatedNormal(loc, *[array * dtype(size) for array in (d.scale, d.low, d.high)])
+    if isinstance(d, fd.LowRankMultivariateNormal):
+        return type(d)(loc, d.cov_factor * dtype(size), d.cov_diag * dtype(size) ** 2)
     (name,) = [name for name in MATRICES if name in repr(d)]
     factor = size ** {"scale_tril": 1, "covariance_matrix": 2, "precision_matrix": -2}[name]
     return fd.MultivariateNormal(loc, **{name: getattr(d, name) * dtype(factor)})
@@ -42,7 +44,7 @@ POWERS = (-1, -0.45, 0.45, 1)  # of ten, as parts of these
 
 def one_scaled(kind, dtype, power):
     """With scales far out or, where a matrix is given that is as large as their square, half as far."""
-    squared = kind in ("covariance_matrix", "precision_matrix")
+    squared = kind in ("covariance_matrix", "precision_matrix", "LowRank")
     return scaled(one_of_each(dtype)[kind], 10.0 ** (power * MOST[dtype] / (2 if squared else 1)))
 
 

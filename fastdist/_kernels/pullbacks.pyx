@@ -552,29 +552,28 @@ def log_prob_truncated(
 
 
 def cdf_truncated(
-    Kernel place not None, Kernel rate not None, bint inverse, np.ndarray by_value, np.ndarray by_loc,
-    np.ndarray by_scale, np.ndarray by_low, np.ndarray by_high, np.ndarray cotangent, np.ndarray value,
-    tuple parameters not None, tuple places not None,
+    Kernel place not None, Kernel rate not None, bint inverse, np.ndarray by_value,
+    tuple by_parameters not None, np.ndarray cotangent, np.ndarray value, tuple parameters not None,
+    tuple places not None,
 ):
     """Of its cdf family: the gradient by the value and, weighted with that or, of an inverse, with the
-    cotangent, how the parameters move the number with its share of the mass below it."""
+    cotangent, how the four parameters move the number with its share of the mass below it."""
     cdef Pull pull = Pull(cotangent, 0, 1)
     cdef intptr_t t, edge
+    cdef int i
     if pull.n_item:
         pull.planes(7)
         t, edge = 5 * pull.c.tile_items, 6 * pull.c.tile_items
-        of_value, of_loc, of_scale = (pull.term(by_value, 0), pull.term(by_loc, 1), pull.term(by_scale, 2))
-        of_low, of_high = pull.term(by_low, 3), pull.term(by_high, 4)
+        of_value = pull.term(by_value, 0)
+        terms = [pull.term(by_parameters[i], 1 + i) for i in range(4)]
         weight = cotangent if inverse else of_value
         pull.stage(place, (t, edge, value, *parameters))
         pull.stage(rate, (of_value, cotangent, t, edge, parameters[1], *places))
-        pull.stage(SCORE_TRUNCATED_SHAPE, (of_loc, of_scale, weight, t, edge, *places))
-        pull.stage(SCORE_TRUNCATED_BOUNDS, (of_low, of_high, weight, t, edge, *places))
+        pull.stage(SCORE_TRUNCATED_SHAPE, (*terms[:2], weight, t, edge, *places))
+        pull.stage(SCORE_TRUNCATED_BOUNDS, (*terms[2:], weight, t, edge, *places))
         pull.sum_term(by_value, of_value, PLUS)
-        pull.sum_term(by_loc, of_loc, PLUS)
-        pull.sum_term(by_scale, of_scale, PLUS)
-        pull.sum_term(by_low, of_low, PLUS)
-        pull.sum_term(by_high, of_high, PLUS)
+        for i in range(4):
+            pull.sum_term(by_parameters[i], terms[i], PLUS)
         pull.run(None, place.cost(1) + 3 * rate.cost(1))
 
 

@@ -258,8 +258,10 @@ def _difference(p: Bounded, q: Bounded) -> tuple[Real, Real, Real, Real, Real]:
 
 
 def _kl_near(p: Bounded, q: Bounded, c1: Real, c2: Real) -> Real:
-    """With y = c1 t + c2 t^2 less its mean, the logarithm of the mean of e^-y, less that of the mass of q between
-    the bounds of p: neither cancels."""
+    """The logarithm of the mean of e^-y, y = c1 t + c2 t^2 less its mean, less that of the mass of q inside.
+
+    Neither of the two cancels.
+    """
     arrays = (c1, c2, c1 * p.moments[0] + c2 * p.moments[1], p.slope, p.below, p.above, p.mass)
     excess = elementwise(KERNELS["truncated_excess"], *[np.array(array, order="C") for array in arrays])
     outside = np.asarray(q.cdf("cdf", p.low) + q.cdf("survival_function", p.high), order="C")
@@ -541,10 +543,10 @@ def _columns(d: Distribution, scale: Real) -> tuple[Real, Real]:
 
 
 # By what the matrix of a Gaussian is multiplied when its events are scaled, and how often by each scale.
-FACTORS = {
-    "scale_tril": (lambda rows, columns: rows * np.sign(columns), 1),
-    "covariance_matrix": (lambda rows, columns: rows * columns, 2),
-    "precision_matrix": (lambda rows, columns: 1 / (rows * columns), -2),
+FACTORS: dict[str, tuple[Callable[[Real, Real], Real], int]] = {
+    "scale_tril": (lambda rows, columns: np.asarray(rows * np.sign(columns)), 1),
+    "covariance_matrix": (lambda rows, columns: np.asarray(rows * columns), 2),
+    "precision_matrix": (lambda rows, columns: np.asarray(1 / (rows * columns)), -2),
 }
 
 
@@ -644,8 +646,9 @@ def _as_large(array: Real, d: Distribution, name: str) -> Real:
     return np.ascontiguousarray(np.broadcast_to(array, shape), np.float64)
 
 
-# Near each other, where that cancels, with r = D_p / D_q - 1, E = S_q^-1 (F_p - F_q), B = G_q' E, v = C_q^-1 B and
-# C_p = W^-1 (1 + X) W'^-1, W being W_q, it is half the sum of |z|^2, of r - log(1 + r), of tr X - log det (1 + X), and of
+# Near each other, where that cancels, with r = D_p / D_q - 1, E = S_q^-1 (F_p - F_q), v = C_q^-1 G_q' E, and
+# C_p = W^-1 (1 + X) W'^-1 in the scales of q, W being W_q, it is half the sum of |z|^2, of r - log(1 + r), of
+# tr X - log det (1 + X), and of
 #
 #     |E - G_q v|^2 + |v|^2 - |E W'|^2 - sum of r^2 / (1 + r) |G_q W'|^2
 #         + 2 tr W G_q' (r / (1 + r)) E W' + tr W E' (r / (1 + r)) E W'
@@ -656,7 +659,7 @@ NEAR_RANK = 0.5  # r and X, up to where it is taken
 
 
 def _less_log(x: Real) -> Real:
-    """x - log(1 + x) of small numbers, by the series of the inverse hyperbolic tangent."""
+    """X - log(1 + x) of small numbers, by the series of the inverse hyperbolic tangent."""
     s = x / (2 + x)
     series = np.zeros_like(s)
     for k in range(21, -1, -1):
@@ -665,7 +668,7 @@ def _less_log(x: Real) -> Real:
 
 
 def _less_log_det(x: Real) -> Real:
-    """tr x - log det (1 + x) of symmetric matrices, by an elimination that leaves them small."""
+    """Tr x - log det (1 + x) of symmetric matrices, by an elimination that leaves them small."""
     result, x = np.zeros(x.shape[:-2]), x.copy()
     for i in range(x.shape[-1]):
         pivot, column = x[..., i, i].copy(), x[..., i + 1 :, i].copy()

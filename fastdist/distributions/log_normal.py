@@ -154,7 +154,7 @@ def _exp(x: ArrayLike) -> Real:
 
 
 def _log_complement(x: Real) -> Real:
-    """log(1 - x)"""
+    """Of 1 - x, its logarithm."""
     return elementwise(KERNELS["log_complement"], x)
 
 
@@ -393,7 +393,7 @@ def _register(method: str, of_normal: str) -> None:
 
     @own_vjp(method, HalfNormal, sees_value=True)
     def rule(d: HalfNormal, /, value: ArrayLike) -> Pull:
-        array, value_shape, dtype = recorded(value, d)
+        array, value_shape, _ = recorded(value, d)
         # Half the law lies below 0 of the Normal, which the logarithm of what is above does not tell.
         times = 1 if of_normal.startswith("log_") else 2
         array = np.broadcast_to(array, value_shape)

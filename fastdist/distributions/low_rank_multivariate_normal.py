@@ -315,7 +315,7 @@ class LowRankMultivariateNormal(Gaussian):
             return terms.sum(tuple(range(-len(tail), 0))) if tail else terms
 
         n_lead = len(shape) - len(self._batch_shape)
-        if n_lead == 0:
+        if n_lead == 0 or not full.size:
             out[...] = summed_over(full)
             return
         n = math.prod(shape[:n_lead])

@@ -366,11 +366,8 @@ def _register(method: str) -> None:
                 by_component = elementwise(EXP, log_softmax(joint)) * g[..., None]
                 by_weight = by_component
             else:
-                weights = np.broadcast_to(
-                    d._mixture._weights(dtype), np.broadcast_shapes(each.shape, g.shape + (1,))
-                )
-                by_component = np.asarray(weights * g[..., None], dtype)
-                by_weight = np.asarray(by_component * each)
+                by_component = np.asarray(d._mixture._weights(dtype) * g[..., None], dtype)
+                by_weight = np.ascontiguousarray(by_component * each)
             pull = of_components.rule(d._component, at)
             of_component = pull(np.broadcast_to(by_component, by_weight.shape), each)
             by_value = of_component.pop("value")

@@ -368,17 +368,17 @@ def _register(method: str, place: str, rate: str, sign: int, sign_of_value: int)
         def pull(g: Real, _: Real) -> Gradients:
             d._places()
             parameters, distances = d._in(dtype, *PARAMETERS), d._in_own(dtype, *DISTANCES)
-            shapes = value_shape, *(d._parameter_shape(name) for name in PARAMETERS)
-            found = [new(g, shape) for shape in shapes]
+            by_value = new(g, value_shape)
+            found = tuple(new(g, d._parameter_shape(name)) for name in PARAMETERS)
             pullbacks.cdf_truncated(
-                of_place, of_rate, bool(place), *found, g, array, tuple(parameters), distances
+                of_place, of_rate, bool(place), by_value, found, g, array, parameters, distances
             )
-            for by, its_sign in zip(found, (sign_of_value, *[sign] * len(PARAMETERS)), strict=True):
-                if its_sign < 0:
+            if sign < 0:
+                for by in found:
                     np.negative(by, out=by)
-            by_value, *by_parameters = found
-            gradients = dict(zip(PARAMETERS, by_parameters, strict=True))
-            return {**cast(gradients, d._dtype), "value": by_value}
+            if sign_of_value < 0:
+                np.negative(by_value, out=by_value)
+            return {**cast(dict(zip(PARAMETERS, found, strict=True)), d._dtype), "value": by_value}
 
         return pull
 

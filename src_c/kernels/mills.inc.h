@@ -129,7 +129,8 @@ FD_INLINE f64v reach_of(f64v a)
     return f64v_select(f64v_below(f64v_set1(1e8), a), steep, reach);
 }
 
-/* Integrals of t^k e^-(A t + t^2/2), A >= 0 from 0 to w, or to there: k = 0 to n - 1, a compile-time constant. By Gauss and Legendre's rule, which is exact to 1e-17 of terms of one sign. */
+/* Integrals of t^k e^-(A t + t^2/2), A >= 0, from 0 to w, or to there: k = 0 to n - 1, a compile-time constant. By
+ * Gauss and Legendre's rule, which is exact to 1e-17 of terms of one sign. */
 FD_INLINE void integrals(int n, f64v a, f64v w, f64v *sum)
 {
     const f64v end = f64v_min(w, reach_of(a));
@@ -163,9 +164,9 @@ FD_ALONE f64v integral(f64v a, f64v w)
 FD_INLINE f64v exponential_excess(f64v y)
 {
     static const double series[14] = {
-        1.0 / 2,       1.0 / 6,        1.0 / 24,        1.0 / 120,        1.0 / 720,         1.0 / 5040,         1.0 / 40320,
-        1.0 / 362880,  1.0 / 3628800,  1.0 / 39916800,  1.0 / 479001600,  1.0 / 6227020800,  1.0 / 87178291200,
-        1.0 / 1307674368000,
+        1.0 / 2,        1.0 / 6,         1.0 / 24,         1.0 / 120,         1.0 / 720,
+        1.0 / 5040,     1.0 / 40320,     1.0 / 362880,     1.0 / 3628800,     1.0 / 39916800,
+        1.0 / 479001600, 1.0 / 6227020800, 1.0 / 87178291200, 1.0 / 1307674368000,
     };
     const f64v minus = f64v_sub(f64v_set1(0), y);
     const f64v near = f64v_mul(f64v_mul(y, y), polynomial(FD_COUNT(series), series, minus));
@@ -303,8 +304,9 @@ FD_INLINE f64v placed(const fd_map *map, f64v t, f64v u)
     return f64v_max(map->low, f64v_min(map->high, x));
 }
 
-/* How far from the anchor of the draw's map the quantile of u is, with mass v above it: by the map, then a step of Newton's by the integrals. So near the bound
- * it is anchored at that the mass is about the distance, two steps from there, which leave 1e-15 of that. */
+/* How far from the anchor of the draw's map the quantile of u is, with mass v above it: by the map, then a step of
+ * Newton's by the integrals. So near the bound it is anchored at that the mass is about the distance, two steps from
+ * there, which leave 1e-15 of that. */
 FD_INLINE f64v quantile(f64v u, f64v v, f64v log_u, const fd_interval *d, fd_map *of_draws)
 {
     const f64v zero = f64v_set1(0), half = f64v_set1(0.5);
@@ -383,8 +385,8 @@ FD_ALONE f64v truncated_quantile(f64v u, f64v v, f64v log_u, f64v loc, f64v scal
     return of_share(u, v, log_tiny, placed(&map, t, u), low, high);
 }
 
-/* A place between the bounds, in scales: t from the mode, and from the nearer bound, which a sum with t might have lost;
- * that is negative for what is beyond. */
+/* A place between the bounds, in scales: t from the mode, and how far from the nearer bound, which a sum with t might
+ * have lost; that is negative for what is beyond. */
 typedef struct fd_spot {
     f64v t, edge;
 } fd_spot;
