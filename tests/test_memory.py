@@ -77,6 +77,75 @@ def test_transformed(name):
         check(lambda: method(x))  # noqa: B023
 
 
+def of_every_kind():
+    """One of each of the others, with some dozens of numbers a sample; how many values they take."""
+    g = np.random.default_rng(0)
+    weights = fd.Categorical(logits=g.normal(size=5))
+    outcomes = g.normal(size=(4, 8, 6))
+    return {
+        "TruncatedNormal": fd.TruncatedNormal(np.zeros((4, 8)), 1.0, -1.0, 2.0),
+        "LowRank": fd.LowRankMultivariateNormal(np.zeros((4, 8)), np.ones((8, 2)), np.ones(8)),
+        "LogitNormal": fd.LogitNormal(np.zeros((4, 8)), 1.0),
+        "Categorical": fd.Categorical(logits=outcomes),
+        "Bernoulli": fd.Bernoulli(logits=outcomes[..., 0]),
+        "OneHotCategorical": fd.OneHotCategorical(logits=outcomes[0]),
+        "Mixture(Normal)": fd.MixtureSameFamily(weights, random_normal((4, 8, 5), (5,))),
+        "Mixture(Independent)": fd.MixtureSameFamily(weights, fd.Independent(random_normal((5, 8), (8,)), 1)),
+        "Mixture(MVN)": fd.MixtureSameFamily(weights, random_mvn("scale_tril", (5, 8), (5, 8, 8))),
+        "Independent(Truncated)": fd.Independent(fd.TruncatedNormal(np.zeros((4, 8)), 1.0, -1.0, 2.0), 1),
+        "Independent(Bernoulli)": fd.Independent(fd.Bernoulli(logits=outcomes[..., 0]), 1),
+    }
+
+
+@pytest.mark.parametrize("kind", of_every_kind())
+def test_draws_and_densities_of_every_kind(kind):
+    """The result and 8 MB, of draws and of each method of a value."""
+    d = of_every_kind()[kind]
+    n = N // 4 // max(int(np.prod(d.batch_shape + d.event_shape)), 1)
+    check(lambda: d.sample(n, rng=0))
+    x = d.sample(n, rng=0)
+    assert peak(lambda: d.sample(n, rng=0, out=x))[0] < 8 * MB
+    check(lambda: d.log_prob(x))
+    assert (
+        peak(lambda: d.sample_and_log_prob(n, rng=0)[0])[0]
+        < x.nbytes + 8 * n * max(np.prod(d.batch_shape), 1) + 8 * MB
+    )
+    if d.support.is_discrete or d.event_shape:
+        return
+    p = np.full((n // 2, *d.batch_shape), 0.5)
+    for name in ("cdf", "log_cdf", "survival_function", "log_survival_function", "icdf", "isf", "log_icdf"):
+        if hasattr(d, name):
+            values = -p if name == "log_icdf" else p
+            check(lambda: getattr(d, name)(values))  # noqa: B023
+
+
+@pytest.mark.parametrize("kind", [kind for kind in of_every_kind() if "Mixture" not in kind])
+def test_gradients_of_every_kind(kind):
+    """A draw and its pullback take three times the draw's memory at most, as do a value's."""
+    d = of_every_kind()[kind]
+    n = N // 16 // max(int(np.prod(d.batch_shape + d.event_shape)), 1)
+    x = d.sample(n, rng=0)
+
+    def of_value(method):
+        y, pullback = fd.vjp(getattr(d, method), x)
+        pullback(1.0)
+        return y
+
+    methods = ["log_prob"]
+    if not d.support.is_discrete and not d.event_shape:
+        methods += ["cdf", "log_cdf", "survival_function", "log_survival_function"]
+    for method in methods:
+        assert peak(lambda: of_value(method))[0] < 4 * x.nbytes + 8 * MB, method  # noqa: B023
+    if d.has_rsample:
+
+        def of_draw():
+            y, pullback = fd.vjp(d.rsample, n, rng=0)
+            pullback(1.0)
+            return y
+
+        assert peak(of_draw)[0] < 3 * x.nbytes + 8 * MB
+
+
 def test_a_large_batch():
     """One value for many distributions: still nothing but the result."""
     d = fd.Normal(np.zeros(N), np.ones(N))

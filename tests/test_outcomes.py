@@ -661,3 +661,71 @@ def test_uniforms_are_the_stream_s():
     u = reference.uniforms(key, 0, 100)
     x = fd.Categorical([0.25, 0.25, 0.5]).sample(100, rng=b)
     np.testing.assert_array_equal(x, (u >= 0.25).astype(int) + (u >= 0.5))
+
+
+# ---- over memory of others -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["probs", "logits"])
+@pytest.mark.parametrize(
+    "cls", [fd.Categorical, fd.OneHotCategorical, fd.Bernoulli], ids=lambda cls: cls.__name__
+)
+def test_what_is_borrowed_is_read_when_it_is_asked_for(cls, given):
+    """As adapters do it: no copy, and nothing is kept of values that others change."""
+    g = np.random.default_rng(0)
+    memory = g.uniform(0.1, 0.9, (3, 4))
+    d = cls._borrowing(True, **{given: memory})
+    x = None
+    for _ in range(3):
+        fresh = cls(**{given: memory.copy()})
+        assert_same_bits(d.sample((50,), rng=0), fresh.sample((50,), rng=0))
+        x = fresh.sample((2,), rng=1) if x is None else x
+        assert_same_bits(d.log_prob(x), fresh.log_prob(x))
+        assert_same_bits(d.entropy(), fresh.entropy())
+        for name in ("probs", "logits", "mean", "mode"):
+            assert_same_bits(np.array(getattr(d, name)), np.array(getattr(fresh, name)))
+        for ours, theirs in ((d, fresh), (d[1:], fresh[1:])):
+            _, pullback = fd.vjp(ours.entropy)
+            assert_same_bits(pullback(1.0)[given], fd.vjp(theirs.entropy)[1](1.0)[given])
+        memory[...] = g.uniform(0.1, 0.9, (3, 4))
+    with pytest.raises(ValueError, match=given):
+        cls._borrowing(True, **{given: np.full((3, 4), np.nan)})
+
+
+# ---- extreme parameters --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [fd.Categorical, fd.OneHotCategorical])
+def test_one_outcome(cls):
+    """Which has probability 1, whatever it was given by."""
+    for d in (cls([3.0]), cls(logits=[-1e4]), cls(logits=np.full((2, 1), 1e4))):
+        x, density = d.sample_and_log_prob((5,), rng=0)
+        assert np.all(x == (1 if cls is fd.OneHotCategorical else 0))
+        assert not np.any(density)
+        assert not np.any(d.entropy())
+        assert not np.any(fd.kl_divergence(d, d))
+        for method, arguments in ((d.log_prob, (x,)), (d.entropy, ())):
+            gradients = fd.vjp(method, *arguments)[1](1.0)
+            assert not np.any(gradients["probs" if "probs" in gradients else "logits"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logits_of_ten_thousand(dtype):
+    """Probabilities of 0 and 1, logarithms with all their digits."""
+    logits = np.array([1e4, -1e4, 0.0, 1e4], dtype)
+    d, b = fd.Categorical(logits=logits), fd.Bernoulli(logits=logits)
+    np.testing.assert_allclose(d.log_prob([0, 1, 2, 3]), [0, -2e4, -1e4, 0] - np.log(2), rtol=1e-6)
+    np.testing.assert_array_equal(d.probs, [0.5, 0, 0, 0.5])
+    assert set(d.sample(1000, rng=0).tolist()) == {0, 3}
+    np.testing.assert_allclose(d.entropy(), np.log(2), rtol=1e-6)
+    np.testing.assert_array_equal(b.log_prob(1.0), np.array([0, -1e4, -np.log(2), 0], dtype))
+    np.testing.assert_array_equal(b.log_prob(0.0), np.array([-1e4, 0, -np.log(2), -1e4], dtype))
+    np.testing.assert_array_equal(b.sample(rng=0)[[0, 1, 3]], [1, 0, 1])
+    for one, other in ((d, fd.Categorical(logits=np.zeros(4, dtype))), (b, fd.Bernoulli(logits=-logits))):
+        value, pullback = fd.vjp(fd.kl_divergence, one, other)
+        assert np.isfinite(value).all()
+        for side in pullback(1.0).values():
+            assert np.isfinite(side["logits"]).all()
+        x = one.sample(rng=0)
+        assert np.isfinite(fd.vjp(one.log_prob, x)[1](1.0)["logits"]).all()
+    np.testing.assert_allclose(fd.kl_divergence(b, fd.Bernoulli(logits=-logits))[[0, 1, 3]], 1e4, rtol=1e-6)

@@ -44,6 +44,8 @@ def parent(d):
         return cls(*(getattr(d, name) for name in d.arg_constraints))
     if isinstance(d, fd.TruncatedNormal):
         return fd.TruncatedNormal(d.loc, d.scale, d.low, d.high)
+    if isinstance(d, fd.LowRankMultivariateNormal):
+        return fd.LowRankMultivariateNormal(d.loc, d.cov_factor, d.cov_diag)
     return fd.MultivariateNormal(d.loc, **{d._given: getattr(d, d._given)})
 
 
@@ -137,7 +139,9 @@ def subclassed(d, *overrides):
     cls = type(f"My{type(d).__name__}", (*overrides, type(d)), {})
     if isinstance(d, fd.Independent):
         return cls(d.base_dist, d.reinterpreted_batch_ndims)
-    if isinstance(d, (fd.Normal, fd.TransformedDistribution, fd.TruncatedNormal)):
+    if isinstance(
+        d, (fd.Normal, fd.TransformedDistribution, fd.TruncatedNormal, fd.LowRankMultivariateNormal)
+    ):
         return cls(*(getattr(d, name) for name in d.arg_constraints))
     return cls(d.loc, **{d._given: getattr(d, d._given)})
 

@@ -30,6 +30,7 @@ from cases import (
     random_tril,
     state_of,
     vectors,
+    with_gradients,
 )
 from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, Generator, Philox
 
@@ -422,7 +423,7 @@ def test_dtypes():
     d = fd.Normal(np.zeros(3, f4), np.ones(3, f8))
     _, pullback = fd.vjp(d.rsample, rng=0)
     assert [one.dtype for one in pullback(np.ones(3)).values()] == [f8, f8]
-    for kind, narrow in one_of_each(f4).items():
+    for kind, narrow in with_gradients(f4).items():
         value = np.zeros(narrow.event_shape, f8)
         out, pullback = fd.vjp(narrow.log_prob, value)
         assert out.dtype == f8
@@ -430,7 +431,7 @@ def test_dtypes():
         assert {name: one.dtype for name, one in got.items()} == {
             name: f8 if name == "value" else f4 for name in got
         }, kind
-        out, pullback = fd.vjp(fd.kl_divergence, narrow, one_of_each(f8)[kind])
+        out, pullback = fd.vjp(fd.kl_divergence, narrow, with_gradients(f8)[kind])
         got = pullback(np.ones(out.shape))
         assert {one.dtype.type for one in got["p"].values()} == {f4}
         assert {one.dtype.type for one in got["q"].values()} == {f8}

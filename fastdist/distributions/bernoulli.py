@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -82,9 +83,23 @@ class Bernoulli(Distribution):
         validate_args: bool | None = None,
     ) -> None:
         name = one_of(probs=probs, logits=logits)
-        self._given = name
-        self._take(validate_args, {name: probs if logits is None else logits}, unchecked=("probs",))
-        if self._validate_args and name == "probs":
+        self._be(validate_args, {name: probs if logits is None else logits})
+
+    @classmethod
+    def _borrowing(cls, validate_args: bool | None, **given: ArrayLike) -> Self:
+        """Over memory that others may change."""
+        new = cls.__new__(cls)
+        new._lent = True
+        new._be(validate_args, given, passing=given)
+        return new
+
+    def _be(
+        self, validate_args: bool | None, given: Mapping[str, Any], passing: Collection[str] = ()
+    ) -> None:
+        """Be of these parameters: probs or logits."""
+        (self._given,) = given
+        self._take(validate_args, dict(given), passing, unchecked=("probs",))
+        if self._validate_args and self._given == "probs":
             array = self._arrays["probs"]
             _params.check_finite("probs", array)
             _params.check_probability("probs", array)

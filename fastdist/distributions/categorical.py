@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -138,14 +139,28 @@ class Categorical(Distribution):
         validate_args: bool | None = None,
     ) -> None:
         name = one_of(probs=probs, logits=logits)
-        self._given = name
         given: dict[str, Any] = {name: probs if logits is None else logits}
         if mask is not None:
             mask = np.asarray(mask)
             if mask.dtype != np.bool_:
                 raise TypeError(f"mask must be an array of bools, got {mask.dtype}")
             given["mask"] = mask.astype(np.float32)  # of the other's dtype in the end
-        self._take(validate_args, given, unchecked=("probs", "logits", "mask"))
+        self._be(validate_args, given)
+
+    @classmethod
+    def _borrowing(cls, validate_args: bool | None, **given: ArrayLike) -> Self:
+        """Over memory that others may change; a mask is of numbers, 0 or 1."""
+        new = cls.__new__(cls)
+        new._lent = True
+        new._be(validate_args, given, passing=given)
+        return new
+
+    def _be(
+        self, validate_args: bool | None, given: Mapping[str, ArrayLike], passing: Collection[str] = ()
+    ) -> None:
+        """Be of these parameters, first of which is probs or logits."""
+        name = self._given = next(iter(given))
+        self._take(validate_args, dict(given), passing, unchecked=("probs", "logits", "mask"))
         (n,) = self._event_shape
         self._event_shape = ()
         if n == 0 or (n > MOST_FLOAT32 and self._dtype is _params.FLOAT32):

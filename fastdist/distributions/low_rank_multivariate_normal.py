@@ -304,6 +304,7 @@ class LowRankMultivariateNormal(Gaussian):
         constant = self._half_log_det() + d * HALF_LOG_2PI
         self._by_tiles(value, out, lambda x: -0.5 * self._distance(x) - constant, event_ndim)
 
+    @quiet
     def _by_tiles(self, x: Real, out: Real, of: Callable[[Real], Real], event_ndim: int) -> None:
         """What `of` makes of events, summed over batch dims among `event_ndim`, some samples at a time."""
         tail = self._batch_shape[len(self._batch_shape) - (event_ndim - 1) :] if event_ndim > 1 else ()
@@ -461,7 +462,7 @@ def _vjp_rsample(d: LowRankMultivariateNormal, replay: Callable[[], Noise]) -> P
         by_scale, by_factor = np.zeros_like(by_loc), np.zeros((*by_loc.shape, rank))
         for begin, end, items in d._blocks(len(rows), TILE // max(n, 1)):
             eps = standard_normal((end - begin, n), dtype=d._dtype, rng=noise).astype(float, copy=False)
-            part = rows[begin:end].astype(float, copy=False)
+            part = np.array(rows[begin:end], float, order="C")
             n_item = len(by_loc[items])
             n_sample = len(part) // n_item
             part, eps = part.reshape(n_sample, n_item, -1), eps.reshape(n_sample, n_item, n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -69,9 +69,19 @@ class OneHotCategorical(Wrapper):
         mask: ArrayLike | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        held = Categorical(probs, logits, mask=mask, validate_args=validate_args)
+        self._hold(Categorical(probs, logits, mask=mask, validate_args=validate_args), validate_args)
+
+    @classmethod
+    def _borrowing(cls, validate_args: bool | None, **given: ArrayLike) -> Self:
+        """Over memory that others may change."""
+        new = cls.__new__(cls)
+        new._hold(Categorical._borrowing(validate_args, **given), validate_args)
+        return new
+
+    def _hold(self, held: Categorical, validate_args: bool | None) -> None:
+        """Be of the outcomes of that."""
         super().__init__(held._batch_shape, (held.num_events,), held._dtype, validate_args=validate_args)
-        self._categorical = held
+        self._categorical, self._lent = held, held._lent
 
     @property
     def probs(self) -> Real:
