@@ -86,6 +86,7 @@ ABOVE = {}
 # Normals that a public hook gets at a time, half an L2 cache of them.
 cdef enum:
     TILE = 32768
+    CONVERTED = 262144  # numbers that are made into others at a time
 
 # What draws and densities go through, from what the user calls to the kernel.
 DRAW = ("sample", "rsample", "draw", "_draw", "_draw_plan")
@@ -286,12 +287,31 @@ cdef bint of_parameters(Plan plan, Base d):
 
 cdef object scored(Base d, object value, object out):
     cdef np.npy_intp dims[MAX_NDIM]
+    if type(value) is np.ndarray and np.PyArray_SIZE(value) > CONVERTED and out is None and converts(d, value):
+        return scored_in_pieces(d, value)
     cdef int ndim, event_ndim = <int>PyTuple_GET_SIZE(d._event_shape)
     cdef np.ndarray array = read_value(value, d.typenum, d._event_shape, &ndim, dims)
     broadcast(&ndim, dims, d._batch_shape)
     cdef np.ndarray result = destination(out, np.PyArray_TYPE(array), ndim, dims, array)
     score(d, array, event_ndim, result)
     return deliver(result, out)
+
+
+cdef bint converts(Base d, np.ndarray value):
+    """True for samples that are not as kernels take them."""
+    cdef int own = <int>(PyTuple_GET_SIZE(d._batch_shape) + PyTuple_GET_SIZE(d._event_shape))
+    return np.PyArray_NDIM(value) > own and not (
+        np.PyArray_ISCARRAY_RO(value) and np.PyArray_TYPE(value) == d.typenum)
+
+
+cdef object scored_in_pieces(Base d, np.ndarray value):
+    """Some samples at a time, so that no more of them is converted at once."""
+    cdef intptr_t n = np.PyArray_DIM(value, 0), some = max(CONVERTED * n // np.PyArray_SIZE(value), 1)
+    first = scored(d, value[:1], None)
+    result = np.empty((n, *first.shape[1:]), first.dtype)
+    for begin in range(0, n, some):
+        scored(d, value[begin : begin + some], result[begin : begin + some])
+    return result
 
 
 cdef int score(Base d, np.ndarray value, int event_ndim, np.ndarray out) except -1:
@@ -720,10 +740,19 @@ cdef class Base:
     ):
         """The noise's next draw of a packed array's shape, and its log density, a packed array, too."""
         cdef int n_lead = np.PyArray_NDIM(density) - <int>len(self._batch_shape)
+        cdef int event_ndim = np.PyArray_NDIM(out) - np.PyArray_NDIM(density)
         if self._passes():
             fill(self, noise, out, n_lead, workers, False)
-            value = _params.pack(out, self._dtype)  # integers, too
-            score(self, value, np.PyArray_NDIM(out) - np.PyArray_NDIM(density), density)
+            if out.dtype == self._dtype:
+                score(self, out, event_ndim, density)
+            elif n_lead and np.PyArray_SIZE(out):  # integers, some samples at a time
+                some = max(CONVERTED * len(out) // np.PyArray_SIZE(out), 1)
+                for begin in range(0, len(out), some):
+                    value = _params.pack(out[begin : begin + some], self._dtype)
+                    score(self, value, event_ndim, density[begin : begin + some])
+            else:
+                value = _params.pack(out, self._dtype)
+                score(self, value, event_ndim, density)
             return
         shape = np.shape(density)[:n_lead]
         with set_workers(workers):

@@ -175,6 +175,9 @@ class Independent(Wrapper):
         return self._base._plan_of_scored(event_ndim) if self._base._passes() else None
 
     def _draw_scored(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
+        if type(self._base)._draw_scored is Distribution._draw_scored:
+            Distribution._draw_scored(self, noise, out, density, workers)  # sums densities as they are made
+            return
         tail = self._tail("_base")
         of_base = np.empty(density.shape + tail, density.dtype)
         draw_scored(self._base, noise, out, of_base, workers)

@@ -321,7 +321,7 @@ class LowRankMultivariateNormal(Gaussian):
             return
         n = math.prod(shape[:n_lead])
         flat, result = full.reshape(n, *full.shape[n_lead:]), out.reshape(n, *out.shape[n_lead:])
-        some = max(4 * TILE // max(math.prod(flat.shape[1:]), 1), 1)
+        some = max(TILE // max(math.prod(flat.shape[1:]), 1), 1)
         for begin in range(0, len(flat), some):
             result[begin : begin + some] = summed_over(flat[begin : begin + some])
 

@@ -24,6 +24,7 @@ from fastdist.distributions.categorical import Categorical, by_log_probs, log_so
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.distribution import LAW, Distribution, keeps
 from fastdist.distributions.independent import Independent
+from fastdist.distributions.multivariate_normal import MultivariateNormal
 from fastdist.distributions.normal import Normal
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, recorded, rule_of, summed
 from fastdist.distributions.wrapper import Wrapper
@@ -202,7 +203,11 @@ class MixtureSameFamily(CdfFamily, Wrapper):
         """Fill rows with events, some of them at a time: their components, and then an event of each."""
         shape, n_batch = self._batch_shape, max(math.prod(self._batch_shape), 1)
         mixture, component = self._mixture.expand(shape), self._component.expand((*shape, self._n_component))
-        some = max(TILE // max(math.prod(self._event_shape), 1), 1)
+        size = math.prod(self._event_shape)
+        if isinstance(component, MultivariateNormal):  # each event has a factor
+            some = max(4 * TILE // max(size * size, 1), 1)
+        else:
+            some = max(TILE // max(size, 1), 1)
         whole = n_batch <= some  # samples
         if whole:
             some = some // n_batch * n_batch
