@@ -287,7 +287,7 @@ cdef bint of_parameters(Plan plan, Base d):
 
 cdef object scored(Base d, object value, object out):
     cdef np.npy_intp dims[MAX_NDIM]
-    if type(value) is np.ndarray and np.PyArray_SIZE(value) > CONVERTED and out is None and converts(d, value):
+    if out is None and type(value) is np.ndarray and converts(d, value):
         return scored_in_pieces(d, value)
     cdef int ndim, event_ndim = <int>PyTuple_GET_SIZE(d._event_shape)
     cdef np.ndarray array = read_value(value, d.typenum, d._event_shape, &ndim, dims)
@@ -298,9 +298,9 @@ cdef object scored(Base d, object value, object out):
 
 
 cdef bint converts(Base d, np.ndarray value):
-    """True for samples that are not as kernels take them."""
+    """True for many samples that are not as kernels take them."""
     cdef int own = <int>(PyTuple_GET_SIZE(d._batch_shape) + PyTuple_GET_SIZE(d._event_shape))
-    return np.PyArray_NDIM(value) > own and not (
+    return np.PyArray_SIZE(value) > CONVERTED and np.PyArray_NDIM(value) > own and not (
         np.PyArray_ISCARRAY_RO(value) and np.PyArray_TYPE(value) == d.typenum)
 
 
