@@ -52,10 +52,14 @@ def parent(d):
 class PublicDraw:
     @property
     def normals_per_event(self):
-        return math.prod(self.event_shape)
+        return parent(self).normals_per_event or math.prod(self.event_shape)
 
     def draw(self, eps, out):
-        eps, base = eps.reshape(out.shape), parent(self)
+        base = parent(self)
+        if isinstance(base, fd.LowRankMultivariateNormal):
+            out[...] = base.colorize(eps) + SHIFT
+            return
+        eps = eps.reshape(out.shape)
         while isinstance(base, fd.Independent):
             base = base.base_dist
         if isinstance(base, fd.Normal):

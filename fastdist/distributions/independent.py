@@ -175,7 +175,7 @@ class Independent(Wrapper):
         return self._base._plan_of_scored(event_ndim) if self._base._passes() else None
 
     def _draw_scored(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
-        if type(self._base)._draw_scored is Distribution._draw_scored:
+        if type(self._base)._draw_scored is Distribution._draw_scored and self._base._passes():
             Distribution._draw_scored(self, noise, out, density, workers)  # sums densities as they are made
             return
         tail = self._tail("_base")
