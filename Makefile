@@ -20,7 +20,7 @@ SOURCES := setup.py pyproject.toml fastdist/_version.py \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo examples test test-c test-peers lint battery bench bench-gradients bench-times dist clean
+.PHONY: help demo examples test test-c test-peers lint battery bench bench-laws bench-gradients bench-times dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-22s %s\n", $$1, $$2 }'
@@ -64,6 +64,9 @@ battery: .venv/package.stamp .venv/test.stamp ## statistical tests of the stream
 
 bench: .venv/package.stamp .venv/bench.stamp ## speed relative to NumPy, torch, scipy and more, to bench/results
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-laws: .venv/package.stamp .venv/bench.stamp ## transformed, truncated, discrete and other laws, steps of learning, cdfs
+	$(BIN)/python bench/laws.py $(ARGS)
 
 bench-gradients: .venv/package.stamp .venv/bench.stamp ## gradients and fastdist.torch, relative to torch
 	$(BIN)/python bench/gradients.py $(ARGS)
