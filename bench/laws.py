@@ -156,13 +156,17 @@ def steps() -> Iterator[Row]:
         its_prior = td.Independent(td.Normal(tensor(zero), tensor(one), validate_args=False), 1)
         of_x, of_kl = np.ones(shape), np.ones(shape[0])
 
-        def tanh(loc=loc, scale=scale, g=g) -> object:
-            base = fd.Independent(fd.Normal(loc, scale), 1)
-            return fd.TransformedDistribution(base, fd.transforms.TanhTransform()).sample_and_log_prob(rng=g)
+        base = fd.Independent(fd.Normal(loc, scale), 1)
+        squashed = fd.TransformedDistribution(base, fd.transforms.TanhTransform())
+        its_base = td.Independent(td.Normal(tensor(loc), tensor(scale), validate_args=False), 1)
+        its_squashed = td.TransformedDistribution(
+            its_base, td.TanhTransform(cache_size=1), validate_args=False
+        )
 
-        def its_tanh(loc=tensor(loc), scale=tensor(scale)) -> object:
-            base = td.Independent(td.Normal(loc, scale, validate_args=False), 1, validate_args=False)
-            d = td.TransformedDistribution(base, td.TanhTransform(cache_size=1), validate_args=False)
+        def tanh(d=squashed, g=g) -> object:
+            return d.sample_and_log_prob(rng=g)
+
+        def its_tanh(d=its_squashed) -> object:
             x = d.sample()
             return x, d.log_prob(x)
 
@@ -196,7 +200,7 @@ def steps() -> Iterator[Row]:
             return torch.autograd.grad((d.rsample(), td.kl_divergence(d, prior)), leaves, cotangents)
 
         pairs = {
-            "tanh": ("squashed policy: sample_and_log_prob", tanh, its_tanh),
+            "tanh": ("Tanh of Gaussian: sample_and_log_prob", tanh, its_tanh),
             "policy": ("policy: build, sample_and_log_prob", policy, its_act),
             "act": ("policy: build, act, score", act, its_act),
             "joint": ("VAE step by rsample_and_kl", joint, its_vae),
