@@ -259,6 +259,23 @@ def cholesky() -> list[Case]:
     ]
 
 
+def cdf_family() -> list[Case]:
+    """scipy.special's functions in float64, torch.special's in float32, into memory that is there already."""
+    musts = {"cdf": 1.5, "log_cdf": 1.5, "icdf": 1.2}
+    return [
+        Case(
+            "The cdf family of 10^6 values",
+            f"Normal.{verb}",
+            f"special_{verb}",
+            Problem((), None, (MILLION,), dtype),
+            {"scipy": (must, None)} if dtype == "float64" else {"torch": (0.667, None)},
+            kinds=(OUT,),
+        )
+        for dtype in DTYPES
+        for verb, must in musts.items()
+    ]
+
+
 def small_calls() -> list[Case]:
     scalars, vectors = Problem((3, 2)), Problem((3,), 2)
     rows: list[tuple[str, str, Problem, dict[str, Target]]] = [
@@ -355,6 +372,7 @@ CASES = [
     *independent_sample(),
     *mvn_log_prob(),
     *cholesky(),
+    *cdf_family(),
     *small_calls(),
     *limits(),
     *policies(),

@@ -7,6 +7,7 @@ cases.py); verbs, kinds and dtypes may be missing. Verbs:
     normal_        construct  expand  sample  log_prob  entropy  cdf  kl  gradient  moments  index
     independent_                      sample  log_prob  step                        moments  index
     mvn_           construct  expand  sample  log_prob  entropy       kl            moments  index
+    special_       cdf  log_cdf  icdf
     uniform  cholesky
 
 Everybody gets the same parameters and values, and the fastest way there is in their own terms:
@@ -168,6 +169,19 @@ class Fastdist(Classes):
     def uniform(self, p: Problem) -> Statements:
         return _uniform(fd.default_rng(0), p)
 
+    def special_cdf(self, p: Problem) -> Statements:
+        return self._special("cdf", p.value)
+
+    def special_log_cdf(self, p: Problem) -> Statements:
+        return self._special("log_cdf", p.value)
+
+    def special_icdf(self, p: Problem) -> Statements:
+        return self._special("icdf", _probabilities(p))
+
+    def _special(self, method: str, x: np.ndarray) -> Statements:
+        call = getattr(fd.Normal(x.dtype.type(0), x.dtype.type(1), **self.unchecked), method)
+        return {OUT: Statement("call(x, out=out)", call=call, x=x, out=np.zeros_like(x))}
+
     def cholesky(self, p: Problem) -> Statements:
         names = {"factorize": factorize, "kernel": KERNELS["cholesky"], "symmetry": False}
         arrays = {"matrix": p.scale, "out": np.zeros_like(p.scale)}
@@ -327,6 +341,16 @@ class SciPy:
 
     def __init__(self) -> None:
         self.stats = importlib.import_module("scipy.stats")
+        self.special = importlib.import_module("scipy.special")
+
+    def special_cdf(self, p: Problem) -> Statements:
+        return _special(self.special.ndtr, p.value, np.zeros_like(p.value))
+
+    def special_log_cdf(self, p: Problem) -> Statements:
+        return _special(self.special.log_ndtr, p.value, np.zeros_like(p.value))
+
+    def special_icdf(self, p: Problem) -> Statements:
+        return _special(self.special.ndtri, _probabilities(p), np.zeros_like(p.value))
 
     def normal_construct(self, p: Problem) -> Statements:
         return {FRESH: Statement("stats.norm(loc, scale)", stats=self.stats, loc=p.loc, scale=p.scale)}
@@ -375,6 +399,15 @@ class Torch(Classes):
             OUT: Statement("out.normal_()", out=self.torch.from_numpy(_empty(p))),
             FRESH: Statement("torch.randn(shape, dtype=dtype)", **names),
         }
+
+    def special_cdf(self, p: Problem) -> Statements:
+        return _special(self.torch.special.ndtr, self.array(p.value), self.array(_empty(p)))
+
+    def special_log_cdf(self, p: Problem) -> Statements:
+        return _special(self.torch.special.log_ndtr, self.array(p.value), self.array(_empty(p)))
+
+    def special_icdf(self, p: Problem) -> Statements:
+        return _special(self.torch.special.ndtri, self.array(_probabilities(p)), self.array(_empty(p)))
 
     def cholesky(self, p: Problem) -> Statements:
         return _fresh("torch.linalg.cholesky(matrix)", torch=self.torch, matrix=self.array(p.scale))
@@ -456,6 +489,14 @@ def _indexed_twice(*arrays: np.ndarray) -> Statements:
 def _on_workers(p: Problem, n: int) -> Statements:
     code = f"fd.standard_normal(rng=g, out=out, workers={n})"
     return {OUT: Statement(code, fd=fd, g=fd.default_rng(0), out=_empty(p))}
+
+
+def _special(f: Any, x: Any, out: Any) -> Statements:
+    return {OUT: Statement("f(x, out=out)", f=f, x=x, out=out)}
+
+
+def _probabilities(p: Problem) -> np.ndarray:
+    return abs(np.modf(p.value)[0])
 
 
 def _empty(p: Problem) -> np.ndarray:

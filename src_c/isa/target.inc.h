@@ -1,7 +1,6 @@
 /* isa/target.inc.h - one target of the dispatch table: every kernel body for both dtypes, in the lane
  * words of the vec/ header and under the FD_ISA name that the including file has set. */
 #include "../kernels/body.h"
-#include "../special.h"
 #include "../stream.h"
 #include "../table.h"
 #include "../ziggurat.h"

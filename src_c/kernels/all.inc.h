@@ -3,6 +3,7 @@
 #include "exp.inc.h"
 #if REAL_IS_DOUBLE
 #include "mills.inc.h"
+#include "normal_tail.inc.h"
 #endif
 #include "diag.inc.h"
 #include "normal_kl.inc.h"
@@ -22,10 +23,10 @@
 #endif
 #include "rank_update.inc.h"
 #include "add_products.inc.h"
-#include "normal_cdf.inc.h"
 #include "truncated_normal.inc.h"
 #include "sums.inc.h"
 #include "score_diag.inc.h"
+#include "normal_cdf.inc.h"
 #include "score_cdf.inc.h"
 #include "score_tril.inc.h"
 #include "transform_tril.inc.h"

@@ -218,17 +218,15 @@ static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
             if (is_written[k][i])
                 memcpy(wanted[k] + before + (size_t)i * itemsize[dtype], arena[k].p + (size_t)i * itemsize[dtype],
                        itemsize[dtype]);
-        if (exact(op))
-            for (intptr_t i = 0; i < n_element[k]; i++)
-                if (is_written[k][i]) {
-                    const double value = get(dtype, arena[k].p, i);
-                    uint64_t bits;
-                    memcpy(&bits, &value, sizeof bits);
-                    kernels_hash = hash_word(kernels_hash, isnan(value) ? 1 : bits);
-                }
+        for (intptr_t i = 0; i < n_element[k]; i++)
+            if (is_written[k][i]) {
+                const double value = get(dtype, arena[k].p, i);
+                uint64_t bits;
+                memcpy(&bits, &value, sizeof bits);
+                kernels_hash = hash_word(kernels_hash, isnan(value) ? 1 : bits);
+            }
     }
-    if (exact(op))
-        kernels_hash = hash_word(hash_word(kernels_hash, (uint64_t)found[1]), (uint64_t)found[3]);
+    kernels_hash = hash_word(hash_word(kernels_hash, (uint64_t)found[1]), (uint64_t)found[3]);
     compare(op, dtype, scratch, scratch_bytes, found_wanted);
 
     static const char *const ways[] = {"whole", "coalesced", "in pieces", "one by one"};
@@ -340,7 +338,7 @@ void check_kernels(void)
                            layout == FD_CHECK_MATRICES;
         const int cubic = letters[0] == 'X' || strchr(letters, 'K') != NULL;
         /* Of dear elements fewer sizes will do, all of which have tails. */
-        const int dear = !by_dim && (fd_op_cost(op, 1) >= 30 || strlen(letters) > 5);
+        const int dear = !by_dim && (fd_op_cost(op, 1) >= 8 || strlen(letters) > 5);
         const int every = !dear ? 1 : fd_op_cost(op, 1) < 300 ? 5 : 13;
         unsigned patterns = 0; /* which operands may be repeated along the last dim */
         for (int k = 1; letters[k]; k++)
@@ -362,7 +360,7 @@ void check_kernels(void)
                             check_loop(op, (fd_dtype)dtype, by_dim ? sizes[s] : 1, by_dim ? n : sizes[s], pattern, wild);
                         }
                     }
-                    for (int s = 0; s < N_CHUNK && !by_dim && !dear && exact(op); s++)
+                    for (int s = 0; s < N_CHUNK && !by_dim && !dear; s++)
                         check_loop(op, (fd_dtype)dtype, 1, chunks[s], pattern, wild);
                 }
     }

@@ -89,7 +89,6 @@ enum { MAX_DIM = 150 };
 
 extern intptr_t kinds[3];
 
-int exact(fd_op op);
 int writes(fd_op op, int k);
 int has_strides(fd_op op, int k);
 size_t scratch_size(char letter, fd_dtype dtype, intptr_t dim);

@@ -7,30 +7,6 @@
 
 /* ---- letters --------------------------------------------------------------------------------- */
 
-/* No libm, so that every build has the same bits. */
-int exact(fd_op op)
-{
-    switch (op) {
-    case FD_normal_cdf:
-    case FD_normal_log_cdf:
-    case FD_normal_survival:
-    case FD_normal_log_survival:
-    case FD_normal_icdf:
-    case FD_normal_isf:
-    case FD_normal_log_icdf:
-    case FD_score_cdf:
-    case FD_score_survival:
-    case FD_score_log_cdf:
-    case FD_score_log_survival:
-    case FD_score_icdf:
-    case FD_score_isf:
-    case FD_score_log_icdf:
-        return 0;
-    default:
-        return 1;
-    }
-}
-
 /* Whether an op writes operand k; scratch and what was found are left aside. */
 int writes(fd_op op, int k) { return strchr("oxedr+=XFGyPtu", fd_op_operands(op)[k]) != NULL; }
 
