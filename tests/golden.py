@@ -210,7 +210,7 @@ def far(d):
 
 def gapped(array):
     """The same values, not side by side."""
-    result = np.full((*array.shape, 3), np.nan, array.dtype)
+    result = np.full((*array.shape, 3), np.nan if array.dtype.kind == "f" else 7, array.dtype)
     result[..., 1] = array
     return result[..., 1]
 
@@ -526,12 +526,82 @@ def noise():
     yield from on("BlockSFC64", [("words", case, "", way) for case, way in cases])
 
 
+def laws_of(dtype):
+    """Laws made of normals, and over outcomes: (page, distribution, needs)."""
+    loc, scale = uniform("law loc", (4, 3), dtype=dtype), uniform("law scale", (3,), 0.25, 2, dtype)
+    logits, base = uniform("law logits", (4, 3), dtype=dtype), fd.Normal(loc, scale)
+    vectors, few = fd.Independent(base, 1), fd.Categorical(logits=logits)
+    t, one = fd.transforms, dtype(1)
+    yield "LogNormal", fd.LogNormal(loc, scale), ""
+    yield "HalfNormal", fd.HalfNormal(scale), ""
+    yield "LogitNormal", fd.LogitNormal(loc, scale), ""
+    yield "TruncatedNormal", fd.TruncatedNormal(loc, scale, -one, 2 * one), ""
+    yield (
+        "TruncatedNormal, far out",
+        fd.TruncatedNormal(0 * one, one, 8 * one, uniform("far", (3,), 9, 11, dtype)),
+        "",
+    )
+    yield "tanh", fd.TransformedDistribution(vectors, t.TanhTransform()), ""
+    yield (
+        "affine, softplus",
+        fd.TransformedDistribution(base, [t.AffineTransform(one, scale), t.SoftplusTransform()]),
+        "",
+    )
+    yield "Categorical", few, ""
+    yield "Categorical by probs", fd.Categorical(probs=uniform("law probs", (5, 40), 0, 1, dtype)), ""
+    yield "Bernoulli", fd.Bernoulli(logits=logits), ""
+    yield "OneHotCategorical", fd.OneHotCategorical(logits=logits), ""
+    yield "mixture", fd.MixtureSameFamily(few, base), ""
+    yield "mixture of vectors", fd.MixtureSameFamily(fd.Categorical(logits=logits[0, :2]), vectors[:2]), ""
+    yield (
+        "LowRank",
+        fd.LowRankMultivariateNormal(loc, uniform("law factor", (3, 2), dtype=dtype), scale),
+        "blas",
+    )
+
+
+def laws():
+    def cases(d, needs):
+        for shape in ((), (5,), (400,)):
+            yield (
+                "sample", f"{shape}", needs,
+                lambda shape=shape: d.sample(shape, rng=5),
+                lambda shape=shape: d.sample(shape, rng=fd.default_rng(5), workers=2),
+                lambda shape=shape: into(d.sample, shape, rng=5),
+                lambda shape=shape: d.sample_part(shape, (), rng=5),
+                lambda shape=shape: rebuilt(d).sample_and_log_prob(shape, rng=5)[0],
+            )  # fmt: skip
+            yield (
+                "sample_and_log_prob", f"{shape}", needs,
+                lambda shape=shape: d.sample_and_log_prob(shape, rng=5)[1],
+                lambda shape=shape: d.sample_and_log_prob(shape, rng=fd.default_rng(5), workers=2)[1],
+            )  # fmt: skip
+            yield (
+                "log_prob", f"{shape}", needs,
+                lambda shape=shape: d.log_prob(d.sample(shape, rng=5)),
+                lambda shape=shape: into(d.log_prob, d.sample(shape, rng=5)),
+                lambda shape=shape: rebuilt(d).log_prob(gapped(d.sample(shape, rng=5))),
+            )  # fmt: skip
+        yield (
+            "part",
+            "[..., None]",
+            needs,
+            lambda: d[..., None].sample((3,), rng=5),
+            lambda: rebuilt(d)[..., None].sample((3,), rng=5),
+        )
+
+    for name, dtype in DTYPES.items():
+        for page, d, needs in laws_of(dtype):
+            yield from on(f"{name}/{page}", cases(d, needs))
+
+
 GROUPS = {
     "Normal": normals,
     "Independent": independents,
     **{f"MultivariateNormal by {kind}": functools.partial(mvns, kind) for kind in MATRICES},
     "Independent(MultivariateNormal)": nested,
     "divergences": divergences,
+    "laws": laws,
     "noise": noise,
 }
 
