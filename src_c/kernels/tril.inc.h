@@ -8,7 +8,7 @@
  * each: for a column that is two loads, a splat of each event's x_k, and 2 V(rows) fma, whose sums
  * stay in registers. */
 
-enum { FD_LOCAL(row_block) = V(rows), FD_LOCAL(small_dim) = 8 };
+enum { FD_LOCAL(row_block) = V(rows), FD_LOCAL(small_dim) = 8, FD_LOCAL(runs) = 16 };
 
 /* sum, plus loc if there is one (a compile-time constant), of m elements. The zeros above the diagonal may or may not
  * have made +0 of a sum that underflowed to -0; + 0 always does. */
@@ -158,26 +158,32 @@ FD_INLINE void FD_LOCAL(multiply_small)(int n_row, int dim, REAL *x, intptr_t ld
 
 #define FD_ROW(k) (AT(k) + r * STRIDE(k))
 
-/* From the last event down: a store of part of a vector holds up loads of what lies beyond it. */
-FD_INLINE void FD_LOCAL(multiply_small_run)(int dim, const fd_loop *loop, const fd_run *at)
+/* n_row runs, the rows of which share a factor or have each its own. From the last event down: a store of part of a
+ * vector holds up loads of what lies beyond it. Of rows that share a factor, samples far apart, blocks of all runs are
+ * done before the next ones: neighbours are found in the cache still, where strides of 4 KiB leave little room. */
+FD_INLINE void FD_LOCAL(multiply_small_runs)(int dim, const fd_loop *loop, const fd_run *at, intptr_t n_row)
 {
     enum { BLOCK = FD_LOCAL(row_block) };
-    const fd_run run = *at;
-    intptr_t r = run.n;
-    if (STRIDE(2) == 0)
-        while (r >= BLOCK) {
-            r -= BLOCK;
-            FD_LOCAL(multiply_small)(BLOCK, dim, FD_ROW(0), STRIDE(0), FD_ROW(1), STRIDE(1), AT(2), 0);
+    const int last = loop->ndim - 1;
+    fd_run run = *at;
+    intptr_t step[3] = {0}, r = run.n;
+    for (int k = 0; k < 3 && n_row > 1; k++)
+        step[k] = loop->stride[k][last - 1];
+    while (r > 0) {
+        const intptr_t n = r >= BLOCK ? BLOCK : 1;
+        r -= n;
+        for (intptr_t i = n_row - 1; i >= 0; i--) {
+            REAL *x = FD_ROW(0) + i * step[0];
+            const REAL *loc = FD_ROW(1) + i * step[1], *factor = FD_ROW(2) + i * step[2];
+            if (n == 1)
+                FD_LOCAL(multiply_small)(1, dim, x, 0, loc, 0, factor, 0);
+            else if (STRIDE(2) == 0)
+                FD_LOCAL(multiply_small)(BLOCK, dim, x, STRIDE(0), loc, STRIDE(1), factor, 0);
+            else
+                FD_LOCAL(multiply_small)(BLOCK, dim, x, STRIDE(0), loc, STRIDE(1), factor, STRIDE(2));
         }
-    else
-        while (r >= BLOCK) {
-            r -= BLOCK;
-            FD_LOCAL(multiply_small)(BLOCK, dim, FD_ROW(0), STRIDE(0), FD_ROW(1), STRIDE(1), FD_ROW(2), STRIDE(2));
-        }
-    while (--r >= 0)
-        FD_LOCAL(multiply_small)(1, dim, FD_ROW(0), 0, FD_ROW(1), 0, FD_ROW(2), 0);
+    }
 }
-
 
 /* Events of 1, 2 or 4 elements one after the other, several of them to a vector: `dim` is a compile-time constant, as
  * are whether they share one loc and one factor (4 always do). A run's n elements. */
@@ -232,10 +238,13 @@ FD_INLINE int FD_LOCAL(multiply_packed_run)(int dim, const fd_loop *loop, const 
 }
 
 #define FD_SMALL(d)                                                                            \
-    FD_ALONE void FD_LOCAL(multiply_##d)(const fd_loop *loop, const fd_run *run)               \
+    FD_ALONE void FD_LOCAL(multiply_##d)(const fd_loop *loop, fd_run *run)                     \
     {                                                                                          \
-        if (!((d <= 2 || d == 4) && FD_LOCAL(multiply_packed_run)(d, loop, run)))              \
-            FD_LOCAL(multiply_small_run)(d, loop, run);                                        \
+        if ((d <= 2 || d == 4) && FD_LOCAL(multiply_packed_run)(d, loop, run))                 \
+            return;                                                                            \
+        const intptr_t n_row = STRIDE(2) ? 1 : fd_min(fd_run_rows(loop, run), FD_LOCAL(runs)); \
+        FD_LOCAL(multiply_small_runs)(d, loop, run, n_row);                                    \
+        fd_run_skip(loop, run, n_row);                                                         \
     }
 FD_SMALL(1)
 FD_SMALL(2)
@@ -249,7 +258,7 @@ FD_SMALL(8)
 
 static void FD_NAME(multiply_tril)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
-    static void (*const small[])(const fd_loop *, const fd_run *) = {
+    static void (*const small[])(const fd_loop *, fd_run *) = {
         NULL, FD_LOCAL(multiply_1), FD_LOCAL(multiply_2), FD_LOCAL(multiply_3), FD_LOCAL(multiply_4),
         FD_LOCAL(multiply_5), FD_LOCAL(multiply_6), FD_LOCAL(multiply_7), FD_LOCAL(multiply_8)};
     for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
