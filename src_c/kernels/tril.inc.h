@@ -158,9 +158,9 @@ FD_INLINE void FD_LOCAL(multiply_small)(int n_row, int dim, REAL *x, intptr_t ld
 
 #define FD_ROW(k) (AT(k) + r * STRIDE(k))
 
-/* n_row runs, the rows of which share a factor or have each its own. From the last event down: a store of part of a
- * vector holds up loads of what lies beyond it. Of rows that share a factor, samples far apart, blocks of all runs are
- * done before the next ones: neighbours are found in the cache still, where strides of 4 KiB leave little room. */
+/* n_row runs. From the last event down: a store of part of a vector holds up loads of what lies beyond it. A block of
+ * each run is done before the next ones, while what lies side by side is in the cache: samples that are 4 KiB apart
+ * leave room for few. */
 FD_INLINE void FD_LOCAL(multiply_small_runs)(int dim, const fd_loop *loop, const fd_run *at, intptr_t n_row)
 {
     enum { BLOCK = FD_LOCAL(row_block) };
@@ -183,6 +183,49 @@ FD_INLINE void FD_LOCAL(multiply_small_runs)(int dim, const fd_loop *loop, const
                 FD_LOCAL(multiply_small)(BLOCK, dim, x, STRIDE(0), loc, STRIDE(1), factor, STRIDE(2));
         }
     }
+}
+
+/* n vectors x += ld of m elements, events of several neighbours side by side. Operands are the columns of their
+ * factors, and behind them their locs. dim is a compile-time constant, and m for all vectors but the last. */
+FD_INLINE void FD_LOCAL(multiply_abreast)(int dim, int m, intptr_t n, REAL *x, intptr_t ld, REAL (*operand)[V(lanes)])
+{
+    VEC column[FD_LOCAL(small_dim)];
+    for (int k = 0; k < dim; k++)
+        column[k] = V(load)(operand[k]);
+    for (intptr_t r = 0; r < n; r++, x += ld) {
+        const VEC y = FD_LOCAL(load_to)(x, m);
+        VEC sum = V(set1)(0);
+        for (int k = 0; k < dim; k++)
+            sum = V(fma)(column[k], V(splat)(dim, k, y), sum);
+        FD_LOCAL(store_sum)(x, sum, 1, operand[dim], m);
+    }
+}
+
+/* The same runs where a vector has room for two or more events, of as many runs that lie side by side. Each has its own
+ * factor and loc, which are put together once for all its events. */
+FD_INLINE void FD_LOCAL(multiply_neighbours)(int dim, const fd_loop *loop, const fd_run *at, intptr_t n_row)
+{
+    enum { BLOCK = FD_LOCAL(row_block) };
+    REAL operand[FD_LOCAL(runs) / 2][FD_LOCAL(small_dim) + 1][V(lanes)];
+    const fd_run run = *at;
+    const int outer = loop->ndim - 2, abreast = V(lanes) / dim, rest = (int)n_row % abreast;
+    const int n_vec = ((int)n_row + abreast - 1) / abreast;
+    memset(operand, 0, (size_t)n_vec * sizeof *operand);
+    for (int i = 0; i < n_row; i++) {
+        const REAL *loc = AT(1) + i * loop->stride[1][outer], *factor = AT(2) + i * loop->stride[2][outer];
+        for (int k = 0; k <= dim; k++)
+            memcpy(operand[i / abreast][k] + i % abreast * dim, k < dim ? factor + k * dim : loc,
+                   (size_t)dim * sizeof *loc);
+    }
+    for (intptr_t r = 0; r < run.n; r += BLOCK)
+        for (int v = 0; v < n_vec; v++) {
+            const intptr_t n = fd_min(run.n - r, BLOCK);
+            REAL *x = FD_ROW(0) + v * abreast * dim;
+            if (rest == 0 || v + 1 < n_vec)
+                FD_LOCAL(multiply_abreast)(dim, abreast * dim, n, x, STRIDE(0), operand[v]);
+            else
+                FD_LOCAL(multiply_abreast)(dim, rest * dim, n, x, STRIDE(0), operand[v]);
+        }
 }
 
 /* Events of 1, 2 or 4 elements one after the other, several of them to a vector: `dim` is a compile-time constant, as
@@ -243,7 +286,11 @@ FD_INLINE int FD_LOCAL(multiply_packed_run)(int dim, const fd_loop *loop, const 
         if ((d <= 2 || d == 4) && FD_LOCAL(multiply_packed_run)(d, loop, run))                 \
             return;                                                                            \
         const intptr_t n_row = STRIDE(2) ? 1 : fd_min(fd_run_rows(loop, run), FD_LOCAL(runs)); \
-        FD_LOCAL(multiply_small_runs)(d, loop, run, n_row);                                    \
+        const int side_by_side = n_row > 1 && STRIDE(1) == 0 && loop->stride[0][loop->ndim - 2] == d; \
+        if (d > 2 && 2 * d <= V(lanes) && side_by_side && run->n >= FD_LOCAL(row_block))       \
+            FD_LOCAL(multiply_neighbours)(d, loop, run, n_row);                                \
+        else                                                                                   \
+            FD_LOCAL(multiply_small_runs)(d, loop, run, n_row);                                \
         fd_run_skip(loop, run, n_row);                                                         \
     }
 FD_SMALL(1)

@@ -125,24 +125,27 @@ static inline void f32v_transpose(f32v v[16])
     }
 }
 
+#define FD_LANE(j, lanes) ((j) / d * d + k) & ((lanes) - 1)
 static inline f64v f64v_splat(int d, int k, f64v v)
 {
     if (d == 2)
         return k ? _mm512_permute_pd(v, 0xff) : _mm512_movedup_pd(v);
-    return k == 0   ? _mm512_permutex_pd(v, 0x00)
-           : k == 1 ? _mm512_permutex_pd(v, 0x55)
-           : k == 2 ? _mm512_permutex_pd(v, 0xaa)
-                    : _mm512_permutex_pd(v, 0xff);
+    return _mm512_permutexvar_pd(_mm512_setr_epi64(FD_LANE(0, 8), FD_LANE(1, 8), FD_LANE(2, 8), FD_LANE(3, 8),
+                                                   FD_LANE(4, 8), FD_LANE(5, 8), FD_LANE(6, 8), FD_LANE(7, 8)),
+                                 v);
 }
 static inline f32v f32v_splat(int d, int k, f32v v)
 {
     if (d == 2)
         return k ? _mm512_movehdup_ps(v) : _mm512_moveldup_ps(v);
-    return k == 0   ? _mm512_permute_ps(v, 0x00)
-           : k == 1 ? _mm512_permute_ps(v, 0x55)
-           : k == 2 ? _mm512_permute_ps(v, 0xaa)
-                    : _mm512_permute_ps(v, 0xff);
+    return _mm512_permutexvar_ps(
+        _mm512_setr_epi32(FD_LANE(0, 16), FD_LANE(1, 16), FD_LANE(2, 16), FD_LANE(3, 16), FD_LANE(4, 16),
+                          FD_LANE(5, 16), FD_LANE(6, 16), FD_LANE(7, 16), FD_LANE(8, 16), FD_LANE(9, 16),
+                          FD_LANE(10, 16), FD_LANE(11, 16), FD_LANE(12, 16), FD_LANE(13, 16), FD_LANE(14, 16),
+                          FD_LANE(15, 16)),
+        v);
 }
+#undef FD_LANE
 static inline f64v f64v_evens(f64v a, f64v b)
 {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
