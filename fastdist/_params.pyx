@@ -164,6 +164,9 @@ cdef dict NO_SHAPES = {}
 cdef enum:
     LARGE = 65536
 
+# Rows of matrices from which on kernels do not factorise them, one a lane.
+SMALL_MATRIX = 64
+
 
 cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
     """Parameters by name, as packed arrays of one dtype, and the shapes of those that came in another.
@@ -171,13 +174,13 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
     float32 if every array among them is float32 or float16, otherwise float64. Each one's last
     `core_ndim` dims are its own. They are taken over: copied, unless they are lent; but for those
     named in `passing`, which the constructor reads and no more. A large copy of `matrix` has memory beside
-    it, `_factor`.
+    it, `_factor`; of small matrices it is still to be made, of `_source`.
     """
     cdef dict arrays = {}, shapes = NO_SHAPES
     cdef bint strong = False, single = True, owned, copied
     cdef np.ndarray array, packed
     cdef int own
-    factor = None
+    factor = source = None
     for name, value in given.items():
         array = value if fits(value) else as_array(name, value)
         arrays[name] = array
@@ -194,6 +197,10 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
         if copied and packed is array:
             if np.PyArray_NBYTES(array) >= LARGE and np.PyArray_NDIM(array) < 64:
                 factor, packed = beside(array)
+                if np.PyArray_DIM(array, np.PyArray_NDIM(array) - 1) < SMALL_MATRIX:
+                    source = array
+                else:
+                    memcpy(np.PyArray_DATA(packed), np.PyArray_DATA(array), np.PyArray_NBYTES(array))
             else:
                 packed = pack(array, dtype, own, True)
         if owned:
@@ -203,11 +210,13 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
         arrays[name] = packed
     if factor is not None:
         arrays["_factor"] = factor
+    if source is not None:
+        arrays["_source"] = source
     return arrays, shapes
 
 
 cdef tuple beside(np.ndarray array):
-    """Memory like an array's and a copy of it, in one block.
+    """Memory like an array's, and as much for a copy of it, in one block.
 
     The allocator gives back what exceeds twice the largest block that it has seen: of two blocks all pages,
     each time that a constructor is called, and getting them takes longer than factorising small matrices.
@@ -215,13 +224,10 @@ cdef tuple beside(np.ndarray array):
     cdef np.npy_intp dims[64]
     cdef int d, ndim = np.PyArray_NDIM(array)
     cdef np.ndarray block
-    cdef np.npy_intp n_byte
     dims[0] = 2
     for d in range(ndim):
         dims[d + 1] = np.PyArray_DIM(array, d)
     block = new_array(np.PyArray_TYPE(array), ndim + 1, dims)
-    n_byte = np.PyArray_NBYTES(array)
-    memcpy(np.PyArray_BYTES(block) + n_byte, np.PyArray_DATA(array), n_byte)
     return block[0], block[1]
 
 

@@ -108,6 +108,34 @@ def test_densities_of_large_batches(dim, dtype, isa):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_batch", [2, 5, 19, 40])
+def test_draws_of_small_events_side_by_side(n_batch, dtype, isa):
+    """Neighbours with factors of their own are coloured together, each as it is alone."""
+    for dim in range(1, 10):
+        d = random_mvn("scale_tril", (n_batch, dim), (n_batch, dim, dim), dtype)
+        x = d.sample(21, rng=0)
+        eps = fd.standard_normal(x.shape, dtype=dtype, rng=0)
+        for i in (0, 1, n_batch // 2, n_batch - 1):
+            assert_same_bits(contiguous(x[:, i]), d[i].colorize(contiguous(eps[:, i])))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_determinants_of_factors_made_and_given(dtype, isa):
+    """Their logarithms come with a factor that is made, and are made of one that is given."""
+    for dim in (*range(1, 20), 63):
+        d = random_mvn("covariance_matrix", (37, dim), (37, dim, dim), dtype)
+        given = fd.MultivariateNormal(d.loc, scale_tril=d.scale_tril)
+        assert_same_bits(d.entropy(), given.entropy())
+        assert_same_bits(d.log_prob(d.loc), given.log_prob(d.loc))
+        d = random_mvn("precision_matrix", (37, dim), (37, dim, dim), dtype)
+        log_det = np.linalg.slogdet(d.precision_matrix.astype(np.float64))[1]
+        tolerance = 2e-5 if dtype == np.float32 else 1e-11
+        np.testing.assert_allclose(
+            d.entropy(), (dim * np.log(2 * np.pi * np.e) - log_det) / 2, rtol=tolerance, atol=tolerance
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_offset_and_length_of_scalars(dtype, isa):
     d = random_normal((37,), (37,), dtype)
     x = d.sample(3, rng=0)

@@ -137,6 +137,22 @@ def test_a_distribution_never_changes(dtype, layout):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["covariance_matrix", "precision_matrix"])
+def test_many_matrices_are_copied(name, dtype, isa):
+    """While they are factorised, which the original may change after."""
+    for shape in ((1100, 4, 4), (5, 121, 6, 6), (119, 17, 17), (5, 80, 80)):
+        matrix = matrix_of(name, random_tril(np.random.default_rng(0), shape, dtype))
+        given = matrix.copy()
+        d = fd.MultivariateNormal(np.zeros(shape[-1], dtype), **{name: given})
+        given[...] = np.nan
+        assert_same_bits(getattr(d, name).copy(), matrix)
+        lent = matrix.copy()
+        lent.flags.writeable = False
+        e = fd.MultivariateNormal(np.zeros(shape[-1], dtype), **{name: lent})
+        assert_same_bits(d.sample(rng=0), e.sample(rng=0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_read_only_arrays_are_lent(dtype):
     """One that is read-only all the way down is used as it is; one whose base may be written to is copied."""
     loc, scale, matrix = np.zeros((3, 2), dtype), np.ones((3, 2), dtype), np.eye(2, dtype=dtype)

@@ -54,6 +54,8 @@ cdef class Kernel:
 cdef struct Found:
     intptr_t first, asymmetric
     bint symmetry               # whether to look for the second
+    double *half_log_det        # of factors, or NULL
+    void *copy                  # of matrices, or NULL
 
 
 cdef class Plan:

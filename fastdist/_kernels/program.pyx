@@ -38,7 +38,7 @@ cdef enum:
 
 # Of the letters: scratch memory, and all that callers bring no array for.
 cdef const char *SCRATCH = b"SBDQO"
-cdef const char *WITHOUT_ARRAY = b"naNRSBDQO"
+cdef const char *WITHOUT_ARRAY = b"nahmNRSBDQO"
 
 
 cdef bint is_in(char letter, const char *letters) noexcept:
@@ -301,6 +301,10 @@ cdef int run_loop(
                 loop.operand[k] = &found.first
             elif letter == c"a":
                 loop.operand[k] = &found.asymmetric if found.symmetry else NULL
+            elif letter == c"h":
+                loop.operand[k] = found.half_log_det
+            elif letter == c"m":
+                loop.operand[k] = found.copy
             elif n_byte:
                 loop.operand[k] = scratch
     if n_item * cost < KEEP_GIL:
@@ -608,6 +612,8 @@ def apply(Kernel kernel not None, tuple shape, *arrays, int event_ndim=0):
     cdef Found found
     found.first = -1
     found.symmetry = False
+    found.half_log_det = NULL
+    found.copy = NULL
     point_to(kernel, arrays, operands)
     run(kernel, read_dims(shape, dims), dims, event_ndim, operands, &found)
     return found.first
@@ -634,11 +640,15 @@ cdef int read_dims(tuple shape, intptr_t *dims) except -1:
     return ndim
 
 
-def factorize(Kernel kernel not None, np.ndarray matrix not None, bint symmetry, np.ndarray factor=None):
+def factorize(
+    Kernel kernel not None, np.ndarray matrix not None, bint symmetry, np.ndarray factor=None,
+    np.ndarray half_log_det=None, np.ndarray copy=None,
+):
     """Cholesky factors, by `cholesky` or `reverse_cholesky`.
 
     Returns them, in `factor` if that is given, the number of the first matrix that has none and, with
-    `symmetry`, of the first that is not symmetric, or -1.
+    `symmetry`, of the first that is not symmetric, or -1. The logarithms of their determinants go to
+    `half_log_det`, packed and of float64, and copies of the matrices, packed, to `copy`.
     """
     cdef PyObject *operands[MAX_OPERAND]
     cdef int ndim = np.PyArray_NDIM(matrix)
@@ -647,6 +657,16 @@ def factorize(Kernel kernel not None, np.ndarray matrix not None, bint symmetry,
         factor = np.PyArray_SimpleNew(ndim, np.PyArray_DIMS(matrix), np.PyArray_TYPE(matrix))
     found.first = found.asymmetric = -1
     found.symmetry = symmetry
+    found.half_log_det = NULL
+    found.copy = NULL
+    if half_log_det is not None:
+        if np.PyArray_SIZE(half_log_det) != size_of(ndim - 2, <const intptr_t *>np.PyArray_DIMS(matrix)):
+            raise ValueError(f"{np.shape(half_log_det)} are not the numbers of {np.shape(matrix)}")
+        found.half_log_det = <double *>np.PyArray_DATA(half_log_det)
+    if copy is not None:
+        if np.PyArray_NBYTES(copy) != np.PyArray_NBYTES(matrix):
+            raise ValueError(f"{np.shape(copy)} are not like {np.shape(matrix)}")
+        found.copy = np.PyArray_DATA(copy)
     point_to(kernel, (factor, matrix), operands)
     run(kernel, ndim - 2, <const intptr_t *>np.PyArray_DIMS(factor), 0, operands, &found)
     return factor, found.first, found.asymmetric

@@ -21,30 +21,44 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from fastdist._kernels.program import KERNELS, apply, factorize, first_bad, panels_size
-from fastdist._params import quiet
+from fastdist._params import SMALL_MATRIX, quiet
 from fastdist._shapes import Shape
 from fastdist._typing import Real
 
 # From this size on LAPACK's blocked factorisation (through numpy.linalg) is the faster one.
-LAPACK_DIM = 64
+LAPACK_DIM = SMALL_MATRIX
 
 CHOLESKY, REVERSE_CHOLESKY = KERNELS["cholesky"], KERNELS["reverse_cholesky"]
 
 
+def is_small(matrix: Real) -> bool:
+    """True for matrices that kernels factorise."""
+    return bool(matrix.shape[-1] < LAPACK_DIM)
+
+
 def cholesky(
-    name: str, matrix: Real, shape: Shape, factor: Real | None, *, reverse: bool, check_symmetry: bool
+    name: str,
+    matrix: Real,
+    shape: Shape,
+    factor: Real | None,
+    *,
+    reverse: bool,
+    check_symmetry: bool,
+    half_log_det: Real | None = None,
+    copy: Real | None = None,
 ) -> Real:
     """Factors of positive definite matrices; the first that is none, or not symmetric, is an error.
 
-    They are written to `factor`, if there is one.
+    They are written to `factor`, if there is one; of small ones the logarithms of the determinants to
+    `half_log_det`, and the matrices themselves to `copy`.
 
     L with ``L L' = matrix``, or if `reverse` the factor of the inverse: W with ``W' W = matrix``, that
     is the Cholesky factor of the matrix with rows and columns in reverse order, reversed and
     transposed.
     """
-    if matrix.shape[-1] < LAPACK_DIM:
+    if is_small(matrix):
         kernel = REVERSE_CHOLESKY if reverse else CHOLESKY
-        factor, singular, asymmetric = factorize(kernel, matrix, check_symmetry, factor)
+        factor, singular, asymmetric = factorize(kernel, matrix, check_symmetry, factor, half_log_det, copy)
     else:
         factor, singular, asymmetric = _lapack_cholesky(matrix, factor, reverse, check_symmetry)
     if asymmetric >= 0:

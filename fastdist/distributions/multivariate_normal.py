@@ -113,6 +113,7 @@ class MultivariateNormal(Algebra):
     _core_ndim: ClassVar[dict[str, int]] = {
         "loc": 1,
         **dict.fromkeys(MATRICES, 2),
+        "_source": 2,
         "_factor": 2,
         "_inverse_factor": 2,
         "_panels": 1,
@@ -173,14 +174,20 @@ class MultivariateNormal(Algebra):
             factor = _factors.pack_tril(matrix)
         else:
             reverse = name == "precision_matrix"
+            source = self._arrays.pop("_source", None)
+            half_log_det = np.empty(matrix.shape[:-2]) if _factors.is_small(matrix) else None
             factor = _factors.cholesky(
                 name,
-                matrix,
+                matrix if source is None else source,
                 shape,
                 self._arrays.get("_factor"),
                 reverse=reverse,
                 check_symmetry=self._validate_args,
+                half_log_det=half_log_det,
+                copy=None if source is None else matrix,
             )
+            if half_log_det is not None:
+                self._arrays["_half_log_det"] = -half_log_det if reverse else half_log_det
         self._arrays["_factor"] = factor
 
     def _made(

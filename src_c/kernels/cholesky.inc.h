@@ -262,10 +262,35 @@ FD_INLINE unsigned FD_LOCAL(finite_lanes)(intptr_t size, const VEC *tile)
     return V(below)(V(add)(V(add)(sum[0], sum[1]), V(add)(sum[2], sum[3])), V(set1)(1));
 }
 
+/* Logarithms of the determinants of n factors, whose diagonals are `step` apart, rounded to float if epsilon is
+ * float's. Each is a sum in the order of sum_events. */
+FD_ALONE void FD_LOCAL(half_log_det)(double epsilon, intptr_t n, intptr_t dim, const VEC *diagonal, intptr_t step,
+                                     double *out)
+{
+    enum { N = FD_LOCAL(sum_lanes) };
+    VEC sum[N];
+    for (int j = 0; j < N; j++)
+        sum[j] = V(set1)(0);
+    for (intptr_t i = 0; i < dim; i++) {
+        const VEC wide = diagonal[i * step], pivot = epsilon > REAL_EPSILON ? f64v_low(f32v_narrow(wide, wide)) : wide;
+        sum[i % N] = V(add)(FD_STREAM(log)(pivot), sum[i % N]);
+    }
+    for (int half = N / 2; half > 0; half /= 2)
+        FD_LOCAL(fold)(half, sum);
+    FD_LOCAL(store_to)(out, sum[0], n);
+}
+
+/* n matrices, which are read soon, to where the r-th one's copy belongs, if copies are wanted. */
+FD_INLINE void FD_LOCAL(copy_matrices)(void *copies, intptr_t r, intptr_t n, intptr_t dim, const REAL *matrix)
+{
+    if (copies)
+        memcpy((REAL *)copies + r * dim * dim, matrix, (size_t)(n * dim * dim) * sizeof *matrix);
+}
+
 /* n matrices, a vector or two of them; reverse is a compile-time constant. */
 FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, double epsilon, intptr_t n, intptr_t dim,
                                     VEC *tile, REAL *factor, const REAL *matrix, intptr_t ld,
-                                    FD_LOCAL(verdict) *verdict)
+                                    FD_LOCAL(verdict) *verdict, double *half_log_det)
 {
     enum { LANES = V(lanes) };
     const intptr_t size = dim * dim;
@@ -278,20 +303,27 @@ FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, double epsi
         verdict[t].asymmetric = check_symmetry ? FD_LOCAL(asymmetric_lanes)(epsilon, dim, one) : 0;
     }
     FD_LOCAL(factor_tiles)(n_tile, epsilon, dim, tile, verdict);
-    for (int t = 0; t < n_tile; t++)
-        (reverse ? FD_LOCAL(store_matrices_reverse) : FD_LOCAL(store_matrices_forward))(
-            fd_min(n - t * LANES, LANES), dim, tile + t * size, factor + t * LANES * size);
+    for (int t = 0; t < n_tile; t++) {
+        const intptr_t m = fd_min(n - t * LANES, LANES);
+        VEC *one = tile + t * size;
+        if (half_log_det)
+            FD_LOCAL(half_log_det)(epsilon, m, dim, reverse ? one + size - 1 : one, reverse ? -(dim + 1) : dim + 1,
+                                   half_log_det + t * LANES);
+        (reverse ? FD_LOCAL(store_matrices_reverse) : FD_LOCAL(store_matrices_forward))(m, dim, one,
+                                                                                        factor + t * LANES * size);
+    }
 }
 
 /* The same in registers, for two vectors of matrices (or one: n_vec), whose chains of roots and quotients
  * fill each other's gaps. reverse, check_symmetry, n_vec and dim are compile-time constants, and n where it is a
  * full vector. */
 FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec, double epsilon, int dim, intptr_t n,
-                                      REAL *factor, const REAL *matrix, intptr_t ld, FD_LOCAL(verdict) *verdict)
+                                      REAL *factor, const REAL *matrix, intptr_t ld, FD_LOCAL(verdict) *verdict,
+                                      double *half_log_det)
 {
     enum { LANES = V(lanes), MAX = FD_LOCAL(small_matrix) * FD_LOCAL(small_matrix) };
     const int size = dim * dim;
-    VEC a[2][MAX], v[LANES];
+    VEC a[2][MAX], v[LANES], pivot[FD_LOCAL(small_matrix)];
     FD_UNROLL
     for (int g = 0; g < n_vec; g++) {
         FD_UNROLL
@@ -336,6 +368,12 @@ FD_INLINE void FD_LOCAL(factor_small)(int reverse, int check_symmetry, int n_vec
             }
             FD_LOCAL(store_elements)(n, size - e < LANES ? size - e : LANES, v, factor + g * LANES * size + e, size);
         }
+        if (half_log_det) {
+            FD_UNROLL
+            for (int k = 0; k < dim; k++)
+                pivot[k] = a[g][(reverse ? dim - 1 - k : k) * (dim + 1)];
+            FD_LOCAL(half_log_det)(epsilon, n, dim, pivot, 1, half_log_det + g * LANES);
+        }
     }
 }
 
@@ -353,12 +391,15 @@ FD_INLINE void FD_LOCAL(cholesky_any)(int reverse, double epsilon, const fd_loop
 {
     enum { LANES = V(lanes) };
     const fd_run run = *at;
+    double *half_log_det = loop->operand[5];
     const intptr_t dim = loop->dim, at_once = dim <= FD_LOCAL(two_tiles) ? 2 * LANES : LANES;
     FD_LOCAL(verdict) verdict[2];
     for (intptr_t r = 0; r < run.n; r += at_once) {
         const intptr_t n = fd_min(run.n - r, at_once);
+        FD_LOCAL(copy_matrices)(loop->operand[6], item + r, n, dim, AT(1) + r * STRIDE(1));
         FD_LOCAL(factor_any)(reverse, loop->operand[4] != NULL, epsilon, n, dim, loop->operand[3],
-                             AT(0) + r * dim * dim, AT(1) + r * STRIDE(1), STRIDE(1), verdict);
+                             AT(0) + r * dim * dim, AT(1) + r * STRIDE(1), STRIDE(1), verdict,
+                             half_log_det ? half_log_det + item + r : NULL);
         FD_LOCAL(note_verdict)(loop, item + r, fd_min(n, LANES), verdict[0]);
         if (n > LANES)
             FD_LOCAL(note_verdict)(loop, item + r + LANES, n - LANES, verdict[1]);
@@ -370,18 +411,21 @@ FD_INLINE void FD_LOCAL(cholesky_small)(int reverse, int check_symmetry, double 
 {
     enum { LANES = V(lanes) };
     const fd_run run = *at;
+    double *half_log_det = loop->operand[5] ? (double *)loop->operand[5] + item : NULL;
     FD_LOCAL(verdict) verdict[2];
     intptr_t r = 0;
     for (; r + 2 * LANES <= run.n; r += 2 * LANES) {
+        FD_LOCAL(copy_matrices)(loop->operand[6], item + r, 2 * LANES, dim, AT(1) + r * STRIDE(1));
         FD_LOCAL(factor_small)(reverse, check_symmetry, 2, epsilon, dim, LANES, AT(0) + r * dim * dim,
-                               AT(1) + r * STRIDE(1), STRIDE(1), verdict);
+                               AT(1) + r * STRIDE(1), STRIDE(1), verdict, half_log_det ? half_log_det + r : NULL);
         FD_LOCAL(note_verdict)(loop, item + r, LANES, verdict[0]);
         FD_LOCAL(note_verdict)(loop, item + r + LANES, LANES, verdict[1]);
     }
     for (; r < run.n; r += LANES) {
         const intptr_t n = fd_min(run.n - r, LANES);
+        FD_LOCAL(copy_matrices)(loop->operand[6], item + r, n, dim, AT(1) + r * STRIDE(1));
         FD_LOCAL(factor_small)(reverse, check_symmetry, 1, epsilon, dim, n, AT(0) + r * dim * dim,
-                               AT(1) + r * STRIDE(1), STRIDE(1), verdict);
+                               AT(1) + r * STRIDE(1), STRIDE(1), verdict, half_log_det ? half_log_det + r : NULL);
         FD_LOCAL(note_verdict)(loop, item + r, n, verdict[0]);
     }
 }

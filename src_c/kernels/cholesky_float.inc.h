@@ -18,12 +18,18 @@ enum { FD_LOCAL(matrices) = FD_MATRIX_BYTES / 2 / (int)sizeof(double) };
         some.operand[0] = some.operand[1] = wide;                                              \
         some.operand[2] = &found;                                                              \
         some.operand[3] = tile;                                                                \
+        some.operand[6] = NULL;                                                                \
         some.operand[4] = loop->operand[4] ? &asymmetric : NULL;                               \
+        double *half_log_det = loop->operand[5];                                               \
         for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \
             for (intptr_t r = 0, n; n = fd_min(run.n - r, FD_LOCAL(matrices)), n > 0; r += n, item += n) { \
+                if (loop->operand[6])                                                          \
+                    memcpy((REAL *)loop->operand[6] + item * size, AT(1) + r * STRIDE(1),      \
+                           (size_t)(n * size) * sizeof(REAL));                                 \
                 FD_LOCAL(widen)(n, size, wide, AT(1) + r * STRIDE(1), STRIDE(1));              \
                 found = asymmetric = -1;                                                       \
                 some.shape[0] = n;                                                             \
+                some.operand[5] = half_log_det ? half_log_det + item : NULL;                   \
                 op##_f64((double)REAL_EPSILON, &some, 0, n);                                   \
                 FD_LOCAL(narrow)(n * size, AT(0) + r * size, wide);                            \
                 if (FD_UNLIKELY(found >= 0))                                                   \

@@ -145,6 +145,13 @@ static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
     for (int k = 0; letters[k]; k++) {
         if (strchr("na", letters[k]))
             loop->operand[k] = letters[k] == 'n' ? &found[1] : one_in(4) ? NULL : &found[3];
+        if (strchr("hm", letters[k])) { /* what is written there is tested from Python */
+            const intptr_t size = loop->dim * loop->dim;
+            const int can = letters[k] == 'h' || loop->stride[1][loop->ndim - 1] == size;
+            place(&arena[k], (size_t)(n_item * (letters[k] == 'h' ? 1 : size)) * sizeof(double), sizeof(double),
+                  GUARD_WRITTEN);
+            loop->operand[k] = can && one_in(2) ? arena[k].p : NULL;
+        }
         if (letters[k] == 'K')
             loop->operand[k] = kinds;
         if (letters[k] == 'N')

@@ -11,7 +11,7 @@
 int writes(fd_op op, int k) { return strchr("oxedr+=XFGyPtu", fd_op_operands(op)[k]) != NULL; }
 
 /* Whether operand k is laid out by strides of its own. */
-int has_strides(fd_op op, int k) { return !strchr("wnaKNSBDQOR", fd_op_operands(op)[k]); }
+int has_strides(fd_op op, int k) { return !strchr("wnahmKNSBDQOR", fd_op_operands(op)[k]); }
 
 /* What the operands f are, and whether the terms of the second are wanted. */
 intptr_t kinds[3];
