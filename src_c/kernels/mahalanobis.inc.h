@@ -1,33 +1,48 @@
 /* kernels/mahalanobis.inc.h - |L^-1 (x - loc)|^2 and |W (x - loc)|^2, and log densities.
  *
- * Events that share a factor are whitened in tiles (whiten.inc.h), others one by one; but those of up
+ * Events that share a factor are whitened in tiles (whiten.inc.h), others row by row; but those of up
  * to FD_SMALL_EVENT elements have all that changes in registers, a lane each, whether they share a factor or not. */
 
-/* |white|^2 of one event, in the order of whiten_block. */
-FD_INLINE REAL FD_LOCAL(norm_of_row)(intptr_t dim, const REAL *white)
+/* |white|^2 of n events x += dim, in the order of whiten_block; n is a compile-time constant. */
+FD_INLINE void FD_LOCAL(norm_of_rows)(int n, intptr_t dim, const REAL *white, REAL *norm)
 {
-    REAL total = 0, chunk = 0;
-    for (intptr_t i = 0; i < dim; i++) {
-        chunk = REAL_FMA(white[i], white[i], chunk);
-        if ((i + 1) % FD_LOCAL(norm_chunk) == 0) {
-            total += chunk;
-            chunk = 0;
+    REAL total[FD_LOCAL(own)] = {0};
+    for (intptr_t first = 0; first < dim; first += FD_LOCAL(norm_chunk)) {
+        const intptr_t end = fd_min(first + FD_LOCAL(norm_chunk), dim);
+        REAL chunk[FD_LOCAL(own)] = {0};
+        for (intptr_t i = first; i < end; i++) {
+            FD_UNROLL
+            for (int e = 0; e < n; e++)
+                chunk[e] = REAL_FMA(white[e * dim + i], white[e * dim + i], chunk[e]);
         }
+        FD_UNROLL
+        for (int e = 0; e < n; e++)
+            total[e] += chunk[e];
     }
-    return total + chunk;
+    FD_UNROLL
+    for (int e = 0; e < n; e++)
+        norm[e] = total[e];
 }
 
-/* |white|^2 of one event, which goes to x. */
-FD_ALONE REAL FD_LOCAL(distance_of_one)(int inverse, intptr_t dim, REAL *x, const REAL *value, const REAL *loc,
-                                        const REAL *factor)
+/* |white|^2 of n events, each of its own factor; the white go to x. */
+FD_ALONE void FD_LOCAL(distances_of_own)(int inverse, intptr_t n, intptr_t dim, REAL *x, const REAL *value,
+                                         intptr_t value_ld, const REAL *loc, intptr_t loc_ld, const REAL *factor,
+                                         intptr_t factor_ld, REAL *distance)
 {
-    for (intptr_t i = 0; i < dim; i++)
-        x[i] = value[i] - loc[i];
-    if (inverse)
-        FD_LOCAL(multiply_rows)(1, dim, x, 0, NULL, 0, factor);
-    else
-        FD_LOCAL(solve_row)(dim, x, factor);
-    return FD_LOCAL(norm_of_row)(dim, x);
+    for (intptr_t e = 0; e < n; e++)
+        for (intptr_t i = 0; i < dim; i += V(lanes)) {
+            const VEC v = FD_LOCAL(load_to)(value + e * value_ld + i, dim - i);
+            FD_LOCAL(store_to)(x + e * dim + i, V(sub)(v, FD_LOCAL(load_to)(loc + e * loc_ld + i, dim - i)), dim - i);
+        }
+    for (intptr_t e = 0; inverse && e < n; e++)
+        FD_LOCAL(multiply_rows)(1, dim, x + e * dim, 0, NULL, 0, factor + e * factor_ld);
+    if (!inverse)
+        FD_LOCAL(solve_each)(n, dim, x, dim, factor, factor_ld);
+    intptr_t e = 0;
+    for (; e + FD_LOCAL(own) <= n; e += FD_LOCAL(own))
+        FD_LOCAL(norm_of_rows)(FD_LOCAL(own), dim, x + e * dim, distance + e);
+    for (; e < n; e++)
+        FD_LOCAL(norm_of_rows)(1, dim, x + e * dim, distance + e);
 }
 
 /* |white|^2 / 4 of one event whose distance was not finite. A NaN that comes of no NaN is the inf - inf or 0 inf of
@@ -186,18 +201,19 @@ FD_INLINE VEC FD_LOCAL(norm_small)(int inverse, int dim, intptr_t n, const REAL 
 
 /* ---- any events ------------------------------------------------------------------------------ */
 
-/* The distances of n events from the r-th of a run on: those that share a factor, or one. */
+/* The distances of n events from the r-th of a run on: those that share a factor, or a few others. */
 FD_INLINE void FD_LOCAL(mahalanobis_events)(int what, int inverse, const fd_loop *loop, const fd_run *at, intptr_t r,
                                             intptr_t n)
 {
     const fd_run run = *at;
     const REAL *value = AT(1) + r * STRIDE(1), *loc = AT(2) + r * STRIDE(2), *factor = AT(3) + r * STRIDE(3);
-    REAL *tile = loop->operand[4], distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
-    if (n > 1) {
+    REAL *tile = loop->operand[4], distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width) + 2 * FD_LOCAL(own)];
+    if (n > 1 && STRIDE(3) == 0) {
         FD_LOCAL(load_tiles)(n, loop->dim, tile, value, STRIDE(1), loc, STRIDE(2), FD_LOCAL(bytes_ahead)(loop, 1, n, run.n));
         FD_LOCAL(whiten_tiles)(inverse, n, loop->dim, tile, factor, NULL, distance);
     } else
-        V(store)(distance, V(set1)(FD_LOCAL(distance_of_one)(inverse, loop->dim, tile, value, loc, factor)));
+        FD_LOCAL(distances_of_own)(inverse, n, loop->dim, tile, value, STRIDE(1), loc, STRIDE(2), factor, STRIDE(3),
+                                   distance);
     for (intptr_t e = 0; e < n; e += V(lanes))
         FD_LOCAL(deliver)(what, inverse, loop, at, r + e, fd_min(n - e, V(lanes)), V(load)(distance + e));
 }
@@ -236,8 +252,8 @@ FD_INLINE void FD_LOCAL(mahalanobis_small)(int what, int inverse, int dim, const
                 REAL d[V(lanes)];
                 V(store)(d, distance);
                 for (intptr_t e = 0; e < n; e++)
-                    d[e] = FD_LOCAL(distance_of_one)(inverse, dim, loop->operand[4], value + e * STRIDE(1),
-                                                     loc + e * STRIDE(2), factor + e * STRIDE(3));
+                    FD_LOCAL(distances_of_own)(inverse, 1, dim, loop->operand[4], value + e * STRIDE(1), 0,
+                                               loc + e * STRIDE(2), 0, factor + e * STRIDE(3), 0, d + e);
                 distance = V(load)(d);
             }
             FD_LOCAL(deliver)(what, inverse, loop, &run, r, n, distance);
@@ -276,7 +292,7 @@ FD_MAHALANOBIS_ALL_SMALL(mahalanobis_of_inverse, 1)
                      : FD_LOCAL(mahalanobis_of_tril))[loop->dim](FD_LOCAL(what), loop, begin, end); \
             return;                                                                            \
         }                                                                                      \
-        const intptr_t at_once = FD_LOCAL(events_at_once)(STRIDE(3));                           \
+        const intptr_t at_once = FD_LOCAL(events_at_once)(STRIDE(3), 2 * FD_LOCAL(own));        \
         for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \
             for (intptr_t r = 0; r < run.n; r += at_once)                                       \
                 FD_LOCAL(mahalanobis_events)(FD_LOCAL(what), inverse, loop, &run, r, fd_min(at_once, run.n - r)); \

@@ -44,8 +44,8 @@ FD_INLINE void FD_LOCAL(whiten_events)(int inverse, intptr_t n, intptr_t dim, RE
     if (inverse)
         FD_LOCAL(times_row)(dim, white, tile, factor);
     else
-        FD_LOCAL(solve_row)(dim, white, factor);
-    V(store)(distance, V(set1)(FD_LOCAL(norm_of_row)(dim, white)));
+        FD_LOCAL(solve_each)(1, dim, white, 0, factor, 0);
+    FD_LOCAL(norm_of_rows)(1, dim, white, distance);
 }
 
 /* Rows of n numbers in reverse order. */
@@ -124,7 +124,7 @@ FD_INLINE void FD_LOCAL(score)(int inverse, int whitened, const fd_loop *loop, i
     REAL distance[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)], unused[FD_LOCAL(n_tile) * FD_LOCAL(tile_width)];
     const REAL *known = NULL; /* the factor that is transposed */
     for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {
-        const intptr_t at_once = FD_LOCAL(events_at_once)(STRIDE(5));
+        const intptr_t at_once = FD_LOCAL(events_at_once)(STRIDE(5), 1);
         for (intptr_t r = 0; r < run.n; r += at_once) {
             const intptr_t n = fd_min(at_once, run.n - r), ld = n > 1 ? FD_LOCAL(tile_width) : 1;
             REAL *terms = AT(0) + r * STRIDE(0), *by_value = AT(1) + r * STRIDE(1);

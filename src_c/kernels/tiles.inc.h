@@ -5,10 +5,10 @@
 
 enum { FD_LOCAL(tile_width) = 2 * V(lanes), FD_LOCAL(n_tile) = 2 };
 
-/* How many events of a run are done at a time: those that share a factor, as many as all tiles hold. */
-FD_INLINE intptr_t FD_LOCAL(events_at_once)(intptr_t factor_stride)
+/* How many events of a run are done at a time: those that share a factor, as many as all tiles hold, or n_own. */
+FD_INLINE intptr_t FD_LOCAL(events_at_once)(intptr_t factor_stride, intptr_t n_own)
 {
-    return factor_stride != 0 ? 1 : FD_LOCAL(n_tile) * FD_LOCAL(tile_width);
+    return factor_stride != 0 ? n_own : FD_LOCAL(n_tile) * FD_LOCAL(tile_width);
 }
 
 /* m elements of n events x += ld to as many rows of a tile, less their loc: none, one for all (loc_ld 0)

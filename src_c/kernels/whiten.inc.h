@@ -8,7 +8,7 @@
  * far cache again and again.
  *
  * Every element is reduced in ascending k and then multiplied by the reciprocal of the diagonal,
- * alone (solve_row) as in a tile; a division would cost as much as all else. */
+ * alone (solve_each) as in a tile; a division would cost as much as all else. */
 
 enum { FD_LOCAL(block) = V(block), FD_LOCAL(norm_chunk) = 16, FD_LOCAL(solve_chunk) = 64 };
 
@@ -235,27 +235,151 @@ FD_INLINE void FD_LOCAL(whiten_tiles)(int inverse, intptr_t n, intptr_t dim, REA
             V(store)(distance + t * WIDTH + v * V(lanes), V(add)(norm[t].total[v], norm[t].chunk[v]));
 }
 
-/* One event x in place: L^-1 x. The rows of a vector, and then the triangle on the diagonal. */
-FD_INLINE void FD_LOCAL(solve_row)(intptr_t dim, REAL *x, const REAL *factor)
+/* ---- events of each its own factor ------------------------------------------------------- */
+
+/* So many events take turns, as one alone is a chain of operations that wait for each other. */
+enum { FD_LOCAL(own) = 4 };
+
+/* A triangle on the diagonal whose columns begin at `column`, where a diagonal might have no reciprocal. */
+FD_ALONE VEC FD_LOCAL(divide_one)(intptr_t m, VEC x, const REAL *column, intptr_t height)
 {
-    enum { H = FD_PANEL(REAL) };
-    for (intptr_t first = 0; first < dim; first += H) {
-        const intptr_t height = fd_min(dim - first, H);
-        for (intptr_t at = 0; at < height; at += V(lanes)) {
-            const intptr_t i = first + at, m = fd_min(height - at, V(lanes));
-            const REAL *column = factor + first * (first + H) / 2 + at;
-            VEC sum = FD_LOCAL(load_to)(x + i, m);
-            for (intptr_t k = 0; k < i; k++, column += height)
-                sum = V(fnma)(FD_LOCAL(load_to)(column, m), V(set1)(x[k]), sum);
-            FD_LOCAL(store_to)(x + i, sum, m);
-            for (intptr_t k = 0; k < m; k++, column += height) {
-                REAL *y = x + i;
-                y[k] = FD_LOCAL(has_reciprocal)(column[k]) ? y[k] * (1 / column[k]) : y[k] / column[k];
-                for (intptr_t j = k + 1; j < m; j++)
-                    y[j] = REAL_FMA(-column[j], y[k], y[j]);
-            }
+    REAL y[V(lanes)];
+    V(store)(y, x);
+    for (intptr_t k = 0; k < m; k++, column += height) {
+        y[k] = FD_LOCAL(has_reciprocal)(column[k]) ? y[k] * (1 / column[k]) : y[k] / column[k];
+        for (intptr_t j = k + 1; j < m; j++)
+            y[j] = REAL_FMA(-column[j], y[k], y[j]);
+    }
+    return V(load)(y);
+}
+
+/* Solves the triangles on the diagonals of n events, m rows of each in a vector, column k of event e at column[e] + k *
+ * height; n is a compile-time constant, and so is m where vectors are full. */
+FD_INLINE void FD_LOCAL(solve_triangles)(int n, intptr_t m, VEC *x, const REAL *const *column, intptr_t height)
+{
+    enum { LANES = V(lanes) };
+    REAL reciprocal[FD_LOCAL(own)][LANES];
+    int all = 1;
+    FD_UNROLL
+    for (int e = 0; e < n; e++) {
+        V(store)(reciprocal[e], V(set1)(0));
+        all &= FD_LOCAL(reciprocals)((int)m, column[e], height, reciprocal[e]);
+    }
+    if (FD_UNLIKELY(!all)) {
+        FD_UNROLL
+        for (int e = 0; e < n; e++)
+            x[e] = FD_LOCAL(divide_one)(m, x[e], column[e], height);
+        return;
+    }
+    FD_UNROLL
+    for (int k = 0; k + 1 < LANES; k++) {
+        const unsigned below = FD_LOCAL(first_lanes)(LANES) & ~((2u << k) - 1); /* the rows that follow */
+        if (k + 1 >= m)
+            break;
+        FD_UNROLL
+        for (int e = 0; e < n; e++) {
+            const VEC x_k = V(mul)(V(splat)(LANES, k, x[e]), V(set1)(reciprocal[e][k]));
+            const VEC l = FD_LOCAL(load_to)(column[e] + k * height, m);
+            x[e] = V(select)(below, V(fnma)(l, x_k, x[e]), x[e]);
         }
     }
+    FD_UNROLL
+    for (int e = 0; e < n; e++)
+        x[e] = V(mul)(x[e], V(load)(reciprocal[e]));
+}
+
+/* Rows i to i + m of n events x += ld, event e's at panel[e]; whether these are `two` vectors and the last one is
+ * `whole`: all compile-time constants. */
+FD_INLINE void FD_LOCAL(solve_panel)(int n, int two, int whole, REAL *x, intptr_t ld, const REAL *const *panel,
+                                     intptr_t height, intptr_t i, intptr_t m)
+{
+    enum { LANES = V(lanes) };
+    const intptr_t last = whole ? LANES : m - two * LANES; /* rows in the last vector */
+    VEC upper[FD_LOCAL(own)], lower[FD_LOCAL(own)];
+    const REAL *column[FD_LOCAL(own)];
+    FD_UNROLL
+    for (int e = 0; e < n; e++) {
+        if (two)
+            upper[e] = V(load)(x + e * ld + i);
+        lower[e] = FD_LOCAL(load_to)(x + e * ld + i + two * LANES, last);
+    }
+    for (intptr_t k = 0; k < i; k++) {
+        FD_UNROLL
+        for (int e = 0; e < n; e++) {
+            const REAL *l = panel[e] + k * height;
+            const VEC x_k = V(set1)(x[e * ld + k]);
+            if (two)
+                upper[e] = V(fnma)(V(load)(l), x_k, upper[e]);
+            lower[e] = V(fnma)(FD_LOCAL(load_to)(l + two * LANES, last), x_k, lower[e]);
+        }
+    }
+    if (two) {
+        FD_UNROLL
+        for (int e = 0; e < n; e++)
+            column[e] = panel[e] + i * height;
+        FD_LOCAL(solve_triangles)(n, LANES, upper, column, height);
+        FD_UNROLL
+        for (int e = 0; e < n; e++)
+            V(store)(x + e * ld + i, upper[e]);
+        for (intptr_t k = 0; k < LANES; k++) {
+            FD_UNROLL
+            for (int e = 0; e < n; e++)
+                lower[e] = V(fnma)(FD_LOCAL(load_to)(column[e] + k * height + LANES, last), V(set1)(x[e * ld + i + k]),
+                                   lower[e]);
+        }
+    }
+    FD_UNROLL
+    for (int e = 0; e < n; e++)
+        column[e] = panel[e] + (i + two * LANES) * height + two * LANES;
+    FD_LOCAL(solve_triangles)(n, last, lower, column, height);
+    FD_UNROLL
+    for (int e = 0; e < n; e++)
+        FD_LOCAL(store_to)(x + e * ld + i + two * LANES, lower[e], last);
+}
+
+#define FD_SOLVE_PANEL(name, n, two, whole)                                                    \
+    FD_ALONE void FD_LOCAL(name)(REAL * x, intptr_t ld, const REAL *const *panel, intptr_t height, intptr_t i, \
+                                 intptr_t m)                                                   \
+    {                                                                                          \
+        FD_LOCAL(solve_panel)(n, two, whole, x, ld, panel, height, i, m);                      \
+    }
+/* n events x += ld in place: L^-1 x, their factors factor_ld apart. */
+#define FD_SOLVE_ROWS(name, n)                                                                 \
+    FD_SOLVE_PANEL(name##_pair, n, 1, 1)                                                       \
+    FD_SOLVE_PANEL(name##_part, n, 1, 0)                                                       \
+    FD_SOLVE_PANEL(name##_single, n, 0, 0)                                                     \
+    static void FD_LOCAL(name)(intptr_t dim, REAL *x, intptr_t ld, const REAL *factor, intptr_t factor_ld) \
+    {                                                                                          \
+        enum { H = FD_PANEL(REAL), PAIR = 2 * V(lanes) };                                      \
+        for (intptr_t first = 0; first < dim; first += H) {                                    \
+            const intptr_t height = fd_min(dim - first, H);                                    \
+            for (intptr_t at = 0; at < height; at += PAIR) {                                   \
+                const intptr_t m = height - at;                                                \
+                const REAL *panel[n];                                                          \
+                for (int e = 0; e < n; e++)                                                    \
+                    panel[e] = factor + e * factor_ld + first * (first + H) / 2 + at;          \
+                if (m >= PAIR)                                                                 \
+                    FD_LOCAL(name##_pair)(x, ld, panel, height, first + at, m);                \
+                else if (m > V(lanes))                                                         \
+                    FD_LOCAL(name##_part)(x, ld, panel, height, first + at, m);                \
+                else                                                                           \
+                    FD_LOCAL(name##_single)(x, ld, panel, height, first + at, m);              \
+            }                                                                                  \
+        }                                                                                      \
+    }
+
+FD_SOLVE_ROWS(solve_own, FD_LOCAL(own))
+FD_SOLVE_ROWS(solve_alone, 1)
+#undef FD_SOLVE_ROWS
+#undef FD_SOLVE_PANEL
+
+/* n events x += ld in place, their factors factor_ld apart. */
+static void FD_LOCAL(solve_each)(intptr_t n, intptr_t dim, REAL *x, intptr_t ld, const REAL *factor, intptr_t factor_ld)
+{
+    for (; n >= FD_LOCAL(own); n -= FD_LOCAL(own), x += FD_LOCAL(own) * ld, factor += FD_LOCAL(own) * factor_ld)
+        FD_LOCAL(solve_own)(dim, x, ld, factor, factor_ld);
+    for (; n > 0; n--, x += ld, factor += factor_ld)
+        FD_LOCAL(solve_alone)(dim, x, 0, factor, 0);
 }
 
 /* ---- beyond the range ------------------------------------------------------------------ */

@@ -143,6 +143,8 @@ static inline f32v f32v_splat(int d, int k, f32v v)
         return k ? _mm256_movehdup_ps(v) : _mm256_moveldup_ps(v);
     if (d == 3)
         return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(k, k, k, k + 3, k + 3, k + 3, 0, 0));
+    if (d == 8)
+        return _mm256_permutevar8x32_ps(v, _mm256_set1_epi32(k));
     return k == 0   ? _mm256_permute_ps(v, 0x00)
            : k == 1 ? _mm256_permute_ps(v, 0x55)
            : k == 2 ? _mm256_permute_ps(v, 0xaa)

@@ -18,8 +18,8 @@
  *   transpose(v)            `lanes` vectors in place: lane j of v[i] and lane i of v[j] change places
  *   load_square(v, p, ld, m)   the first m elements of `lanes` rows, ld apart, transposed: lane j of v[i] is
  *                           element i of row j; m is a compile-time constant, lanes or half of it
- *   splat(d, k, v)          lane k of each d lanes in all of them; 0 <= k < d, d = 2 or 4 <= lanes, or d <= lanes / 2,
- *                           constants; lanes beyond the last d hold anything
+ *   splat(d, k, v)          lane k of each d lanes in all of them; 0 <= k < d, constants, d = 2 or 4 <= lanes, or
+ *                           d <= lanes / 2, or d = lanes; lanes beyond the last d hold anything
  *   even_pairs(a, b), odd_pairs(a, b)   of the pairs of lanes of a, then of b: the first of each two, the
  *                           second of each two (where lanes >= 4)
  *   evens(a, b), odds(a, b) of the lanes of a, then of b: every other one, from the first or the second on
