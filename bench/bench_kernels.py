@@ -11,7 +11,17 @@ import pytest
 from cases import DTYPES, Problem
 
 import fastdist as fd
-from fastdist._kernels.program import DIAGONAL, INVERSE, KERNELS, TRIL, apply, factorize, first_bad
+from fastdist._kernels import program
+from fastdist._kernels.program import (
+    DIAGONAL,
+    INVERSE,
+    KERNELS,
+    LARGE_DIM,
+    TRIL,
+    apply,
+    factorize,
+    first_bad,
+)
 from fastdist.distributions.covariance import InverseLower, Lower
 from fastdist.distributions.normal import CDF
 
@@ -170,6 +180,31 @@ def bench_pack_panels(time, dtype, dim):
     _, _, covariance, panels = gaussian(dim, dtype, batch=max(N // dim**2, 1))
     out = np.empty_like(panels)  # a small factor's are the factor, read-only
     time(apply, KERNELS["pack_panels"], covariance.shape[:-2], out, covariance)
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def bench_unpack_panels(time, dtype, dim):
+    _, _, covariance, panels = gaussian(dim, dtype, batch=max(N // dim**2, 1))
+    time(apply, KERNELS["unpack_panels"], covariance.shape[:-2], np.empty_like(covariance), panels)
+
+
+@pytest.mark.parametrize("dim", [dim for dim in DIMS if dim < LARGE_DIM])
+def bench_gram(time, dtype, dim):
+    _, _, factor, _ = gaussian(dim, dtype, batch=max(N // dim**2, 1))
+    time(apply, KERNELS["gram"], factor.shape[:-2], np.empty_like(factor), factor)
+
+
+@pytest.mark.parametrize(
+    "op", ["CHOLESKY", "REVERSE_CHOLESKY", "INVERSE_PANELS", "PRODUCT", "PRODUCT_INVERSE"]
+)
+@pytest.mark.parametrize("dim", [64, 500, 1000])
+def bench_by_blocks(time, dtype, dim, op):
+    matrix = (np.eye(dim) + 1 / dim).astype(dtype)
+    panels = np.empty(program.panels_size(dim, matrix.itemsize), dtype)
+    program.by_blocks(program.CHOLESKY, dim, panels, matrix)
+    source = matrix if "CHOLESKY" in op else panels
+    result = matrix if "PRODUCT" in op else np.empty_like(panels)
+    time(program.by_blocks, getattr(program, op), dim, np.empty_like(result), source)
 
 
 @pytest.mark.parametrize("check", ["finite", "positive", "probability"])

@@ -13,7 +13,6 @@ __pyx_capi__: dict[str, object]
 FLOAT32: RealDType
 FLOAT64: RealDType
 INT64: np.dtype[np.int64]
-SMALL_MATRIX: int
 quiet: np.errstate
 
 def as_array(name: str, value: ArrayLike) -> NDArray[Any]: ...

@@ -19,7 +19,7 @@ from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZ
 from libc.stdint cimport INTPTR_MAX, intptr_t, uintptr_t
 from libc.string cimport memcpy
 
-from fastdist._kernels.program cimport Kernel, first_bad
+from fastdist._kernels.program cimport BLOCKED_DIM, Kernel, first_bad, panels_size
 
 import numpy as np
 
@@ -160,27 +160,24 @@ cpdef bint is_lent(np.ndarray array):
 
 cdef dict NO_SHAPES = {}
 
-# Bytes from which on pages matter.
+# Bytes from which on pages matter, and those of a cache line.
 cdef enum:
     LARGE = 65536
-
-# Rows of matrices from which on kernels do not factorise them, one a lane.
-SMALL_MATRIX = 64
-
+    LINE = 64
 
 cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
-    """Parameters by name, as packed arrays of one dtype, and the shapes of those that came in another.
+    """Parameters by name, as packed arrays of one dtype, shapes of those that came in others, and memory.
 
     float32 if every array among them is float32 or float16, otherwise float64. Each one's last
     `core_ndim` dims are its own. They are taken over: copied, unless they are lent; but for those
-    named in `passing`, which the constructor reads and no more. A large copy of `matrix` has memory beside
-    it, `_factor`; of small matrices it is still to be made, of `_source`.
+    named in `passing`, which the constructor reads and no more. A large copy of `matrix` has memory for its
+    factor beside it: that and, as small matrices are copied when they are factorised, what is still to be copied.
     """
     cdef dict arrays = {}, shapes = NO_SHAPES
     cdef bint strong = False, single = True, owned, copied
     cdef np.ndarray array, packed
     cdef int own
-    factor = source = None
+    memory = None
     for name, value in given.items():
         array = value if fits(value) else as_array(name, value)
         arrays[name] = array
@@ -197,10 +194,10 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
         if copied and packed is array:
             if np.PyArray_NBYTES(array) >= LARGE and np.PyArray_NDIM(array) < 64:
                 factor, packed = beside(array)
-                if np.PyArray_DIM(array, np.PyArray_NDIM(array) - 1) < SMALL_MATRIX:
-                    source = array
-                else:
+                memory = factor, array
+                if np.PyArray_DIM(array, np.PyArray_NDIM(array) - 1) >= BLOCKED_DIM:
                     memcpy(np.PyArray_DATA(packed), np.PyArray_DATA(array), np.PyArray_NBYTES(array))
+                    memory = factor, None
             else:
                 packed = pack(array, dtype, own, True)
         if owned:
@@ -208,27 +205,26 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
         if packed is not array and not same_shape(packed, array):
             shapes = {**shapes, name: np.shape(array)}
         arrays[name] = packed
-    if factor is not None:
-        arrays["_factor"] = factor
-    if source is not None:
-        arrays["_source"] = source
-    return arrays, shapes
+    return arrays, shapes, memory
 
 
 cdef tuple beside(np.ndarray array):
-    """Memory like an array's, and as much for a copy of it, in one block.
+    """Memory for the factors of matrices, and for a copy of them, in one block.
 
     The allocator gives back what exceeds twice the largest block that it has seen: of two blocks all pages,
     each time that a constructor is called, and getting them takes longer than factorising small matrices.
+    Large factors are in panels.
     """
-    cdef np.npy_intp dims[64]
-    cdef int d, ndim = np.PyArray_NDIM(array)
-    cdef np.ndarray block
-    dims[0] = 2
-    for d in range(ndim):
-        dims[d + 1] = np.PyArray_DIM(array, d)
-    block = new_array(np.PyArray_TYPE(array), ndim + 1, dims)
-    return block[0], block[1]
+    cdef intptr_t dim = np.PyArray_DIM(array, np.PyArray_NDIM(array) - 1), size = np.PyArray_SIZE(array)
+    cdef intptr_t itemsize = np.PyArray_ITEMSIZE(array)
+    cdef bint large = dim >= BLOCKED_DIM
+    cdef intptr_t n_factor = size // (dim * dim) * panels_size(dim, itemsize) if large else size
+    cdef np.npy_intp n_item = n_factor + size + LINE // itemsize
+    cdef np.ndarray block = new_array(np.PyArray_TYPE(array), 1, &n_item)
+    cdef intptr_t start = (-<intptr_t><uintptr_t>np.PyArray_DATA(block) & (LINE - 1)) // itemsize
+    shape = np.shape(array)
+    factor = block[start : start + n_factor].reshape((*shape[:-2], -1) if large else shape)
+    return factor, block[start + n_factor : start + n_factor + size].reshape(shape)
 
 
 cdef bint same_shape(np.ndarray a, np.ndarray b) noexcept:

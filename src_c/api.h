@@ -3,6 +3,7 @@
 #ifndef FD_API_H
 #define FD_API_H
 
+#include "blocked.h"
 #include "fastdist.h"
 #include "share.h"
 #include "stream.h"
@@ -28,6 +29,11 @@ typedef struct fd_api {
 
     void (*pull_items)(fd_pull *pull, const fd_noise *noise, intptr_t begin, intptr_t end);
     void (*pull_samples)(const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end);
+
+    intptr_t (*blocked_scratch)(fd_blocked_op op, fd_dtype dtype, intptr_t dim);
+    void (*blocked_start)(fd_blocked *of, fd_blocked_op op, fd_dtype dtype, intptr_t dim, const void *from, void *to,
+                          void *scratch, int check_symmetry, int n_worker);
+    int (*blocked_work)(fd_blocked *of);
 
     void (*noise_from_numpy)(fd_noise *noise, void *bitgen);
     fd_place (*stream_take)(fd_stream *stream, fd_domain domain, intptr_t n);

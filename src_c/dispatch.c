@@ -66,6 +66,8 @@ fd_kernel *fd_lookup(fd_op op, fd_dtype dtype)
     return targets[current].target->kernel[op][dtype];
 }
 
+const fd_blocked_ops *fd_blocked_ops_current(void) { return &targets[current].target->blocked; }
+
 const fd_stream_ops *fd_stream_ops_current(void)
 {
     const fd_target *target = targets[current].target;

@@ -4,11 +4,10 @@
     python tests/golden.py --check FILE       compares, and names what differs
 
 A result's bits depend on its operands alone, and operands are made here by a hash of integers. So they are
-the same on every machine and instruction set, with two exceptions, which each have a probe: where the
-probe has another hash than that of record, results that need it are left out.
+the same on every machine and instruction set, with one exception, which has a probe: where the probe has
+another hash than that of record, results that need it are left out.
 
     numpy     its exp (prob, perplexity), hypot (stddev, variance) and ziggurat (draws from PCG64)
-    blas      products of triangles (covariance and precision from other matrices), factors from d = 64 on
 
 A case is a result that may be had in several ways, such as fresh and in `out=`: if these differ so does its
 hash. The file has one hash for all cases of a method of a distribution. To see which it was, record `--each`
@@ -152,10 +151,10 @@ def sample_shapes(d):
     return (), (4,), (max(min(1000, MANY // max(size_of(d), 1)), 5),)
 
 
-def draws(d, needs):
+def draws(d):
     for shape in sample_shapes(d):
         yield (
-            "sample", f"{shape}", needs,
+            "sample", f"{shape}", "",
             lambda shape=shape: d.sample(shape, rng=5),
             lambda shape=shape: d.rsample(shape, rng=np.random.SeedSequence(5)),
             lambda shape=shape: d.sample(shape, rng=fd.BlockSFC64(5), workers=1),
@@ -164,8 +163,8 @@ def draws(d, needs):
             lambda shape=shape: into(d.rsample, shape, rng=5, workers=2, strided=True),
         )  # fmt: skip
     for name, make, needed in (
-        ("BlockSFC64", fd.BlockSFC64, needs),
-        ("PCG64", np.random.PCG64, needs or "numpy"),
+        ("BlockSFC64", fd.BlockSFC64, ""),
+        ("PCG64", np.random.PCG64, "numpy"),
     ):
 
         def in_turn(method, make=make):
@@ -219,7 +218,7 @@ def rebuilt(d):
     return type(d)(**d.parameters)
 
 
-def densities(d, needs):
+def densities(d):
     other = DTYPES[OTHER[d.dtype.name]]
     for case, value in (
         *((f"value {shape}", functools.partial(plain_values, d, *shape)) for shape in sample_shapes(d)),
@@ -228,7 +227,7 @@ def densities(d, needs):
         ("value far out", functools.partial(far, d)),
     ):
         yield (
-            "log_prob", case, needs,
+            "log_prob", case, "",
             lambda value=value: d.log_prob(value()),
             lambda value=value: d.log_prob(gapped(value())),
             lambda value=value: into(d.log_prob, value()),
@@ -236,34 +235,33 @@ def densities(d, needs):
         )  # fmt: skip
     value = plain_values(d, 2)
     yield (
-        "log_prob", "of copies", needs,
+        "log_prob", "of copies", "",
         lambda: d.log_prob(value),
         lambda: rebuilt(d).log_prob(value),
         lambda: d.replace().log_prob(value),
         lambda: copy.deepcopy(d).log_prob(value),
         lambda: pickle.loads(pickle.dumps(d)).log_prob(value),
     )  # fmt: skip
-    yield "log_prob", "prob", needs or "numpy", lambda: d.prob(value), lambda: into(d.prob, value)
+    yield "log_prob", "prob", "numpy", lambda: d.prob(value), lambda: into(d.prob, value)
 
 
-def entropies(d, needs):
-    yield "entropy", "entropy", needs, d.entropy, lambda: into(d.entropy), lambda: rebuilt(d).entropy()
-    yield "entropy", "perplexity", needs or "numpy", d.perplexity, lambda: into(d.perplexity)
+def entropies(d):
+    yield "entropy", "entropy", "", d.entropy, lambda: into(d.entropy), lambda: rebuilt(d).entropy()
+    yield "entropy", "perplexity", "numpy", d.perplexity, lambda: into(d.perplexity)
 
 
-def moments(d, needs, given=None):
-    yield "moments", "mean", needs, lambda: d.mean, lambda: d.mode, lambda: rebuilt(d).mean
+def moments(d, given=None):
+    yield "moments", "mean", "", lambda: d.mean, lambda: d.mode, lambda: rebuilt(d).mean
     hypot = "numpy" if given in ("precision_matrix", "scale_tril") else ""
-    yield "moments", "stddev and variance", needs or hypot, lambda: (d.stddev, d.variance)
+    yield "moments", "stddev and variance", hypot, lambda: (d.stddev, d.variance)
 
 
-def matrices(d, needs, given):
+def matrices(d):
     for name in MATRICES:
-        made = name not in ("scale_tril", given)
-        yield "matrices", name, needs or ("blas" if made else ""), lambda name=name: getattr(d, name)
+        yield "matrices", name, "", lambda name=name: getattr(d, name)
 
 
-def gradients(d, needs):
+def gradients(d):
     def pulled(method, *args, **kwargs):
         value, pullback = fd.vjp(method, *args, **kwargs)
         cotangent = uniform("cotangent", value.shape, -1, 1, value.dtype)
@@ -272,12 +270,12 @@ def gradients(d, needs):
     _, few, many = sample_shapes(d)
     for shape in (few, many):
         yield (
-            "gradients", f"rsample {shape}", needs,
+            "gradients", f"rsample {shape}", "",
             lambda shape=shape: pulled(d.rsample, shape, rng=5),
             lambda shape=shape: pulled(d.rsample, shape, rng=fd.default_rng(5), workers=2),
         )  # fmt: skip
     yield (
-        "gradients", "rsample of PCG64", needs or "numpy",
+        "gradients", "rsample of PCG64", "numpy",
         lambda: pulled(d.rsample, few, rng=np.random.PCG64(5)),
         lambda: pulled(d.rsample, few, rng=np.random.default_rng(np.random.PCG64(5))),
     )  # fmt: skip
@@ -289,14 +287,14 @@ def gradients(d, needs):
         ("value of another dtype", functools.partial(plain_values, d, *few, dtype=other)),
     ):
         yield (
-            "gradients", f"log_prob {case}", needs,
+            "gradients", f"log_prob {case}", "",
             lambda value=value: pulled(d.log_prob, value()),
             lambda value=value: pulled(d.log_prob, gapped(value())),
         )  # fmt: skip
-    yield "gradients", "entropy", needs, lambda: pulled(d.entropy)
+    yield "gradients", "entropy", "", lambda: pulled(d.entropy)
 
 
-def parts(d, needs):
+def parts(d):
     """Of a batch that is indexed, expanded or stacked."""
 
     def look(part):
@@ -314,18 +312,18 @@ def parts(d, needs):
     ):
         if length >= least:
             yield (
-                "parts", name, needs,
+                "parts", name, "",
                 lambda index=index: look(d[index]),
                 lambda index=index: look(rebuilt(d)[index]),
             )  # fmt: skip
-    yield "parts", "expand", needs, lambda: look(d.expand((2, *d.batch_shape)))
+    yield "parts", "expand", "", lambda: look(d.expand((2, *d.batch_shape)))
     if size_of(d) < MANY // 4:
-        yield "parts", "stack", needs, lambda: look(fd.stack([d, d.expand(d.batch_shape)], axis=-1))
+        yield "parts", "stack", "", lambda: look(fd.stack([d, d.expand(d.batch_shape)], axis=-1))
 
 
-def of_any(d, needs=""):
+def of_any(d):
     for make in (draws, densities, entropies, gradients, parts):
-        yield from make(d, needs)
+        yield from make(d)
 
 
 def cdfs(d):
@@ -374,7 +372,7 @@ def normals():
     for name, dtype in DTYPES.items():
         made = {page: normal(*shapes, dtype) for page, shapes in NORMALS.items()}
         for page, d in {**made, "(200,), wide": wide(dtype)}.items():
-            yield from on(f"{name}/{page}", (*of_any(d), *moments(d, ""), *cdfs(d)))
+            yield from on(f"{name}/{page}", (*of_any(d), *moments(d), *cdfs(d)))
 
 
 def independents():
@@ -390,7 +388,7 @@ def independents():
                 ("2, row scale", 2, (2, 3, e), (e,)),
             ):
                 d = fd.Independent(normal(loc, scale, dtype), n)
-                yield from on(f"{name}/event {e}/{page}", (*of_any(d), *moments(d, "")))
+                yield from on(f"{name}/event {e}/{page}", (*of_any(d), *moments(d)))
 
 
 MVNS = {
@@ -409,8 +407,7 @@ def mvns(kind):
                 if (page == "(37,)" and d > 8) or (d == 70 and page != "(3,)"):
                     continue
                 made = mvn(kind, (*loc, d), (*batch, d, d), dtype)
-                needs = "blas" if d >= 64 and kind != "scale_tril" else ""
-                cases = (*of_any(made, needs), *moments(made, needs, kind), *matrices(made, needs, kind))
+                cases = (*of_any(made), *moments(made, kind), *matrices(made))
                 yield from on(f"{name}/d = {d}/{page}", cases)
 
 
@@ -422,7 +419,7 @@ def nested():
                 for n, loc, batch in ((0, (3,), ()), (1, (4, 3), (3,)), (2, (2, 3), (2, 1))):
                     made = fd.Independent(mvn(kind, (*loc, d), (*batch, d, d), dtype), n)
                     page = f"{name}/{kind}/d = {d}/{loc} x {batch}, n = {n}"
-                    yield from on(page, (*of_any(made), *moments(made, "", kind)))
+                    yield from on(page, (*of_any(made), *moments(made, kind)))
 
 
 def divergences():
@@ -553,11 +550,6 @@ def laws_of(dtype):
     yield "OneHotCategorical", fd.OneHotCategorical(logits=logits), ""
     yield "mixture", fd.MixtureSameFamily(few, base), ""
     yield "mixture of vectors", fd.MixtureSameFamily(fd.Categorical(logits=logits[0, :2]), vectors[:2]), ""
-    yield (
-        "LowRank",
-        fd.LowRankMultivariateNormal(loc, uniform("law factor", (3, 2), dtype=dtype), scale),
-        "blas",
-    )
 
 
 def laws():
@@ -618,24 +610,7 @@ def probe_numpy():
     )
 
 
-def probe_blas():
-    for dtype in DTYPES.values():
-        for d in (1, 2, 3, 8, 17, 40, 70):
-            lower, both = (
-                tril("probe", (3, d, d)).astype(dtype),
-                matrix("probe", "covariance_matrix", (d, d), dtype),
-            )
-            upper = np.ascontiguousarray(lower.swapaxes(-1, -2))
-            yield from (
-                lower @ upper,
-                upper @ lower,
-                lower @ lower.swapaxes(-1, -2),
-                np.linalg.cholesky(both),
-            )
-            yield upper.swapaxes(-1, -2) @ upper
-
-
-PROBES = {"numpy": probe_numpy, "blas": probe_blas}
+PROBES = {"numpy": probe_numpy}
 
 
 def probes():

@@ -151,6 +151,22 @@ cdef extern from "share.h" nogil:
 
     ctypedef struct fd_share:
         pass
+
+cdef extern from "blocked.h" nogil:
+    int FD_SINGULAR
+    int FD_ASYMMETRIC
+
+    ctypedef enum fd_blocked_op:
+        FD_CHOLESKY
+        FD_REVERSE_CHOLESKY
+        FD_INVERSE_PANELS
+        FD_PRODUCT
+        FD_PRODUCT_T
+        FD_PRODUCT_INVERSE
+
+    ctypedef struct fd_blocked:
+        int found
+
 cdef extern from "api.h" nogil:
     ctypedef struct fd_api:
         fd_kernel *(*lookup)(fd_op op, fd_dtype dtype) noexcept nogil
@@ -183,6 +199,13 @@ cdef extern from "api.h" nogil:
         void (*pull_samples)(
             const fd_pull *pull, const fd_noise *noise, int axis, intptr_t begin, intptr_t end
         ) noexcept nogil
+
+        intptr_t (*blocked_scratch)(fd_blocked_op op, fd_dtype dtype, intptr_t dim) noexcept nogil
+        void (*blocked_start)(
+            fd_blocked *of, fd_blocked_op op, fd_dtype dtype, intptr_t dim, const void *source, void *to,
+            void *scratch, bint check_symmetry, int n_worker
+        ) noexcept nogil
+        bint (*blocked_work)(fd_blocked *of) noexcept nogil
 
         void (*noise_from_numpy)(fd_noise *noise, void *bitgen) noexcept nogil
         fd_place (*stream_take)(fd_stream *stream, fd_domain domain, intptr_t n) noexcept nogil

@@ -18,6 +18,7 @@ cdef enum:
     MAX_OPERAND = 8
     ALIGNMENT = 64              # of scratch memory, to the widest vector
     SMALL_SCRATCH = 4096        # bytes of it that are on the stack
+    BLOCKED_DIM = 64            # rows of a matrix that is done by blocks
     PLAN_NDIM = 8   # of a batch's loop that is kept, coalesced
 
 

@@ -16,6 +16,14 @@ TRIL: int
 INVERSE: int
 DIAGONAL: int
 KERNELS: dict[str, Kernel]
+CHOLESKY: int
+REVERSE_CHOLESKY: int
+INVERSE_PANELS: int
+PRODUCT: int
+PRODUCT_T: int
+PRODUCT_INVERSE: int
+LARGE_DIM: int
+PANEL_BYTES: int
 
 @disjoint_base
 class Kernel:
@@ -40,6 +48,7 @@ def factorize(
     half_log_det: Real | None = None,
     copy: Real | None = None,
 ) -> tuple[Real, int, int]: ...
+def by_blocks(op: int, dim: int, result: Real, source: Real, symmetry: bool = False) -> tuple[int, int]: ...
 def elementwise(kernel: Kernel, *arrays: Real) -> Real: ...
 def sum_events(array: Real, event_shape: tuple[int, ...], each: float = 0.0) -> Real: ...
 def event_sums(kernel: Kernel, event_shape: tuple[int, ...], *arrays: Real, each: float = 0.0) -> Real: ...

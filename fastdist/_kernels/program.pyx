@@ -5,6 +5,7 @@
     Kernel      an operation, and what its operands are
     Plan        a kernel bound to the arrays of a distribution
     lay_out     arrays -> a loop: pointers, and strides of 0 where an array is broadcast
+    by_blocks   what is done to one large matrix after the other (blocked.h)
     run         a kernel over arrays: piece by piece, the GIL released for all but tiny ones, Ctrl-C honoured
 
 Whoever calls a kernel does it by these, for an array of one element as for one of a billion. Every array must
@@ -24,6 +25,8 @@ from fastdist._kernels cimport core
 from fastdist._kernels.isa cimport functions
 
 import numpy as np
+
+from fastdist._kernels._workers import parse_workers
 
 np.import_array()
 
@@ -670,6 +673,60 @@ def factorize(
     point_to(kernel, (factor, matrix), operands)
     run(kernel, ndim - 2, <const intptr_t *>np.PyArray_DIMS(factor), 0, operands, &found)
     return factor, found.first, found.asymmetric
+
+
+# What can be done by blocks, to a matrix or to panels.
+CHOLESKY, REVERSE_CHOLESKY = core.FD_CHOLESKY, core.FD_REVERSE_CHOLESKY
+INVERSE_PANELS, PRODUCT = core.FD_INVERSE_PANELS, core.FD_PRODUCT
+PRODUCT_T, PRODUCT_INVERSE = core.FD_PRODUCT_T, core.FD_PRODUCT_INVERSE
+LARGE_DIM, PANEL_BYTES = BLOCKED_DIM, core.FD_PANEL_BYTES
+
+
+def by_blocks(
+    core.fd_blocked_op op, intptr_t dim, np.ndarray result not None, np.ndarray source not None,
+    bint symmetry=False,
+):
+    """Do an operation of blocked.h to matrices of `dim` rows one after the other, each by all workers.
+
+    Both arrays have the same batch dims. Returns the number of the first matrix that has no factor and, with
+    `symmetry`, of the first that is not symmetric, or -1.
+    """
+    cdef core.fd_dtype dtype = dtype_of(source)
+    cdef intptr_t itemsize = np.PyArray_ITEMSIZE(source), panels = panels_size(dim, itemsize)
+    cdef bint takes_matrix = op == core.FD_CHOLESKY or op == core.FD_REVERSE_CHOLESKY
+    cdef bint gives_panels = takes_matrix or op == core.FD_INVERSE_PANELS
+    cdef intptr_t n_in = dim * dim if takes_matrix else panels, n_out = panels if gives_panels else dim * dim
+    cdef intptr_t n = np.PyArray_SIZE(source) // n_in if n_in else 0, i
+    cdef intptr_t cost = 1000 + dim * dim * (1 + dim // 60), spent = 0, singular = -1, asymmetric = -1
+    cdef const char *from_here = np.PyArray_BYTES(source)
+    cdef char *to = np.PyArray_BYTES(result)
+    cdef int workers = parse_workers(None)
+    if (dtype_of(result) != dtype or np.PyArray_SIZE(source) != n * n_in
+            or np.PyArray_SIZE(result) != n * n_out):
+        raise ValueError(f"no matrices of {dim} rows: {np.shape(source)} to {np.shape(result)}")
+    if n == 0:
+        return -1, -1
+    cdef Memory memory = Memory(sizeof(core.fd_blocked) + ALIGNMENT + api.blocked_scratch(op, dtype, dim))
+    cdef core.fd_blocked *job = <core.fd_blocked *>memory.aligned
+    cdef void *scratch = aligned(<char *>memory.aligned + sizeof(core.fd_blocked))
+    with nogil:
+        for i in range(n):
+            api.blocked_start(
+                job, op, dtype, dim, from_here + i * n_in * itemsize, to + i * n_out * itemsize, scratch,
+                symmetry, workers)
+            while api.blocked_work(job):
+                with gil:
+                    PyErr_CheckSignals()
+            if job.found & core.FD_SINGULAR and singular < 0:
+                singular = i
+            if job.found & core.FD_ASYMMETRIC and asymmetric < 0:
+                asymmetric = i
+            spent += cost
+            if spent > PIECE:
+                spent = 0
+                with gil:
+                    PyErr_CheckSignals()
+    return singular, asymmetric
 
 
 def elementwise(Kernel kernel not None, *arrays):

@@ -1,13 +1,16 @@
-"""Triangular factors of covariance and precision matrices, as kernels make them: by columns.
+"""Triangular factors of covariance and precision matrices.
 
-That is, ``factor[..., k, i]`` is row i, column k of the lower triangle: the transpose in
-C order, zero where i < k.
+By columns, as kernels make small ones: ``factor[..., k, i]`` is row i, column k of the lower triangle: the
+transpose in C order, zero where i < k. Or in panels of rows, as kernels multiply and solve by them, and
+as large ones (`is_large`) are made, by blocks.
 
 cholesky           covariance -> L with L L' = covariance, or precision -> W with W' W = precision
+cholesky_panels    the same in panels
 pack_tril          scale_tril -> L
-panels             a factor -> the same in panels of rows, as kernels multiply and solve by it
+panels             a factor -> the same in panels;  columns  and back
 transposed_panels  the same for the transpose
 inverse            L -> W and back
+product, gram      L -> L L', or W -> W' W, or L -> (L L')^-1
 check_tril         the values of a scale_tril
 
 Errors name the parameter, the shape it came in and the batch index.
@@ -15,25 +18,30 @@ Errors name the parameter, the shape it came in and the batch index.
 
 from __future__ import annotations
 
+import functools
 from typing import NoReturn
 
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from fastdist._kernels.program import KERNELS, apply, factorize, first_bad, panels_size
-from fastdist._params import SMALL_MATRIX, quiet
+from fastdist._kernels import program
+from fastdist._kernels.program import (
+    KERNELS,
+    LARGE_DIM,
+    PANEL_BYTES,
+    apply,
+    by_blocks,
+    first_bad,
+    panels_size,
+)
+from fastdist._params import quiet
 from fastdist._shapes import Shape
-from fastdist._typing import Real
-
-# From this size on LAPACK's blocked factorisation (through numpy.linalg) is the faster one.
-LAPACK_DIM = SMALL_MATRIX
-
-CHOLESKY, REVERSE_CHOLESKY = KERNELS["cholesky"], KERNELS["reverse_cholesky"]
+from fastdist._typing import NDArray, Real
 
 
-def is_small(matrix: Real) -> bool:
-    """True for matrices that kernels factorise."""
-    return bool(matrix.shape[-1] < LAPACK_DIM)
+def is_large(dim: int) -> bool:
+    """True for matrices that are done by blocks, one after the other."""
+    return dim >= LARGE_DIM
 
 
 def cholesky(
@@ -49,18 +57,60 @@ def cholesky(
 ) -> Real:
     """Factors of positive definite matrices; the first that is none, or not symmetric, is an error.
 
-    They are written to `factor`, if there is one; of small ones the logarithms of the determinants to
-    `half_log_det`, and the matrices themselves to `copy`.
+    They are written to `factor`, if there is one, which may be the matrix; of small ones the logarithms of the
+    determinants to `half_log_det`, and the matrices themselves to `copy`.
 
     L with ``L L' = matrix``, or if `reverse` the factor of the inverse: W with ``W' W = matrix``, that
     is the Cholesky factor of the matrix with rows and columns in reverse order, reversed and
     transposed.
     """
-    if is_small(matrix):
-        kernel = REVERSE_CHOLESKY if reverse else CHOLESKY
-        factor, singular, asymmetric = factorize(kernel, matrix, check_symmetry, factor, half_log_det, copy)
-    else:
-        factor, singular, asymmetric = _lapack_cholesky(matrix, factor, reverse, check_symmetry)
+    factor, singular, asymmetric = factorize(
+        matrix,
+        factor,
+        reverse=reverse,
+        check_symmetry=check_symmetry,
+        half_log_det=half_log_det,
+        copy=copy,
+    )
+    _check(name, matrix, shape, singular, asymmetric)
+    return factor
+
+
+def factorize(
+    matrix: Real,
+    factor: Real | None = None,
+    *,
+    reverse: bool = False,
+    check_symmetry: bool = False,
+    half_log_det: Real | None = None,
+    copy: Real | None = None,
+) -> tuple[Real, int, int]:
+    """The same with the numbers of the first that has none, and of the first not symmetric, or -1."""
+    dim = matrix.shape[-1]
+    if not is_large(dim):
+        kernel = KERNELS["reverse_cholesky" if reverse else "cholesky"]
+        return program.factorize(kernel, matrix, check_symmetry, factor, half_log_det, copy)
+    result = _new_panels(matrix)
+    found = _by_blocks(result, matrix, reverse, check_symmetry)
+    return columns(result, dim, factor), *found
+
+
+def cholesky_panels(
+    name: str, matrix: Real, shape: Shape, result: Real | None, *, reverse: bool, check_symmetry: bool
+) -> Real:
+    """`cholesky` of large matrices, in panels."""
+    if result is None:
+        result = _new_panels(matrix)
+    _check(name, matrix, shape, *_by_blocks(result, matrix, reverse, check_symmetry))
+    return result
+
+
+def _by_blocks(result: Real, matrix: Real, reverse: bool, check_symmetry: bool) -> tuple[int, int]:
+    op = program.REVERSE_CHOLESKY if reverse else program.CHOLESKY
+    return by_blocks(op, matrix.shape[-1], result, matrix, check_symmetry)
+
+
+def _check(name: str, matrix: Real, shape: Shape, singular: int, asymmetric: int) -> None:
     if asymmetric >= 0:
         _raise_asymmetric(name, matrix, shape, asymmetric)
     if singular >= 0:
@@ -68,38 +118,6 @@ def cholesky(
             f"{name} is not positive definite (to the precision of {matrix.dtype}): "
             f"{_place(matrix, shape, singular)}"
         )
-    return factor
-
-
-@quiet
-def _lapack_cholesky(
-    matrix: Real, factor: Real | None, reverse: bool, check_symmetry: bool
-) -> tuple[Real, int, int]:
-    """`factorize` for large matrices."""
-    dim = matrix.shape[-1]
-    if factor is None:
-        factor = np.empty_like(matrix)
-    flat = matrix.reshape(-1, dim, dim)
-    eps = np.finfo(matrix.dtype).eps
-    if check_symmetry:
-        for i, one in enumerate(flat):
-            bound = np.sqrt(np.abs(np.diagonal(one)) * np.sqrt(eps))
-            if (np.abs(one - one.T) > bound[:, np.newaxis] * bound).any():
-                return factor, -1, i
-    for i, (one, result) in enumerate(zip(flat, factor.reshape(-1, dim, dim), strict=True)):
-        variance = np.diagonal(one)
-        try:
-            if reverse:
-                result[...] = np.linalg.cholesky(one[::-1, ::-1])[::-1, ::-1]
-            else:
-                result[...] = np.linalg.cholesky(one).T
-        except LinAlgError:
-            return factor, i, -1
-        pivots = np.square(np.diagonal(result))
-        # Written so that NaN fails, too.
-        if not (np.all(pivots > dim * eps * variance) and np.isfinite(one).all()):
-            return factor, i, -1
-    return factor, -1, -1
 
 
 def pack_tril(matrix: Real) -> Real:
@@ -109,15 +127,41 @@ def pack_tril(matrix: Real) -> Real:
     return factor
 
 
+def _new_panels(matrix: Real) -> Real:
+    """Memory for the panels of matrices."""
+    size = panels_size(matrix.shape[-1], matrix.itemsize)
+    result: Real = np.empty((*matrix.shape[:-2], size), matrix.dtype)
+    return result
+
+
 def panels(factor: Real) -> Real:
     """Factors in panels, shape (..., size); a view where a factor is but one panel."""
-    dim = factor.shape[-1]
-    shape = (*factor.shape[:-2], panels_size(dim, factor.itemsize))
-    if shape[-1] == dim * dim:
-        return factor.reshape(shape)
-    result: Real = np.empty(shape, factor.dtype)
+    result = _new_panels(factor)
+    if result.shape[-1] == factor.shape[-1] ** 2:
+        return factor.reshape(result.shape)
     apply(KERNELS["pack_panels"], factor.shape[:-2], result, factor)
     return result
+
+
+def columns(panels: Real, dim: int, result: Real | None = None) -> Real:
+    """Factors by columns, of panels."""
+    if result is None:
+        result = np.empty((*panels.shape[:-1], dim, dim), panels.dtype)
+    apply(KERNELS["unpack_panels"], panels.shape[:-1], result, panels)
+    return result
+
+
+def diagonal(panels: Real, dim: int) -> Real:
+    """The diagonal of factors in panels."""
+    return np.asarray(panels.take(_places_of_diagonal(dim, PANEL_BYTES // panels.itemsize), -1))
+
+
+@functools.lru_cache(maxsize=16)
+def _places_of_diagonal(dim: int, rows: int) -> NDArray[np.intp]:
+    """Where it is, in panels of so many rows (fastdist.h)."""
+    i = np.arange(dim)
+    first = i // rows * rows
+    return first * (first + rows) // 2 + i * np.minimum(dim - first, rows) + i - first
 
 
 def transposed_panels(factor: Real) -> Real:
@@ -126,13 +170,36 @@ def transposed_panels(factor: Real) -> Real:
 
 
 def inverse(factor: Real) -> Real:
-    """Factors of the inverse triangles, by solving for the rows of the identity."""
+    """Factors of the inverse triangles."""
     dim = factor.shape[-1]
+    if is_large(dim):
+        return columns(inverse_panels(panels(factor), dim), dim)
+    # By solving for the rows of the identity: row k of `result` is the unit vector e_k; L^-1 e_k is column k.
     result: Real = np.zeros_like(factor)
     np.einsum("...ii->...i", result)[...] = 1
-    # Row k of `result` is the unit vector e_k; L^-1 e_k is column k of the inverse: what is wanted.
     loc = np.zeros(dim, factor.dtype)
     apply(KERNELS["solve_tril"], result.shape[:-1], result, loc, panels(factor)[..., None, :])
+    return result
+
+
+def inverse_panels(panels: Real, dim: int) -> Real:
+    """The same of large factors in panels."""
+    result = np.empty_like(panels)
+    by_blocks(program.INVERSE_PANELS, dim, result, panels)
+    return result
+
+
+def product(op: int, panels: Real, dim: int) -> Real:
+    """Symmetric matrices from large factors in panels: a PRODUCT of `program`."""
+    result: Real = np.empty((*panels.shape[:-1], dim, dim), panels.dtype)
+    by_blocks(op, dim, result, panels)
+    return result
+
+
+def gram(rows: Real) -> Real:
+    """X'X of small matrices by rows: of a factor L by columns L L'."""
+    result: Real = np.empty_like(rows)
+    apply(KERNELS["gram"], rows.shape[:-2], result, rows)
     return result
 
 

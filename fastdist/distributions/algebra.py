@@ -82,7 +82,7 @@ class Algebra(Gaussian):
             matrix = submatrix(matrix, known)
             return self._made(loc, self._factorized(matrix.copy()), matrix)
         if not inverse and not is_leading(known):
-            return self._made(loc, triangular(self._arrays["_factor"][..., known]))
+            return self._made(loc, triangular(self._factor()[..., known]))
         k = len(known)
         return self._made(loc, self._reordered(with_rest(known, self._event_shape[0]))[..., :k, :k])
 
@@ -256,7 +256,7 @@ class Algebra(Gaussian):
                [2., 5.]])
         """
         vectors, w = self._read_update(u, weight)
-        factor = self._arrays["_factor"]
+        factor = self._factor()
         lead = np.broadcast_shapes(vectors.shape[:-1], w.shape)
         numbers = None
         if index is None:
@@ -344,7 +344,7 @@ class Algebra(Gaussian):
 
     def _reordered(self, order: NDArray[np.intp]) -> Real:
         """The factor of the matrix with its rows and columns in another order."""
-        factor = self._arrays["_factor"]
+        factor = self._factor()
         if is_leading(order):
             return factor
         matrix = self._matrix()
@@ -488,7 +488,7 @@ def by_matrix(d: Algebra, gradients: Gradients) -> Real:
     if d._given != "scale_tril":
         return gradient
     result: Real = np.tril(gradient)
-    d._structure.gradient_by("covariance_matrix", result, d._arrays["_factor"])
+    d._structure.gradient_by("covariance_matrix", result, d._factor())
     return result
 
 
@@ -497,7 +497,7 @@ def from_matrix(d: Algebra, by: Real) -> Real:
     shape = d._parameter_shape(d._given)
     total = summed(np.ascontiguousarray(by), shape)
     if d._given == "scale_tril":
-        lower: Real = np.tril(2 * np.matmul(total, d._arrays["_factor"].swapaxes(-1, -2)))
+        lower: Real = np.tril(2 * np.matmul(total, d._factor().swapaxes(-1, -2)))
         return lower
     return total
 

@@ -45,9 +45,8 @@ class Lower:
     }
 
     @classmethod
-    def half_log_det(cls, factor: Real) -> Real:
+    def half_log_det(cls, diagonal: Real) -> Real:
         """Log of the determinant of L, in float64, as what is added to it may nearly cancel it."""
-        diagonal = np.diagonal(factor, axis1=-2, axis2=-1)
         log_det = sum_events(log(np.ascontiguousarray(diagonal, np.float64)), diagonal.shape[-1:])
         return np.asarray(-log_det) if cls.inverse else log_det
 

@@ -389,11 +389,11 @@ cdef class Base:
         """Take parameters over, given by name: packed, of one dtype, broadcast; their values are checked.
 
         A class copies what it names in `passing`, and checks what it names in `unchecked`. A large `matrix`
-        gets memory for its factor beside it, in `_factor`.
+        gets memory for its factor beside it, which is returned, otherwise None.
         """
         cdef Ways way = ways(self)
         self._validate_args = validate_args is None or bool(validate_args)
-        self._arrays, self._shapes = parameters(way.core_ndim, passing, given, matrix)
+        self._arrays, self._shapes, memory = parameters(way.core_ndim, passing, given, matrix)
         self.typenum = np.NPY_FLOAT64
         self.drawn = -1
         for array in self._arrays.values():
@@ -406,6 +406,7 @@ cdef class Base:
             for name, array in self._arrays.items():
                 if name not in unchecked:
                     _check(way, type(self), name, array, self._shapes)
+        return memory
 
     @classmethod
     def _borrowing(cls, validate_args, **given):

@@ -393,7 +393,7 @@ class Side:
             self.d: MultivariateNormal | Normal = d
             self.structure: type[Lower | Diagonal] = d._structure
             self.name = d._given
-            self.loc, self.factor = d._in(dtype, "loc", "_factor")
+            (self.loc,), self.factor = d._in(dtype, "loc"), d._factor(dtype)
             return
         base = d
         while isinstance(base, Independent) and keeps(type(base), Independent, LAW):

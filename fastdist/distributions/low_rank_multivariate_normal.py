@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fastdist import _params
-from fastdist._kernels.program import KERNELS, apply, factorize, sum_events
+from fastdist._kernels.program import KERNELS, apply, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
 from fastdist._shapes import Shape
@@ -208,7 +208,7 @@ class LowRankMultivariateNormal(Gaussian):
         def make() -> Real:
             gram = np.matmul(whitened.swapaxes(-1, -2), whitened)
             np.einsum("...ii->...i", gram)[...] += 1
-            factor, _, _ = factorize(KERNELS["cholesky"], np.ascontiguousarray(gram), False)
+            factor, _, _ = _factors.factorize(np.ascontiguousarray(gram))
             return np.ascontiguousarray(_factors.inverse(factor).swapaxes(-1, -2))
 
         return Parts(scale, whitened, self._kept("_inverse_root", make))

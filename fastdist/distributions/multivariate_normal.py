@@ -20,7 +20,17 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, Kernel, Plan, apply, first_bad, sum_events
+from fastdist._kernels.program import (
+    KERNELS,
+    PRODUCT,
+    PRODUCT_INVERSE,
+    PRODUCT_T,
+    Kernel,
+    Plan,
+    apply,
+    first_bad,
+    sum_events,
+)
 from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
 from fastdist._shapes import Shape
@@ -113,7 +123,6 @@ class MultivariateNormal(Algebra):
     _core_ndim: ClassVar[dict[str, int]] = {
         "loc": 1,
         **dict.fromkeys(MATRICES, 2),
-        "_source": 2,
         "_factor": 2,
         "_inverse_factor": 2,
         "_panels": 1,
@@ -148,8 +157,8 @@ class MultivariateNormal(Algebra):
         self._given = name
         # Of a scale_tril it is the packed triangle that is kept.
         passing = (name,) if name == "scale_tril" else ()
-        self._take(validate_args, {"loc": loc, **given}, passing, given, None if passing else name)
-        self._factorize()
+        memory = self._take(validate_args, {"loc": loc, **given}, passing, given, None if passing else name)
+        self._factorize(memory)
         if passing:
             del self._arrays[name]
 
@@ -160,35 +169,38 @@ class MultivariateNormal(Algebra):
         _, name = given
         new._given = name
         new._take(validate_args, given, passing=given, unchecked=(name,))
-        new._factorize()
+        new._factorize(None)
         del new._arrays[name]
         return new
 
-    def _factorize(self) -> None:
-        """Make the factor of the matrix that is given."""
+    def _factorize(self, memory: tuple[Real, Real | None] | None) -> None:
+        """Make the factor of the matrix that is given, in memory if there is any, and what is to be copied."""
         name = self._given
         matrix, shape = self._arrays[name], self._shapes.get(name) or self._arrays[name].shape
         if name == "scale_tril":
             if self._validate_args:
                 _factors.check_tril(name, matrix, shape)
-            factor = _factors.pack_tril(matrix)
-        else:
-            reverse = name == "precision_matrix"
-            source = self._arrays.pop("_source", None)
-            half_log_det = np.empty(matrix.shape[:-2]) if _factors.is_small(matrix) else None
-            factor = _factors.cholesky(
-                name,
-                matrix if source is None else source,
-                shape,
-                self._arrays.get("_factor"),
-                reverse=reverse,
-                check_symmetry=self._validate_args,
-                half_log_det=half_log_det,
-                copy=None if source is None else matrix,
+            self._arrays["_factor"] = _factors.pack_tril(matrix)
+            return
+        reverse, check = name == "precision_matrix", self._validate_args
+        result, source = memory or (None, None)
+        if _factors.is_large(matrix.shape[-1]):
+            self._arrays["_panels"] = _factors.cholesky_panels(
+                name, matrix, shape, result, reverse=reverse, check_symmetry=check
             )
-            if half_log_det is not None:
-                self._arrays["_half_log_det"] = -half_log_det if reverse else half_log_det
-        self._arrays["_factor"] = factor
+            return
+        half_log_det = np.empty(matrix.shape[:-2])
+        self._arrays["_factor"] = _factors.cholesky(
+            name,
+            matrix if source is None else source,
+            shape,
+            result,
+            reverse=reverse,
+            check_symmetry=check,
+            half_log_det=half_log_det,
+            copy=None if source is None else matrix,
+        )
+        self._arrays["_half_log_det"] = -half_log_det if reverse else half_log_det
 
     def _made(
         self, loc: Real, factor: Real, matrix: Real | None = None, *, given: str = "", batch_shape: Shape = ()
@@ -232,30 +244,43 @@ class MultivariateNormal(Algebra):
         return self._converted("scale_tril")
 
     def _parameter_shape(self, name: str) -> Shape:
-        return self._shapes.get(name) or self._arrays["loc" if name == "loc" else "_factor"].shape
+        if name == "loc" or "_factor" in self._arrays:
+            return self._shapes.get(name) or self._arrays["loc" if name == "loc" else "_factor"].shape
+        return self._shapes.get(name) or self._arrays["_panels"].shape[:-1] + 2 * self._event_shape
 
     @property
     def _structure(self) -> type[Lower]:
         """What the factor is."""
         return InverseLower if self._given == "precision_matrix" else Lower
 
+    def _factor(self, dtype: RealDType | None = None) -> Real:
+        """The factor by columns; of a large matrix it was made in panels."""
+        factor = self._kept(
+            "_factor", lambda: _factors.columns(self._arrays["_panels"], self._event_shape[0])
+        )
+        return factor if dtype is None else _params.pack(factor, dtype, 2)
+
     def _triangle(self, *, inverse: bool) -> Real:
         """L, or its inverse, by columns."""
-        factor = self._arrays["_factor"]
         if self._structure.inverse == inverse:
-            return factor
-        return self._kept("_inverse_factor", lambda: _factors.inverse(factor))
+            return self._factor()
+        return self._kept("_inverse_factor", lambda: _factors.inverse(self._factor()))
 
     @quiet
     def _converted(self, name: str) -> Real:
         """`name` from the factor, or the factor's inverse where the other one is wanted."""
-        want_inverse = name == "precision_matrix"
-        factor = self._triangle(inverse=want_inverse)
-        tril = factor.swapaxes(-1, -2)
+        dim, want_inverse = self._event_shape[0], name == "precision_matrix"
         if name == "scale_tril":
-            return tril
-        result: Real = np.matmul(factor, tril) if want_inverse else np.matmul(tril, factor)  # W'W or LL'
-        return result
+            return self._triangle(inverse=False).swapaxes(-1, -2)
+        if not _factors.is_large(dim):
+            factor = self._triangle(inverse=want_inverse)
+            return _factors.gram(np.ascontiguousarray(factor.swapaxes(-1, -2)) if want_inverse else factor)
+        panels = self._panels(self._dtype)
+        if want_inverse:
+            return _factors.product(PRODUCT_T if self._structure.inverse else PRODUCT_INVERSE, panels, dim)
+        return _factors.product(
+            PRODUCT, _factors.inverse_panels(panels, dim) if self._structure.inverse else panels, dim
+        )
 
     # ---- moments -----------------------------------------------------------------------
 
@@ -292,9 +317,8 @@ class MultivariateNormal(Algebra):
 
     def _panels(self, dtype: RealDType) -> Real:
         """The factor as kernels take it, in `dtype`."""
-        factor = self._arrays["_factor"]
-        panels = self._kept("_panels", lambda: _factors.panels(factor))
-        return panels if dtype == self._dtype else _factors.panels(factor.astype(dtype))
+        panels = self._kept("_panels", lambda: _factors.panels(self._arrays["_factor"]))
+        return panels if dtype == self._dtype else _factors.panels(self._factor().astype(dtype))
 
     def _draw_plan(self) -> Plan | None:
         return Plan(self._structure.colorize, self._arrays["loc"], self._panels(self._dtype))
@@ -329,7 +353,13 @@ class MultivariateNormal(Algebra):
 
     def _half_log_det(self) -> Real:
         """Log of the determinant of scale_tril, in float64; shape: the matrix's batch, unbroadcast."""
-        return self._kept("_half_log_det", lambda: self._structure.half_log_det(self._arrays["_factor"]))
+        return self._kept("_half_log_det", lambda: self._structure.half_log_det(self._pivots()))
+
+    def _pivots(self) -> Real:
+        """The diagonal of the factor."""
+        if "_factor" in self._arrays:
+            return np.diagonal(self._arrays["_factor"], axis1=-2, axis2=-1)
+        return _factors.diagonal(self._arrays["_panels"], self._event_shape[0])
 
     def _constant(self, constant: float, dtype: RealDType, tail: Shape = ()) -> Real:
         """Half_log_det and a constant for each element of an event, summed over batch dims, rounded once."""
@@ -379,7 +409,13 @@ class MultivariateNormal(Algebra):
         return "loc", self._given
 
     def _along(self) -> tuple[str, ...]:
-        return ("loc", "_factor", self._given) if self._given in self._arrays else ("loc", "_factor")
+        factor = "_factor" if "_factor" in self._arrays else "_panels"
+        return ("loc", factor, self._given) if self._given in self._arrays else ("loc", factor)
+
+    def _stacked(self, parts: list[Self], axis: int) -> Self:
+        for d in parts:
+            d._factor()  # which all of them have then
+        return super()._stacked(parts, axis)
 
 
 def _to_events(kernel: Kernel, x: Real, loc: Real, panels: Real) -> None:
@@ -393,7 +429,7 @@ def _to_events(kernel: Kernel, x: Real, loc: Real, panels: Real) -> None:
 
 @own_vjp("rsample", MultivariateNormal)
 def _vjp_rsample(d: MultivariateNormal, replay: Callable[[], Noise]) -> Pull:
-    name, factor, structure = d._given, d._arrays["_factor"], d._structure
+    name, factor, structure = d._given, d._factor(), d._structure
     shape = d._batch_shape + d._event_shape
 
     def pull(g: Real, _: Real) -> Gradients:
@@ -419,7 +455,7 @@ def pull_log_prob(d: MultivariateNormal, value: Real, value_shape: Shape, loc: R
     """The rule but for its copies: neither the value, packed, nor the loc may change."""
     dtype = loc.dtype
     name, structure = d._given, d._structure
-    (factor,), panels = d._in(dtype, "_factor"), d._panels(dtype)
+    factor, panels = d._factor(dtype), d._panels(dtype)
 
     def pull(g: Real, _: Real) -> Gradients:
         by_value, by_loc = new(g, value_shape), new(g, d._parameter_shape("loc"))
@@ -433,7 +469,7 @@ def pull_log_prob(d: MultivariateNormal, value: Real, value_shape: Shape, loc: R
 
 @own_vjp("entropy", MultivariateNormal)
 def _vjp_entropy(d: MultivariateNormal) -> Pull:
-    name, factor, structure = d._given, d._arrays["_factor"], d._structure
+    name, factor, structure = d._given, d._factor(), d._structure
 
     def pull(g: Real, _: Real) -> Gradients:
         by_matrix = np.zeros(d._parameter_shape(name), g.dtype)
@@ -459,7 +495,7 @@ def _transposed(kernel: Kernel, g: Real, factor: Real) -> Real:
 def _vjp_colorize(d: MultivariateNormal, /, eps: ArrayLike) -> Pull:
     array, shape, dtype = recorded(eps, d, "eps")
     name, structure = d._given, d._structure
-    (factor,) = d._in(dtype, "_factor")
+    factor = d._factor(dtype)
 
     def pull(g: Real, _: Real) -> Gradients:
         by_matrix = np.zeros(d._parameter_shape(name), dtype)
@@ -478,7 +514,7 @@ def _vjp_colorize(d: MultivariateNormal, /, eps: ArrayLike) -> Pull:
 def _vjp_whiten(d: MultivariateNormal, /, x: ArrayLike) -> Pull:
     array, shape, dtype = recorded(x, d, "x")
     name, structure = d._given, d._structure
-    (factor,) = d._in(dtype, "_factor")
+    factor = d._factor(dtype)
     z = d.whiten(array)
 
     def pull(g: Real, _: Real) -> Gradients:
@@ -496,7 +532,7 @@ def _vjp_whiten(d: MultivariateNormal, /, x: ArrayLike) -> Pull:
 @own_vjp("mahalanobis", MultivariateNormal)
 def _vjp_mahalanobis(d: MultivariateNormal, /, x: ArrayLike) -> Pull:
     array, shape, dtype = recorded(x, d, "x")
-    (loc, factor), panels = d._in(dtype, "loc", "_factor"), d._panels(dtype)
+    (loc,), factor, panels = d._in(dtype, "loc"), d._factor(dtype), d._panels(dtype)
     name, structure = d._given, d._structure
 
     def pull(g: Real, _: Real) -> Gradients:

@@ -167,7 +167,7 @@ class MultivariateNormal(Adapter, TorchMultivariateNormal):
 
         def pull(g: Real) -> tuple[Real]:
             by_matrix = np.tril(g)
-            core._structure.gradient_by(name, by_matrix, core._arrays["_factor"])
+            core._structure.gradient_by(name, by_matrix, core._factor())
             return (by_matrix,)
 
         def formula(matrix: Tensor) -> Tensor:  # without self, which keeps the result: no cycle

@@ -59,4 +59,9 @@ const fd_target FD_CAT(fd_target, FD_ISA) = {
     },
     &FD_STREAM(stream),
     FD_STREAM_GATHER,
+    {{take_matrix_f32, take_matrix_f64},
+     blocked_diagonal_f64,
+     blocked_below_f64,
+     blocked_invert_f64,
+     blocked_multiply_f64},
 };

@@ -21,6 +21,7 @@
 #else
 #include "cholesky_float.inc.h"
 #endif
+#include "blocked.inc.h"
 #include "rank_update.inc.h"
 #include "add_products.inc.h"
 #include "truncated_normal.inc.h"

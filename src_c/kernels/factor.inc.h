@@ -37,6 +37,40 @@ static void FD_NAME(pack_panels)(const fd_loop *loop, intptr_t begin, intptr_t e
         }
 }
 
+static void FD_NAME(unpack_panels)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    enum { H = FD_PANEL(REAL) };
+    const intptr_t dim = loop->dim, size = dim * dim;
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
+        for (intptr_t r = 0; r < run.n; r++) {
+            const REAL *from = AT(1) + r * STRIDE(1);
+            REAL *to = AT(0) + r * size;
+            for (intptr_t first = 0; first < dim; first += H) {
+                const intptr_t height = fd_min(dim - first, H);
+                for (intptr_t k = 0; k < first + height; k++, from += height)
+                    memcpy(to + k * dim + first, from, (size_t)height * sizeof *to);
+                for (intptr_t k = first + height; k < dim; k++)
+                    memset(to + k * dim + first, 0, (size_t)height * sizeof *to);
+            }
+        }
+}
+
+static void FD_NAME(gram)(const fd_loop *loop, intptr_t begin, intptr_t end)
+{
+    const intptr_t dim = loop->dim, size = dim * dim;
+    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
+        for (intptr_t r = 0; r < run.n; r++) {
+            const REAL *x = AT(1) + r * STRIDE(1);
+            for (intptr_t i = 0; i < dim; i++)
+                for (intptr_t j = 0; j < dim; j += V(lanes)) {
+                    VEC sum = V(set1)(0);
+                    for (intptr_t k = 0; k < dim; k++)
+                        sum = V(fma)(V(set1)(x[k * dim + i]), FD_LOCAL(load_to)(x + k * dim + j, dim - j), sum);
+                    FD_LOCAL(store_to)(AT(0) + r * size + i * dim + j, sum, dim - j);
+                }
+        }
+}
+
 /* The whole range at a glance, which vectorises; the culprit only if there is one. */
 #define FD_CHECK_KERNEL(op, good)                                                              \
     static void FD_NAME(op)(const fd_loop *loop, intptr_t begin, intptr_t end)                 \

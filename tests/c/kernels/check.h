@@ -102,6 +102,7 @@ void put_item(char letter, fd_dtype dtype, void *p, intptr_t dim, intptr_t core,
 void check_kernels(void);
 void check_stream(void);
 void check_draws(void);
+void check_blocked(void);
 void check_hash(intptr_t n_block);
 
 #endif

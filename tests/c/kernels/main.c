@@ -7,6 +7,7 @@
  *   cases      kernels, whole, coalesced, in pieces, item by item
  *   stream     seed, words and normals of every target, in any portions
  *   draws      tiles against noise and colour done one after the other
+ *   blocked    large matrices, by any number of workers
  *
  * `kernels [N]` takes the stream's hash over N blocks (default 1024) each of float64 and float32
  * normals and raw words; it is known for 1024 and for 100000. It prints this hash, and that of the kernels'
@@ -29,6 +30,7 @@ int main(int argc, char **argv)
     check_kernels();
     check_stream();
     check_draws();
+    check_blocked();
     check_hash(n_block);
     printf("%d cases on", n_case);
     for (int target = 0; target < fd_isa_count(); target++)
