@@ -382,6 +382,9 @@ class Algebra(Gaussian):
     ) -> Self:
         raise NotImplementedError
 
+    def _factor(self, dtype: RealDType | None = None) -> Real:
+        raise NotImplementedError
+
     def _converted(self, name: str) -> Real:
         raise NotImplementedError
 
