@@ -304,27 +304,31 @@ static void FD_LOCAL(give_square)(const fd_blocked *of, intptr_t i, intptr_t j, 
     }
 }
 
+/* So many panels by four others at a time, for which each is read once. */
 static void FD_LOCAL(blocked_multiply)(const fd_blocked *of, intptr_t upper, intptr_t begin, intptr_t end)
 {
-    enum { N = FD_LOCAL(panels_at_once) };
-    _Alignas(64) double square[N][FD_ROWS * FD_ROWS];
+    enum { N = FD_LOCAL(panels_at_once), M = FD_CHUNK_PANELS };
+    _Alignas(64) double square[N][M][FD_ROWS * FD_ROWS];
     double *(*const panel)(const fd_blocked *, intptr_t) = upper ? fd_upper_panel : fd_lower_panel;
     for (intptr_t p = begin, last; p < end; p = last) {
         last = fd_min(p + N, end);
-        for (intptr_t q = 0; q < last; q++) {
-            /* Of the products with rows i from panel i on, or up to row q. */
-            const intptr_t first = q > p ? q : p, to = (upper ? of->n_panel : q + 1) * FD_ROWS;
+        for (intptr_t q = 0, q_end; q < last; q = q_end) {
+            q_end = fd_min(q + M, last);
             memset(square, 0, sizeof square);
-            for (intptr_t k = upper ? first * FD_ROWS : 0, next; k < to; k = next) {
-                next = fd_min((k / FD_CHUNK + 1) * FD_CHUNK, to);
-                for (intptr_t i = first; i < last && (!upper || i * FD_ROWS < next); i++) {
-                    const intptr_t from = upper && i * FD_ROWS > k ? i * FD_ROWS : k;
-                    FD_LOCAL(reduce_square)(from == (upper ? i * FD_ROWS : 0), from, next, square[i - p],
-                                            panel(of, i), panel(of, q));
-                }
-            }
-            for (intptr_t i = first; i < last; i++)
-                FD_LOCAL(give_square)(of, i * FD_ROWS, q * FD_ROWS, square[i - p]);
+            /* Of panels i and j <= i: products from row i on, or up to row j. */
+            const intptr_t from = upper ? (q > p ? q : p) * FD_ROWS : 0, to = (upper ? of->n_panel : q_end) * FD_ROWS;
+            for (intptr_t k = from / FD_CHUNK * FD_CHUNK; k < to; k += FD_CHUNK)
+                for (intptr_t i = p; i < last; i++)
+                    for (intptr_t j = q; j < fd_min(q_end, i + 1); j++) {
+                        const intptr_t first = upper ? i * FD_ROWS : 0, behind = upper ? to : (j + 1) * FD_ROWS;
+                        const intptr_t k_from = k > first ? k : first, k_to = fd_min(k + FD_CHUNK, behind);
+                        if (k_from < k_to)
+                            FD_LOCAL(reduce_square)(k_from == first, k_from, k_to, square[i - p][j - q], panel(of, i),
+                                                    panel(of, j));
+                    }
+            for (intptr_t i = p; i < last; i++)
+                for (intptr_t j = q; j < fd_min(q_end, i + 1); j++)
+                    FD_LOCAL(give_square)(of, i * FD_ROWS, j * FD_ROWS, square[i - p][j - q]);
         }
     }
     vec_done();
