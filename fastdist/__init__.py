@@ -12,38 +12,37 @@ generators are NumPy's.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastdist import distributions
 from fastdist._kernels.isa import isa, isas, set_isa
 from fastdist._version import __version__
-from fastdist.distributions import (
-    Bernoulli,
-    Categorical,
-    Distribution,
-    HalfNormal,
-    Independent,
-    LogitNormal,
-    LogNormal,
-    LowRankMultivariateNormal,
-    MixtureSameFamily,
-    MultivariateNormal,
-    Normal,
-    OneHotCategorical,
-    TransformedDistribution,
-    TruncatedNormal,
-    Wrapper,
-    constraints,
-    kl_divergence,
-    register_kl,
-    register_vjp,
-    stack,
-    transforms,
-    vjp,
-)
+from fastdist.distributions import Distribution, constraints, stack
 from fastdist.random import BlockSFC64, Place, default_rng, set_workers, standard_normal
 
 if TYPE_CHECKING:
     from fastdist import autograd as autograd
     from fastdist import plot as plot
     from fastdist import torch as torch
+    from fastdist.distributions import (
+        Bernoulli,
+        Categorical,
+        HalfNormal,
+        Independent,
+        LogitNormal,
+        LogNormal,
+        LowRankMultivariateNormal,
+        MixtureSameFamily,
+        MultivariateNormal,
+        Normal,
+        OneHotCategorical,
+        TransformedDistribution,
+        TruncatedNormal,
+        Wrapper,
+        kl_divergence,
+        register_kl,
+        register_vjp,
+        transforms,
+        vjp,
+    )
     from fastdist.files import load, save
 
 __all__ = [
@@ -88,4 +87,10 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"fastdist.{name}")
     if name in ("load", "save"):
         return getattr(importlib.import_module("fastdist.files"), name)
+    if name in __all__:
+        return globals().setdefault(name, getattr(distributions, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

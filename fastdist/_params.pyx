@@ -42,7 +42,6 @@ INT64 = np.dtype(np.int64)
 
 cdef object float32 = FLOAT32
 cdef object float64 = FLOAT64
-cdef object MaskedArray = np.ma.MaskedArray
 
 # For functions that compute with NumPy: its error state and its warnings are about the user's own steps.
 quiet = np.errstate(all="ignore")
@@ -54,6 +53,13 @@ cdef Kernel CHECK_LOG_PROBABILITY = KERNELS["check_log_probability"]
 
 
 # ---- any array --------------------------------------------------------------------------------
+
+
+cdef bint is_masked(object value) except -1:
+    """True for masked arrays; their module, which takes longer to import than this package, may wait."""
+    if type(value) is np.ndarray or not isinstance(value, np.ndarray):
+        return False
+    return isinstance(value, np.ma.MaskedArray)
 
 
 cdef bint is_weak(object value) noexcept:
@@ -78,7 +84,7 @@ def as_array(name, value):
         except OverflowError:
             raise ValueError(f"{name} is too large for float64") from None
     if type(value) is not np.ndarray:
-        if isinstance(value, MaskedArray):
+        if is_masked(value):
             raise TypeError(f"{name} must not be a masked array: fill or compress it first")
         try:
             value = np.asarray(value)
@@ -428,7 +434,7 @@ cdef object dtype_of(int typenum):
 
 
 cdef int check_type(object out, object dtype) except -1:
-    if not isinstance(out, np.ndarray) or isinstance(out, MaskedArray):
+    if not isinstance(out, np.ndarray) or is_masked(out):
         raise TypeError(f"out must be a numpy array, got {type(out).__name__}")
     if out.dtype.newbyteorder("=") != dtype:
         raise TypeError(f"out must be of dtype {dtype}, got {out.dtype}")

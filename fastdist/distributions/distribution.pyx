@@ -48,6 +48,7 @@ from fastdist.distributions._indexing cimport parse_expanded, parse_index, part
 from fastdist.random._block_sfc64 cimport own_noise
 
 import copyreg
+import importlib
 import inspect
 import math
 from functools import cached_property
@@ -82,6 +83,14 @@ cdef dict NO_SHAPES = {}
 
 # Functions of modules above this one, by name: these put them here.
 ABOVE = {}
+
+
+cdef object above(str name, str module):
+    """One of these; its module is imported if that has not been asked for before."""
+    if name not in ABOVE:
+        importlib.import_module(f"fastdist.distributions.{module}")
+    return ABOVE[name]
+
 
 # Normals that a public hook gets at a time, half an L2 cache of them.
 cdef enum:
@@ -652,7 +661,7 @@ cdef class Base:
         True
         """
         cdef np.npy_intp dims[MAX_NDIM]
-        made = ABOVE["part_of_draw"](self, sample_shape, index)
+        made = above("part_of_draw", "parts")(self, sample_shape, index)
         cdef Noise noise = own_noise(rng)
         if noise is None:
             noise = as_noise(rng)
@@ -815,7 +824,7 @@ cdef class Base:
         cdef np.npy_intp dims[MAX_NDIM]
         x_out, kl_out = _pair(out, "divergence")
         check_rsample(self)
-        kl = ABOVE["kl_divergence"](self, prior)
+        kl = above("kl_divergence", "rules")(self, prior)
         if kl_out is None:
             return self.rsample(sample_shape, rng=rng, out=x_out, workers=workers), kl
         cdef np.ndarray result = destination(

@@ -12,6 +12,7 @@ A rule is a class's own only as long as no subclass has changed what it is about
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -74,6 +75,11 @@ _found_pairs: dict[tuple[type, type], tuple[type, type]] = {}
 # ---- divergences -----------------------------------------------------------------------------------
 
 
+def _read_in() -> None:
+    """See that the package's own are registered, whose module imports every distribution."""
+    importlib.import_module("fastdist.distributions.divergences")
+
+
 def register_kl(
     type_p: type[Distribution], type_q: type[Distribution]
 ) -> Callable[[AnyDivergence], AnyDivergence]:
@@ -110,6 +116,7 @@ def register_kl(
     for name, cls in (("type_p", type_p), ("type_q", type_q)):
         if not (isinstance(cls, type) and issubclass(cls, Distribution)):
             raise TypeError(f"{name} must be a subclass of Distribution, got {cls!r}")
+    _read_in()  # or it would replace this one
 
     def register(rule: AnyDivergence) -> AnyDivergence:
         _divergences[type_p, type_q] = rule
@@ -174,6 +181,7 @@ def pair_of(p: Distribution, q: Distribution) -> tuple[type, type]:
     found = _found_pairs.get((type(p), type(q)))
     if found is not None:
         return found
+    _read_in()
     for cls_p in type(p).__mro__:
         for cls_q in type(q).__mro__:
             if (cls_p, cls_q) in _divergences and keeps(type(p), cls_p, LAW) and keeps(type(q), cls_q, LAW):
@@ -430,6 +438,7 @@ def own_vjp(
 def _register(rule: Rule, method: str, *types: type) -> None:
     if method == "kl_divergence":
         pair = types[0], types[1]
+        _read_in()
         if pair not in _divergences:
             raise ValueError(f"no KL divergence is registered for {pair[0].__name__} and {pair[1].__name__}")
         _rules_of_kl[pair] = _divergences[pair], rule
