@@ -57,8 +57,8 @@ def cholesky(
 ) -> Real:
     """Factors of positive definite matrices; the first that is none, or not symmetric, is an error.
 
-    They are written to `factor`, if there is one, which may be the matrix; of small ones the logarithms of the
-    determinants to `half_log_det`, and the matrices themselves to `copy`.
+    They are written to `factor`, if there is one, which may be the matrix; of small ones the logarithms of
+    the determinants to `half_log_det`, and the matrices themselves to `copy`.
 
     L with ``L L' = matrix``, or if `reverse` the factor of the inverse: W with ``W' W = matrix``, that
     is the Cholesky factor of the matrix with rows and columns in reverse order, reversed and
