@@ -174,7 +174,7 @@ class MultivariateNormal(Algebra):
         return new
 
     def _factorize(self, memory: tuple[Real, Real | None] | None) -> None:
-        """Make the factor of the matrix that is given, in memory that there is, and a copy still to be made."""
+        """Make the factor of the matrix that is given, in memory if there is any, and a copy that waits."""
         name = self._given
         matrix, shape = self._arrays[name], self._shapes.get(name) or self._arrays[name].shape
         if name == "scale_tril":

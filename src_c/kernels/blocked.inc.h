@@ -218,7 +218,7 @@ FD_ALONE void FD_LOCAL(solve_columns)(intptr_t n, double *a, const double *b, co
 }
 
 /* Columns `from` to `to` of a panel, which are of one chunk, solved by the triangle that L has there. */
-static void FD_LOCAL(solve_panel)(const fd_blocked *of, double *panel, intptr_t from, intptr_t to)
+static void FD_LOCAL(solve_large_panel)(const fd_blocked *of, double *panel, intptr_t from, intptr_t to)
 {
     for (intptr_t j = from; j < to; j += FD_LOCAL(columns_at_once)) {
         const double *b = fd_lower_panel(of, j / FD_ROWS) + from * FD_ROWS + j % FD_ROWS;
@@ -243,7 +243,7 @@ static void FD_LOCAL(blocked_below)(const fd_blocked *of, intptr_t column, intpt
                                             fd_lower_panel(of, j / FD_ROWS));
             }
         for (intptr_t i = p; i < last; i++)
-            FD_LOCAL(solve_panel)(of, fd_lower_panel(of, i), first, first + FD_CHUNK);
+            FD_LOCAL(solve_large_panel)(of, fd_lower_panel(of, i), first, first + FD_CHUNK);
     }
     vec_done();
 }
@@ -272,7 +272,7 @@ static void FD_LOCAL(blocked_invert)(const fd_blocked *of, intptr_t which, intpt
                                                 fd_lower_panel(of, j / FD_ROWS));
                 }
             for (intptr_t i = p; i < last && i * FD_ROWS < next; i++)
-                FD_LOCAL(solve_panel)(of, fd_upper_panel(of, i), i * FD_ROWS > first ? i * FD_ROWS : first, next);
+                FD_LOCAL(solve_large_panel)(of, fd_upper_panel(of, i), i * FD_ROWS > first ? i * FD_ROWS : first, next);
         }
     }
     vec_done();
@@ -398,7 +398,7 @@ static int FD_LOCAL(blocked_diagonal)(fd_blocked *of, intptr_t column)
             for (intptr_t j = first; j <= i; j += FD_ROWS)
                 FD_LOCAL(reduce_square)(k == 0, k, k + FD_CHUNK, panel + j * FD_ROWS, panel,
                                         fd_lower_panel(of, j / FD_ROWS));
-        FD_LOCAL(solve_panel)(of, panel, first, i);
+        FD_LOCAL(solve_large_panel)(of, panel, first, i);
         good &= FD_LOCAL(factor_triangle)(of->tolerance, of->variance + i, i - first, panel + first * FD_ROWS,
                                           of->reciprocal + i);
     }
