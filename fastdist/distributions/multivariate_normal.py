@@ -200,7 +200,9 @@ class MultivariateNormal(Algebra):
             half_log_det=half_log_det,
             copy=None if source is None else matrix,
         )
-        self._arrays["_half_log_det"] = -half_log_det if reverse else half_log_det
+        if reverse:
+            np.negative(half_log_det, out=half_log_det)
+        self._arrays["_half_log_det"] = half_log_det
 
     def _made(
         self, loc: Real, factor: Real, matrix: Real | None = None, *, given: str = "", batch_shape: Shape = ()
