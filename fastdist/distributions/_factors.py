@@ -6,11 +6,13 @@ as large ones (`is_large`) are made, by blocks.
 
 cholesky           covariance -> L with L L' = covariance, or precision -> W with W' W = precision
 cholesky_panels    the same in panels
+semidefinite       covariance -> the same where there is one, otherwise L of its rows in another order
 pack_tril          scale_tril -> L
 panels             a factor -> the same in panels;  columns  and back
 transposed_panels  the same for the transpose
 inverse            L -> W and back
 product, gram      L -> L L', or W -> W' W, or L -> (L L')^-1
+summed_outer       rows -> the sum of their outer products
 check_tril         the values of a scale_tril
 
 Errors name the parameter, the shape it came in and the batch index.
@@ -19,12 +21,13 @@ Errors name the parameter, the shape it came in and the batch index.
 from __future__ import annotations
 
 import functools
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from fastdist._kernels import program
+from fastdist import _params
+from fastdist._kernels import program, pullbacks
 from fastdist._kernels.program import (
     KERNELS,
     LARGE_DIM,
@@ -37,6 +40,14 @@ from fastdist._kernels.program import (
 from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import NDArray, Real
+
+PIVOTED_CHOLESKY = KERNELS["pivoted_cholesky"]
+
+# What of the largest variance a pivot of a singular matrix has to exceed: scipy's limit for eigenvalues.
+NEGLIGIBLE = {
+    dtype.char: factor * float(np.finfo(dtype).eps)
+    for dtype, factor in ((_params.FLOAT32, 1e3), (_params.FLOAT64, 1e6))
+}
 
 
 def is_large(dim: int) -> bool:
@@ -72,7 +83,7 @@ def cholesky(
         half_log_det=half_log_det,
         copy=copy,
     )
-    _check(name, matrix, shape, singular, asymmetric)
+    _check(name, matrix, shape, singular, asymmetric, reverse)
     return factor
 
 
@@ -101,7 +112,7 @@ def cholesky_panels(
     """`cholesky` of large matrices, in panels."""
     if result is None:
         result = _new_panels(matrix)
-    _check(name, matrix, shape, *_by_blocks(result, matrix, reverse, check_symmetry))
+    _check(name, matrix, shape, *_by_blocks(result, matrix, reverse, check_symmetry), reverse)
     return result
 
 
@@ -110,14 +121,82 @@ def _by_blocks(result: Real, matrix: Real, reverse: bool, check_symmetry: bool) 
     return by_blocks(op, matrix.shape[-1], result, matrix, check_symmetry)
 
 
-def _check(name: str, matrix: Real, shape: Shape, singular: int, asymmetric: int) -> None:
+def _check(name: str, matrix: Real, shape: Shape, singular: int, asymmetric: int, reverse: bool) -> None:
     if asymmetric >= 0:
         _raise_asymmetric(name, matrix, shape, asymmetric)
     if singular >= 0:
-        raise LinAlgError(
-            f"{name} is not positive definite (to the precision of {matrix.dtype}): "
-            f"{_place(matrix, shape, singular)}"
-        )
+        _raise_singular(name, matrix, shape, singular, reverse)
+
+
+@quiet
+def semidefinite(
+    name: str,
+    matrix: Real,
+    shape: Shape,
+    factor: Real | None,
+    *,
+    check_symmetry: bool,
+    half_log_det: Real | None = None,
+    copy: Real | None = None,
+) -> tuple[Real, tuple[Real, Real] | None]:
+    """Factors of positive semidefinite matrices, and of what they are: None if all are of the matrices themselves.
+
+    Otherwise an order and a rank for each matrix: its factor is that of ``matrix[order][:, order]``, and only
+    the first `rank` columns are not 0. Those that are positive definite have the factor that `cholesky`
+    makes, the order 0, 1, ... and full rank.
+    """
+    dim = matrix.shape[-1]
+    factor, singular, asymmetric = factorize(
+        matrix, factor, check_symmetry=check_symmetry, half_log_det=half_log_det, copy=copy
+    )
+    if asymmetric >= 0:
+        _raise_asymmetric(name, matrix, shape, asymmetric)
+    if singular < 0:
+        return factor, None
+    order: Real = np.empty(matrix.shape[:-1], matrix.dtype)
+    order[...] = np.arange(dim)
+    rank: Real = np.full(matrix.shape[:-2], dim, matrix.dtype)
+    flat, factors = matrix.reshape(-1, dim, dim), factor.reshape(-1, dim, dim)
+    for i in range(singular, len(flat)):
+        if factorize(flat[i], factors[i])[1] >= 0:
+            if not np.isfinite(flat[i]).all():
+                _raise_singular(name, matrix, shape, i, False)
+            found = pivoted(flat[i], NEGLIGIBLE[matrix.dtype.char] * float(np.diagonal(flat[i]).max()))
+            if not found.rest <= 10 * found.tolerance:
+                _raise_indefinite(name, matrix, shape, i, found)
+            factors[i], order.reshape(-1, dim)[i], rank.reshape(-1)[i] = found[:3]
+    return factor, (order, rank)
+
+
+class ByPivots(NamedTuple):
+    """What `pivoted` makes: factors, which rows they are of, ranks, and how large what is left may be and is."""
+
+    factor: Real
+    order: Real
+    rank: Real
+    tolerance: Real
+    rest: Real
+
+
+def pivoted(matrix: Real, tolerance: float = 0.0) -> ByPivots:
+    """Factors of matrices with their rows and columns in another order, in float64 (kernels.def)."""
+    matrix = np.ascontiguousarray(matrix, np.float64)
+    factor, order, batch_shape = np.empty_like(matrix), np.empty(matrix.shape[:-1]), matrix.shape[:-2]
+    order[...] = np.arange(matrix.shape[-1])
+    rank, rest, limit = np.zeros(batch_shape), np.zeros(batch_shape), np.asarray(tolerance)
+    if matrix.size:
+        apply(PIVOTED_CHOLESKY, batch_shape, factor, matrix, order, limit, rank, rest)
+    return ByPivots(factor, order, rank, limit, rest)
+
+
+def summed_outer(rows: Real) -> Real:
+    """Sums of the outer products of vectors, shape (..., n, d), with themselves: symmetric, by fma in order."""
+    dim = rows.shape[-1]
+    events = np.ascontiguousarray(np.moveaxis(rows, -2, 0))
+    result: Real = np.zeros((*events.shape[1:], dim), rows.dtype)
+    pullbacks.colorize_tril(result, events, events)
+    lower: Real = np.tril(result)
+    return lower + np.tril(lower, -1).swapaxes(-1, -2)
 
 
 def pack_tril(matrix: Real) -> Real:
@@ -211,6 +290,58 @@ def _raise_asymmetric(name: str, matrix: Real, shape: Shape, found: int) -> NoRe
     raise ValueError(
         f"{name} must be symmetric: {_place(matrix, shape, found)}, "
         f"[{i}, {j}] = {one[i, j]} but [{j}, {i}] = {one[j, i]}"
+    )
+
+
+@quiet
+def _raise_singular(name: str, matrix: Real, shape: Shape, found: int, reverse: bool) -> NoReturn:
+    one = matrix.reshape(-1, *matrix.shape[-2:])[found].astype(np.float64)
+    number, pivot, variance = _failing_pivot(one[::-1, ::-1] if reverse else one)
+    bound = len(one) * float(np.finfo(matrix.dtype).eps) * variance
+    raise LinAlgError(
+        f"{name} is not positive definite (to the precision of {matrix.dtype}): "
+        f"{_place(matrix, shape, found)}, pivot {len(one) - 1 - number if reverse else number} of its Cholesky "
+        f"factorisation is {pivot:.3g}, which should be above {bound:.3g}; "
+        + (
+            "allow_singular=True admits singular matrices"
+            if name == "covariance_matrix"
+            else "allow_singular=True is for a covariance_matrix alone"
+        )
+    )
+
+
+def _failing_pivot(matrix: Real) -> tuple[int, float, float]:
+    """Of a matrix without a factor the pivot that is smallest beside the element that it was: which, and both.
+
+    Of leading parts that have one the largest is found by halving, so that this is no slower than some factors.
+    """
+    variance = np.diagonal(matrix)
+    if not np.isfinite(matrix).all():
+        number = int(np.argmin(np.isfinite(matrix).all(-1)))
+        return number, float("nan"), float(variance[number])
+    factor, good, bad = np.zeros((0, 0)), 0, len(matrix) + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            factor, good = np.linalg.cholesky(matrix[:middle, :middle]), middle
+        except LinAlgError:
+            bad = middle
+    pivots = np.square(np.diagonal(factor))
+    if good < len(matrix):
+        row = np.linalg.solve(factor, matrix[:good, good])
+        pivots = np.append(pivots, variance[good] - row @ row)
+    number = int(np.argmin(pivots / np.abs(variance[: len(pivots)])))
+    if good < len(matrix) and not variance[good] > 0:
+        number = good
+    return number, float(pivots[number]), float(variance[number])
+
+
+@quiet
+def _raise_indefinite(name: str, matrix: Real, shape: Shape, number: int, found: ByPivots) -> NoReturn:
+    raise LinAlgError(
+        f"{name} is not positive semidefinite (to the precision of {matrix.dtype}): "
+        f"{_place(matrix, shape, number)}, after its {int(found.rank)} largest pivots it has an element of size "
+        f"{float(found.rest):.3g}, above {10 * float(found.tolerance):.3g}"
     )
 
 

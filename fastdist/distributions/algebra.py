@@ -32,6 +32,7 @@ from fastdist.distributions import _factors
 from fastdist.distributions._indexing import Index
 from fastdist.distributions._own_noise import Gaussian
 from fastdist.distributions.covariance import Lower
+from fastdist.distributions.pivoted import Pivoted, refuse, taken
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, summed
 
 RANK_UPDATE, MULTIPLY, SOLVE = (KERNELS[name] for name in ("rank_update", "multiply_tril", "solve_tril"))
@@ -45,6 +46,7 @@ class Algebra(Gaussian):
 
     _given: str
     _derived = False  # of a factor: the matrix follows from that
+    _allow_singular = False
 
     def marginal(self, indices: Index) -> Self:
         """Distribution of some elements of the event.
@@ -78,6 +80,8 @@ class Algebra(Gaussian):
         known = parse_indices("indices", indices, self._event_shape[0])
         loc = self._arrays["loc"][..., known]
         matrix, inverse = self._matrix(), self._structure.inverse
+        if matrix is not None and "_rank" in self._arrays:
+            return self._semidefinite(loc, submatrix(matrix, known))
         if matrix is not None and not inverse:
             matrix = submatrix(matrix, known)
             return self._made(loc, self._factorized(matrix.copy()), matrix)
@@ -113,11 +117,13 @@ class Algebra(Gaussian):
         IndexError
             For an index that is out of range, or none.
         ValueError
-            For an element that is there twice; for a `value` that does not fit or is not finite.
+            For an element that is there twice; for a `value` that does not fit or is not finite, or is
+            impossible where the covariance of what is known is singular.
 
         Notes
         -----
-        By blocks of a triangular factor with the known elements first. The formula: Rasmussen and Williams,
+        By blocks of a triangular factor with the known elements first. Of a singular covariance it is the
+        pseudoinverse that counts. The formula: Rasmussen and Williams,
         Gaussian Processes for Machine Learning, 2006, appendix A.2.
 
         Examples
@@ -135,6 +141,8 @@ class Algebra(Gaussian):
         if self._validate_args:
             _params.check_finite("value", x)
         batch_shape = _shapes.broadcast_shapes(value=batch_shape, distribution=self._batch_shape)
+        if "_rank" in self._arrays:
+            return self._condition_singular(order, k, x, batch_shape)
         factor = self._reordered(order).astype(dtype, copy=False)
         (loc,) = self._in(dtype, "loc")
         loc = np.ascontiguousarray(loc[..., order])
@@ -152,6 +160,36 @@ class Algebra(Gaussian):
             rest = rest[..., k:]
         return self._made(rest, factor[..., k:, k:])
 
+    def _condition_singular(self, order: NDArray[np.intp], k: int, x: Real, batch_shape: Shape) -> Self:
+        """The same of semidefinite covariances, in float64: those of what is known and of the rest by pivots."""
+        matrix = submatrix(self._in(_params.FLOAT64, "covariance_matrix")[0], order)
+        loc = self._in(_params.FLOAT64, "loc")[0][..., order]
+        variances = np.diagonal(matrix, axis1=-2, axis2=-1)
+        tolerance = _factors.NEGLIGIBLE[self._dtype.char] * variances.max(-1)
+        part = _factors.pivoted(matrix[..., :k, :k], tolerance)
+        known = Pivoted.made(loc[..., :k], part, batch_shape, self._dtype)
+        z, away = known.solved(taken(np.broadcast_to(x - loc[..., :k], (*batch_shape, k)), known.order))
+        off = known.is_off(away, np.maximum(np.abs(x).max(-1, initial=0), np.abs(loc).max(-1)))
+        if off.any():
+            index = tuple(map(int, np.unravel_index(int(off.argmax()), batch_shape)))
+            raise ValueError(
+                f"value {x.shape} is impossible, batch index {index}: these elements have a singular "
+                "covariance, and it is not on their support"
+            )
+        # Column i of the covariance with what is known, whitened: row i of what the rest has of z.
+        rest, _ = known.solved(taken(np.moveaxis(matrix[..., k:, :k], -2, 0), known.order))
+        columns = np.moveaxis(rest, 0, -1)
+        joint = np.zeros_like(matrix)
+        joint[..., :k, :k], joint[..., :k, k:] = part.factor, columns
+        events: Real = np.zeros((*batch_shape, len(order)))
+        events[..., :k] = z
+        in_place(MULTIPLY, events, loc, joint)
+        # Of the covariance of what is left no more is kept than is above the tolerance.
+        left = _factors.pivoted(matrix[..., k:, k:] - _factors.summed_outer(columns), tolerance)
+        places = np.argsort(left.order, axis=-1)
+        covariance = _factors.summed_outer(np.take_along_axis(left.factor, places[..., None, :], -1))
+        return self._semidefinite(events[..., k:].astype(self._dtype), covariance.astype(self._dtype))
+
     @quiet
     def affine(self, A: ArrayLike, b: ArrayLike | None = None) -> Self:
         r"""Distribution of :math:`A x + b`.
@@ -159,7 +197,7 @@ class Algebra(Gaussian):
         Parameters
         ----------
         A : array_like
-            Shape (..., m, d), of full rank, m at most d.
+            Shape (..., m, d); of full rank, m at most d, unless this one has `allow_singular`.
         b : array_like, optional
             Shape (..., m). Default 0. Dims of both before these broadcast with `batch_shape`.
 
@@ -191,19 +229,24 @@ class Algebra(Gaussian):
         # Column k of L is row k of `columns`: rows of this are columns of A L.
         rows = np.matmul(columns, a.swapaxes(-1, -2).astype(np.float64, copy=False))
         m, dim = a.shape[-2:]
+        hint = "; allow_singular=True in this distribution would admit that"
         if m > dim:
+            if self._allow_singular:
+                return self._semidefinite(mean, _factors.summed_outer(rows).astype(dtype, copy=False))
             raise LinAlgError(
-                f"A {a.shape} has more rows than the event has elements, {dim}: A Sigma A' is singular"
+                f"A {a.shape} has more rows than the event has elements, {dim}: A Sigma A' is singular{hint}"
             )
         factor = triangular(rows)
         pivots = np.abs(np.diagonal(factor, axis1=-2, axis2=-1))
         sizes = np.sqrt(np.square(rows).sum(-2))
         bad = ~(pivots > dim * np.finfo(dtype).eps * sizes)
         if bad.any():
+            if self._allow_singular:
+                return self._semidefinite(mean, _factors.summed_outer(rows).astype(dtype, copy=False))
             index = tuple(map(int, np.unravel_index(int(bad.argmax()), bad.shape)))
             raise LinAlgError(
                 f"A {a.shape} does not have full rank to the precision of {dtype}: A Sigma A' is singular, "
-                f"batch index {index[:-1]}, pivot {index[-1]}"
+                f"batch index {index[:-1]}, pivot {index[-1]} is {pivots[index]:.3g}{hint}"
             )
         given = "scale_tril" if self._given == "scale_tril" else "covariance_matrix"
         return self._made(mean, factor.astype(dtype, copy=False), given=given)
@@ -256,6 +299,8 @@ class Algebra(Gaussian):
                [2., 5.]])
         """
         vectors, w = self._read_update(u, weight)
+        if "_rank" in self._arrays:
+            return self._update_singular(vectors, w, index)
         factor = self._factor()
         lead = np.broadcast_shapes(vectors.shape[:-1], w.shape)
         numbers = None
@@ -277,6 +322,8 @@ class Algebra(Gaussian):
             items = factor = items.reshape(*numbers.shape, *factor.shape[-2:])
         found = update(items, factor, vectors, w, reverse=self._structure.inverse)
         if found >= 0:
+            if self._allow_singular and self._given == "covariance_matrix":
+                return self._update_singular(vectors, w, index)
             where = (
                 np.unravel_index(found, items.shape[:-2])
                 if numbers is None
@@ -289,6 +336,21 @@ class Algebra(Gaussian):
         if numbers is not None and items.size and not np.may_share_memory(items, made):
             flat_made[flat] = items.reshape(-1, *factor.shape[-2:])
         return self._made(self._arrays["loc"], made, batch_shape=shape)
+
+    @quiet
+    def _update_singular(self, vectors: Real, w: Real, index: Any) -> Self:
+        """The same of covariances that may be singular, with new factors."""
+        matrix = self._converted("covariance_matrix") if self._derived else self._arrays["covariance_matrix"]
+        added = w[..., None, None] * (vectors[..., :, None] * vectors[..., None, :])
+        if index is None:
+            _shapes.broadcast_shapes(u=added.shape[:-2], distribution=self._batch_shape)
+            return self._semidefinite(self._arrays["loc"], matrix + added)
+        numbers = self._numbers(index)
+        check_distinct(numbers.reshape(-1), lambda i: f"index names batch item {self._item(i)}")
+        _shapes.check_broadcast_to("u", added.shape[:-2], numbers.shape)
+        result = np.array(np.broadcast_to(matrix, self._batch_shape + matrix.shape[-2:]))
+        result.reshape(-1, *matrix.shape[-2:])[numbers] += added
+        return self._semidefinite(self._arrays["loc"], result)
 
     # ---- what these share ------------------------------------------------------------------
 
@@ -383,6 +445,9 @@ class Algebra(Gaussian):
         raise NotImplementedError
 
     def _factor(self, dtype: RealDType | None = None) -> Real:
+        raise NotImplementedError
+
+    def _semidefinite(self, loc: Real, matrix: Real) -> Self:
         raise NotImplementedError
 
     def _converted(self, name: str) -> Real:
@@ -518,6 +583,7 @@ def transposed(matrix: Real) -> Real:
 
 @own_vjp("marginal", Algebra)
 def _vjp_marginal(d: Algebra, /, indices: Index) -> Pull:
+    refuse(d, "marginal")
     known = parse_indices("indices", indices, d._event_shape[0])
 
     @quiet
@@ -539,6 +605,7 @@ def _vjp_marginal(d: Algebra, /, indices: Index) -> Pull:
 
 @own_vjp("condition", Algebra)
 def _vjp_condition(d: Algebra, /, indices: Index, value: ArrayLike) -> Pull:
+    refuse(d, "condition")
     dim = d._event_shape[0]
     known = parse_indices("indices", indices, dim)
     rest, k = np.delete(np.arange(dim), known), len(known)
@@ -576,6 +643,7 @@ def _vjp_condition(d: Algebra, /, indices: Index, value: ArrayLike) -> Pull:
 
 @own_vjp("affine", Algebra)
 def _vjp_affine(d: Algebra, /, A: ArrayLike, b: ArrayLike | None = None) -> Pull:
+    refuse(d, "affine")
     a, _, dtype = d._read_affine(A, b)
     a, shape_a = a.copy(), np.shape(A)
 
@@ -611,6 +679,7 @@ def _packed(array: Real, shape: Shape) -> Real:
 
 @own_vjp("rank_update", Algebra)
 def _vjp_rank_update(d: Algebra, /, u: ArrayLike, *, weight: ArrayLike = 1.0, index: Any = None) -> Pull:
+    refuse(d, "rank_update")
     vectors, w = d._read_update(u, weight)
     vectors, w = vectors.copy(), w.copy()
     numbers = None if index is None else d._numbers(index)

@@ -17,6 +17,7 @@ import numpy as np
 
 from fastdist._kernels.program import DIAGONAL, INVERSE, KERNELS, TRIL, Kernel, apply, sum_events
 from fastdist._typing import Real
+from fastdist.distributions import _factors
 from fastdist.distributions._gaussian import log
 
 
@@ -84,3 +85,21 @@ def transform(kernel: Kernel, matrix: Real, factor: Real, less: Real | None = No
     else:
         c = np.zeros((), matrix.dtype) if less is None else less
         apply(kernel, matrix.shape[:-2], matrix, factor, c)
+
+
+def to_events(kernel: Kernel, x: Real, loc: Real, panels: Real) -> None:
+    """Multiply or solve in place; events without elements have nothing to do."""
+    if x.size:
+        apply(kernel, x.shape[:-1], x, loc, panels)
+
+
+def transposed(kernel: Kernel, g: Real, factor: Real) -> Real:
+    """A new array: what a kernel makes of cotangents by the transpose of a factor.
+
+    L' and L^-T are triangles, too, of events in reverse order.
+    """
+    result = np.ascontiguousarray(g[..., ::-1])
+    if result is g or np.shares_memory(result, g):
+        result = result.copy()
+    to_events(kernel, result, np.zeros(g.shape[-1], g.dtype), _factors.transposed_panels(factor))
+    return np.ascontiguousarray(result[..., ::-1])

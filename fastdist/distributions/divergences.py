@@ -29,7 +29,7 @@ from fastdist._kernels.program import KERNELS, apply, elementwise, event_sums, s
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import Real, RealDType
-from fastdist.distributions import bernoulli, categorical, normal, truncated_normal
+from fastdist.distributions import bernoulli, categorical, normal, pivoted, truncated_normal
 from fastdist.distributions._gaussian import HALF_LOG_2PI, log
 from fastdist.distributions.bernoulli import Bernoulli
 from fastdist.distributions.categorical import Categorical
@@ -435,7 +435,16 @@ def _kl_vectors(p: Distribution, q: Distribution) -> Real:
     kinds = np.array([of_p.structure.kind, of_q.structure.kind, 1], np.intp)
     result = np.empty(shape, dtype)
     apply(MVN_KL, shape, result, of_p.loc, of_q.loc, of_p.factor, of_q.factor, kinds)
-    return result
+    p_singular, q_singular = (d._pivoted() if isinstance(d, MultivariateNormal) else None for d in (p, q))
+    if p_singular is None and q_singular is None:
+        return result
+    regular = np.ones((), bool)
+    for one in (p_singular, q_singular):
+        regular = regular if one is None else regular & ~one.null.any(-1)
+    singular: Any = np.inf
+    if p_singular is not None and q_singular is not None:
+        singular = pivoted.divergence(p_singular, q_singular, shape)
+    return np.where(regular, result, singular).astype(dtype, copy=False)
 
 
 @own_vjp("kl_divergence", MultivariateNormal, MultivariateNormal)
@@ -443,6 +452,8 @@ def _kl_vectors(p: Distribution, q: Distribution) -> Real:
 @own_vjp("kl_divergence", MultivariateNormal, Independent)
 def vjp_kl_vectors(p: Distribution, q: Distribution, *, of_p_alone: bool = False) -> Pull:
     """The rule, which may leave away all that is due to q."""
+    for d in (p, q):
+        pivoted.refuse(d, "kl_divergence")
     dtype = common_dtype(p, q)
     of_p, of_q = Side(p, dtype), Side(q, dtype)
 
@@ -567,7 +578,7 @@ def _moved(d: Distribution, loc: Real, scale: Real) -> Distribution | None:
         return LowRankMultivariateNormal(**arrays, validate_args=False)
     assert isinstance(d, MultivariateNormal)
     arrays[d._given] = FACTORS[d._given][0](rows, columns) * getattr(d, d._given)
-    return MultivariateNormal(**arrays, validate_args=False)
+    return MultivariateNormal(**arrays, allow_singular=d._allow_singular, validate_args=False)
 
 
 GAUSSIANS = (Normal, MultivariateNormal, LowRankMultivariateNormal)

@@ -7,16 +7,18 @@ Whatever is given becomes one triangular factor, and the two verbs go by it:
     scale_tril          L, itself                       L eps          solve L
     precision_matrix    W = L^-1, reverse cholesky      solve W        W x
 
-so that a precision matrix is never inverted. The three matrices convert lazily.
+so that a precision matrix is never inverted. The three matrices convert lazily. Where a covariance may be,
+and is, singular, the factor is one of its rows in another order, and pivoted.py does the work.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
 from fastdist import _params
 from fastdist._kernels import pullbacks
@@ -25,7 +27,6 @@ from fastdist._kernels.program import (
     PRODUCT,
     PRODUCT_INVERSE,
     PRODUCT_T,
-    Kernel,
     Plan,
     apply,
     first_bad,
@@ -34,13 +35,14 @@ from fastdist._kernels.program import (
 from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
 from fastdist._shapes import Shape
-from fastdist._typing import ArrayLike, Real, RealDType
-from fastdist.distributions import _factors, constraints
+from fastdist._typing import ArrayLike, NDArray, Real, RealDType
+from fastdist.distributions import _factors, constraints, pivoted
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD
-from fastdist.distributions.algebra import Algebra
+from fastdist.distributions.algebra import Algebra, triangular
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.covariance import InverseLower, Lower, transform
+from fastdist.distributions.covariance import InverseLower, Lower, to_events, transform, transposed
 from fastdist.distributions.distribution import Kept, shown
+from fastdist.distributions.pivoted import Pivoted
 from fastdist.distributions.rules import (
     Gradients,
     Pull,
@@ -73,6 +75,9 @@ class MultivariateNormal(Algebra):
         Exactly one of Σ, its inverse, or its lower Cholesky factor, shape (..., d, d). As `loc` it is copied,
         but for arrays that are lent: read-only, and so is whatever they are a view of. ``batch_shape`` is
         ``loc.shape[:-1]`` broadcast with the matrix's ``shape[:-2]``, ``event_shape`` is ``(d,)``.
+    allow_singular : bool, optional
+        Whether a covariance matrix may be singular: positive semidefinite, of rank less than d. Default
+        False. See Notes.
     validate_args : bool, optional
         Whether to check that `loc` is finite, that a covariance or precision matrix is symmetric
         (to the square root of the dtype's epsilon, relative to its diagonal) and that `scale_tril`
@@ -84,8 +89,9 @@ class MultivariateNormal(Algebra):
     ------
     numpy.linalg.LinAlgError
         For a matrix that is not positive definite to the precision of its dtype: a pivot of its
-        Cholesky factorisation is not above d * epsilon of its diagonal. Jitter is never added. It is a
-        ValueError.
+        Cholesky factorisation is not above d * epsilon of its diagonal; the message says which. Or, with
+        `allow_singular`, for a covariance that is not positive semidefinite. Jitter is never added. It is
+        a ValueError.
     ValueError
         For other values as above, shapes that do not fit, none or two of the matrices.
     TypeError
@@ -97,6 +103,15 @@ class MultivariateNormal(Algebra):
     precision matrix P, ``W.T @ W = P`` is factorised from the last row up (Rue and Held, Gaussian
     Markov Random Fields, 2005, section 2.4) and ``W x = eps`` is solved. A float32 matrix is
     factorised in float64, as by numpy.linalg, and its factor then rounded.
+
+    With `allow_singular`, matrices that have a factor keep it. Of the others one is made by pivots, largest
+    first (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 10.3), up to those that are
+    not above 1e6 epsilon (1e3 for float32) of the largest variance, which is scipy's limit for eigenvalues:
+    `rank` counts them. Events lie on ``loc`` plus the range of the covariance. `log_prob` is the density on
+    that, with the pseudodeterminant, as scipy's, and -inf elsewhere (further from it than some 2e-7 of
+    the largest standard deviation, 1e-3 for float32), as `mahalanobis` is inf and `whiten` NaN. An event takes
+    d normals, of which `rank` count. A divergence is infinite unless both supports are the same. There are
+    gradients by everything but a singular matrix.
 
     Examples
     --------
@@ -110,6 +125,12 @@ class MultivariateNormal(Algebra):
     (100, 3, 2)
     >>> mvn.log_prob([0.0, 0.0]).shape
     (3,)
+
+    Two elements that are always the same:
+
+    >>> same = fd.MultivariateNormal([0.0, 0.0], np.ones((2, 2)), allow_singular=True)
+    >>> int(same.rank), same.log_prob([[1.0, 1.0], [1.0, 2.0]]).round(4)
+    (1, array([-1.7655,    -inf]))
     """
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {
@@ -124,6 +145,8 @@ class MultivariateNormal(Algebra):
         "loc": 1,
         **dict.fromkeys(MATRICES, 2),
         "_factor": 2,
+        "_order": 1,
+        "_rank": 0,
         "_inverse_factor": 2,
         "_panels": 1,
         "_half_log_det": 0,
@@ -139,6 +162,7 @@ class MultivariateNormal(Algebra):
         precision_matrix: ArrayLike | None = None,
         scale_tril: ArrayLike | None = None,
         *,
+        allow_singular: bool = False,
         validate_args: bool | None = None,
     ) -> None:
         given = {}
@@ -155,6 +179,7 @@ class MultivariateNormal(Algebra):
             )
         (name,) = given
         self._given = name
+        self._allow_singular = bool(allow_singular)
         # Of a scale_tril it is the packed triangle that is kept.
         passing = (name,) if name == "scale_tril" else ()
         memory = self._take(validate_args, {"loc": loc, **given}, passing, given, None if passing else name)
@@ -184,12 +209,28 @@ class MultivariateNormal(Algebra):
             return
         reverse, check = name == "precision_matrix", self._validate_args
         result, source = memory or (None, None)
-        if _factors.is_large(matrix.shape[-1]):
+        large = _factors.is_large(matrix.shape[-1])
+        half_log_det = None if large else np.empty(matrix.shape[:-2])
+        if self._allow_singular and name == "covariance_matrix":
+            self._arrays["_factor"], found = _factors.semidefinite(
+                name,
+                matrix if source is None else source,
+                shape,
+                None if large else result,
+                check_symmetry=check,
+                half_log_det=half_log_det,
+                copy=None if source is None else matrix,
+            )
+            if found is not None:
+                self._arrays["_order"], self._arrays["_rank"] = found
+            elif half_log_det is not None:
+                self._arrays["_half_log_det"] = half_log_det
+            return
+        if half_log_det is None:
             self._arrays["_panels"] = _factors.cholesky_panels(
                 name, matrix, shape, result, reverse=reverse, check_symmetry=check
             )
             return
-        half_log_det = np.empty(matrix.shape[:-2])
         self._arrays["_factor"] = _factors.cholesky(
             name,
             matrix if source is None else source,
@@ -211,12 +252,19 @@ class MultivariateNormal(Algebra):
         new = MultivariateNormal.__new__(MultivariateNormal)
         new._given = given or self._given
         new._derived = matrix is None
+        new._allow_singular = self._allow_singular
         arrays = {"loc": _params.pack(loc, factor.dtype, 1), "_factor": np.ascontiguousarray(factor)}
         if matrix is not None:
             arrays[new._given] = matrix
         shape = batch_shape or np.broadcast_shapes(loc.shape[:-1], factor.shape[:-2])
         new._set_up(arrays, shape, loc.shape[-1:], factor.dtype, self._validate_args)
         return new
+
+    def _semidefinite(self, loc: Real, matrix: Real) -> MultivariateNormal:
+        """Of a covariance that may be singular, in a batch that is this one's or larger."""
+        new = MultivariateNormal(loc, covariance_matrix=matrix, allow_singular=True, validate_args=False)
+        new._validate_args = self._validate_args
+        return new.expand(np.broadcast_shapes(new._batch_shape, self._batch_shape))
 
     # ---- parameters --------------------------------------------------------------------
 
@@ -262,8 +310,31 @@ class MultivariateNormal(Algebra):
         )
         return factor if dtype is None else _params.pack(factor, dtype, 2)
 
+    def _pivoted(self) -> Pivoted | None:
+        """What does the work if a covariance is singular."""
+        if "_rank" not in self._arrays:
+            return None
+        made: Pivoted = self._kept_here("_pivoted", lambda: Pivoted.of(self))
+        return made
+
+    @property
+    def rank(self) -> NDArray[np.intp]:
+        """Rank of the covariance, d unless that is singular; shape ``batch_shape``, read-only."""
+        dim = np.intp(self._event_shape[0])
+        rank = self._arrays["_rank"].astype(np.intp) if "_rank" in self._arrays else dim
+        return np.broadcast_to(rank, self._batch_shape)
+
     def _triangle(self, *, inverse: bool) -> Real:
-        """L, or its inverse, by columns."""
+        """L, or its inverse, by columns; of a singular covariance F, which is no triangle (pivoted.py)."""
+        singular = self._pivoted()
+        if singular is not None:
+            if inverse:
+                index = tuple(map(int, np.argwhere(self.rank < self._event_shape[0])[0]))
+                raise LinAlgError(
+                    f"there is no precision_matrix: covariance_matrix {self._parameter_shape('covariance_matrix')} "
+                    f"is singular, batch index {index}, rank {self.rank[index]}"
+                )
+            return singular.columns
         if self._structure.inverse == inverse:
             return self._factor()
         return self._kept("_inverse_factor", lambda: _factors.inverse(self._factor()))
@@ -272,6 +343,10 @@ class MultivariateNormal(Algebra):
     def _converted(self, name: str) -> Real:
         """`name` from the factor, or the factor's inverse where the other one is wanted."""
         dim, want_inverse = self._event_shape[0], name == "precision_matrix"
+        if "_rank" in self._arrays:
+            columns = self._triangle(inverse=want_inverse)  # F, which is no triangle
+            tril = name == "scale_tril"
+            return triangular(columns).swapaxes(-1, -2) if tril else _factors.summed_outer(columns)
         if name == "scale_tril":
             return self._triangle(inverse=False).swapaxes(-1, -2)
         if not _factors.is_large(dim):
@@ -323,13 +398,29 @@ class MultivariateNormal(Algebra):
         return panels if dtype == self._dtype else _factors.panels(self._factor().astype(dtype))
 
     def _draw_plan(self) -> Plan | None:
+        if "_rank" in self._arrays:
+            return None
         return Plan(self._structure.colorize, self._arrays["loc"], self._panels(self._dtype))
 
     def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
-        if event_ndim > 1:
+        if event_ndim > 1 or "_rank" in self._arrays:
             return None
         (loc,) = self._in(dtype, "loc")
         return Plan(self._structure.log_prob, loc, self._panels(dtype), self._constant(HALF_LOG_2PI, dtype))
+
+    def _draw(self, noise: Noise, out: Real, workers: int) -> None:
+        singular = self._pivoted()
+        if singular is None:
+            super()._draw(noise, out, workers)
+        else:
+            singular._draw(noise, out, workers)
+
+    def _draw_scored(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
+        singular = self._pivoted()
+        if singular is None:
+            super()._draw_scored(noise, out, density, workers)
+        else:
+            singular.draw_scored(noise, out, density, workers)
 
     def _scored_plan(self, event_ndim: int) -> Plan | None:
         plan = self._plan_of_draws()
@@ -339,7 +430,10 @@ class MultivariateNormal(Algebra):
         return plan.first(log_prob, *STANDARD[self._dtype.char], constant)
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
-        tail = self._batch_dims(event_ndim)
+        tail, singular = self._batch_dims(event_ndim), self._pivoted()
+        if singular is not None:
+            singular.summed(singular.log_prob, value, out, tail)
+            return
         if not tail:
             super()._log_prob(value, event_ndim, out)
             return
@@ -365,7 +459,8 @@ class MultivariateNormal(Algebra):
 
     def _constant(self, constant: float, dtype: RealDType, tail: Shape = ()) -> Real:
         """Half_log_det and a constant for each element of an event, summed over batch dims, rounded once."""
-        half_log_det = self._half_log_det()
+        singular = self._pivoted()
+        half_log_det = self._half_log_det() if singular is None else singular.log_dets(constant)
         if tail:
             half_log_det = sum_events(half_log_det, tail)
         dim = self._event_shape[0] * math.prod(tail)
@@ -378,12 +473,20 @@ class MultivariateNormal(Algebra):
     # ---- noise of one's own --------------------------------------------------------------
 
     def _colorize(self, eps: Real, out: Real) -> None:
+        singular = self._pivoted()
+        if singular is not None:
+            singular.colorize(eps, out)
+            return
         out[...] = eps
         (loc,), panels = self._in(out.dtype, "loc"), self._panels(out.dtype)
-        _to_events(self._structure.colorize, out, loc, panels)
+        to_events(self._structure.colorize, out, loc, panels)
 
     @quiet
     def _whiten(self, x: Real, out: Real) -> None:
+        singular = self._pivoted()
+        if singular is not None:
+            singular.whiten(x, out)
+            return
         (loc,), zero, panels = (
             self._in(out.dtype, "loc"),
             np.zeros(x.shape[-1], x.dtype),
@@ -391,7 +494,7 @@ class MultivariateNormal(Algebra):
         )
 
         def solve(rest: Real) -> Real:
-            _to_events(self._structure.whiten, rest, zero, panels)
+            to_events(self._structure.whiten, rest, zero, panels)
             return rest
 
         solve(np.subtract(x, loc, out=out))
@@ -401,7 +504,10 @@ class MultivariateNormal(Algebra):
             out[beyond] = 2 * solve(np.broadcast_to(half, out.shape)[beyond])
 
     def _mahalanobis(self, x: Real, event_ndim: int, out: Real) -> None:
-        dtype, tail = out.dtype, self._batch_dims(event_ndim)
+        dtype, tail, singular = out.dtype, self._batch_dims(event_ndim), self._pivoted()
+        if singular is not None:
+            singular.summed(singular.mahalanobis, x, out, tail)
+            return
         (loc,), panels, weight = self._in(dtype, "loc"), self._panels(dtype), np.ones((), dtype)
         out[...] = 0
         kernel = self._structure.mahalanobis
@@ -412,18 +518,37 @@ class MultivariateNormal(Algebra):
 
     def _along(self) -> tuple[str, ...]:
         factor = "_factor" if "_factor" in self._arrays else "_panels"
-        return ("loc", factor, self._given) if self._given in self._arrays else ("loc", factor)
+        singular = ("_order", "_rank") if "_rank" in self._arrays else ()
+        given = (self._given,) if self._given in self._arrays else ()
+        return ("loc", factor, *singular, *given)
+
+    def _with_arrays(self, arrays: dict[str, Real], batch_shape: Shape) -> Self:
+        if "_rank" in arrays and (arrays["_rank"] == self._event_shape[0]).all():  # a part that is regular
+            arrays = {name: arrays[name] for name in arrays if name not in ("_order", "_rank")}
+        return super()._with_arrays(arrays, batch_shape)
 
     def _stacked(self, parts: list[Self], axis: int) -> Self:
         for d in parts:
             d._factor()  # which all of them have then
-        return super()._stacked(parts, axis)
+        if any("_rank" in d._arrays for d in parts):
+            parts = [d._with_order() for d in parts]
+        new = super(MultivariateNormal, parts[0])._stacked(parts, axis)
+        new._allow_singular = any(d._allow_singular for d in parts)
+        return new
 
+    def _with_order(self) -> Self:
+        """The same, with an order and a rank for each matrix."""
+        if "_rank" in self._arrays:
+            return self
+        factor = self._factor()
+        order = np.broadcast_to(np.arange(factor.shape[-1], dtype=factor.dtype), factor.shape[:-1])
+        rank = np.full(factor.shape[:-2], factor.shape[-1], factor.dtype)
+        new = self._expanded(self._batch_shape)
+        new._arrays = {**new._arrays, "_order": order, "_rank": rank}
+        return new
 
-def _to_events(kernel: Kernel, x: Real, loc: Real, panels: Real) -> None:
-    """Multiply or solve in place; events without elements have nothing to do."""
-    if x.size:
-        apply(kernel, x.shape[:-1], x, loc, panels)
+    def _parameters(self) -> dict[str, Any]:
+        return {**super()._parameters(), "allow_singular": self._allow_singular}
 
 
 # ---- gradients -----------------------------------------------------------------------------------
@@ -431,6 +556,8 @@ def _to_events(kernel: Kernel, x: Real, loc: Real, panels: Real) -> None:
 
 @own_vjp("rsample", MultivariateNormal)
 def _vjp_rsample(d: MultivariateNormal, replay: Callable[[], Noise]) -> Pull:
+    if d._pivoted() is not None:
+        return pivoted.pull_rsample(d)
     name, factor, structure = d._given, d._factor(), d._structure
     shape = d._batch_shape + d._event_shape
 
@@ -444,11 +571,16 @@ def _vjp_rsample(d: MultivariateNormal, replay: Callable[[], Noise]) -> Pull:
     return pull
 
 
-own_vjp("sample_and_log_prob", MultivariateNormal)(of_noise)
+@own_vjp("sample_and_log_prob", MultivariateNormal)
+def _vjp_scored(d: MultivariateNormal, replay: Callable[[], Noise]) -> Pull:
+    return of_noise(d, replay) if d._pivoted() is None else pivoted.pull_scored(d)
 
 
 @own_vjp("log_prob", MultivariateNormal)
 def _vjp_log_prob(d: MultivariateNormal, /, value: ArrayLike) -> Pull:
+    singular = d._pivoted()
+    if singular is not None:
+        return pivoted.pull_events(d, singular, value, "value", -0.5)
     array, value_shape, dtype = recorded(value, d)
     return pull_log_prob(d, array, value_shape, *d._in(dtype, "loc"))
 
@@ -471,6 +603,8 @@ def pull_log_prob(d: MultivariateNormal, value: Real, value_shape: Shape, loc: R
 
 @own_vjp("entropy", MultivariateNormal)
 def _vjp_entropy(d: MultivariateNormal) -> Pull:
+    if d._pivoted() is not None:
+        return pivoted.pull_entropy(d)
     name, factor, structure = d._given, d._factor(), d._structure
 
     def pull(g: Real, _: Real) -> Gradients:
@@ -481,20 +615,11 @@ def _vjp_entropy(d: MultivariateNormal) -> Pull:
     return pull
 
 
-# L' and L^-T are triangles, too, of events in reverse order.
-
-
-def _transposed(kernel: Kernel, g: Real, factor: Real) -> Real:
-    """A new array: what a kernel makes of cotangents by the transpose of a factor."""
-    result = np.ascontiguousarray(g[..., ::-1])
-    if result is g or np.shares_memory(result, g):
-        result = result.copy()
-    _to_events(kernel, result, np.zeros(g.shape[-1], g.dtype), _factors.transposed_panels(factor))
-    return np.ascontiguousarray(result[..., ::-1])
-
-
 @own_vjp("colorize", MultivariateNormal)
 def _vjp_colorize(d: MultivariateNormal, /, eps: ArrayLike) -> Pull:
+    singular = d._pivoted()
+    if singular is not None:
+        return pivoted.pull_colorize(d, singular, eps)
     array, shape, dtype = recorded(eps, d, "eps")
     name, structure = d._given, d._structure
     factor = d._factor(dtype)
@@ -506,7 +631,7 @@ def _vjp_colorize(d: MultivariateNormal, /, eps: ArrayLike) -> Pull:
         by_parameters = {"loc": summed(g, d._parameter_shape("loc")), name: by_matrix}
         return {
             **cast(by_parameters, d._dtype),
-            "eps": summed(_transposed(structure.colorize, g, factor), shape),
+            "eps": summed(transposed(structure.colorize, g, factor), shape),
         }
 
     return pull
@@ -514,13 +639,16 @@ def _vjp_colorize(d: MultivariateNormal, /, eps: ArrayLike) -> Pull:
 
 @own_vjp("whiten", MultivariateNormal)
 def _vjp_whiten(d: MultivariateNormal, /, x: ArrayLike) -> Pull:
+    singular = d._pivoted()
+    if singular is not None:
+        return pivoted.pull_events(d, singular, x, "x", None)
     array, shape, dtype = recorded(x, d, "x")
     name, structure = d._given, d._structure
     factor = d._factor(dtype)
     z = d.whiten(array)
 
     def pull(g: Real, _: Real) -> Gradients:
-        by_x = _transposed(structure.whiten, g, factor)
+        by_x = transposed(structure.whiten, g, factor)
         minus = -by_x
         by_matrix = np.zeros(d._parameter_shape(name), dtype)
         pullbacks.colorize_tril(by_matrix, minus, z)
@@ -533,6 +661,9 @@ def _vjp_whiten(d: MultivariateNormal, /, x: ArrayLike) -> Pull:
 
 @own_vjp("mahalanobis", MultivariateNormal)
 def _vjp_mahalanobis(d: MultivariateNormal, /, x: ArrayLike) -> Pull:
+    singular = d._pivoted()
+    if singular is not None:
+        return pivoted.pull_events(d, singular, x, "x", 1.0)
     array, shape, dtype = recorded(x, d, "x")
     (loc,), factor, panels = d._in(dtype, "loc"), d._factor(dtype), d._panels(dtype)
     name, structure = d._given, d._structure

@@ -23,6 +23,7 @@
 #endif
 #include "blocked.inc.h"
 #include "rank_update.inc.h"
+#include "pivoted_cholesky.inc.h"
 #include "add_products.inc.h"
 #include "truncated_normal.inc.h"
 #include "sums.inc.h"
