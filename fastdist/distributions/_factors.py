@@ -139,7 +139,7 @@ def semidefinite(
     half_log_det: Real | None = None,
     copy: Real | None = None,
 ) -> tuple[Real, tuple[Real, Real] | None]:
-    """Factors of positive semidefinite matrices, and of what they are: None if all are of the matrices themselves.
+    """Factors of positive semidefinite matrices, and of what they are: None if of the matrices themselves.
 
     Otherwise an order and a rank for each matrix: its factor is that of ``matrix[order][:, order]``, and only
     the first `rank` columns are not 0. Those that are positive definite have the factor that `cholesky`
@@ -169,7 +169,7 @@ def semidefinite(
 
 
 class ByPivots(NamedTuple):
-    """What `pivoted` makes: factors, which rows they are of, ranks, and how large what is left may be and is."""
+    """What `pivoted` makes: factors, which rows they are of, ranks, how large what is left may be, and is."""
 
     factor: Real
     order: Real
@@ -190,7 +190,7 @@ def pivoted(matrix: Real, tolerance: float = 0.0) -> ByPivots:
 
 
 def summed_outer(rows: Real) -> Real:
-    """Sums of the outer products of vectors, shape (..., n, d), with themselves: symmetric, by fma in order."""
+    """Sums of the outer products of vectors, shape (..., n, d), with themselves: by fma in order."""
     dim = rows.shape[-1]
     events = np.ascontiguousarray(np.moveaxis(rows, -2, 0))
     result: Real = np.zeros((*events.shape[1:], dim), rows.dtype)
@@ -300,8 +300,8 @@ def _raise_singular(name: str, matrix: Real, shape: Shape, found: int, reverse: 
     bound = len(one) * float(np.finfo(matrix.dtype).eps) * variance
     raise LinAlgError(
         f"{name} is not positive definite (to the precision of {matrix.dtype}): "
-        f"{_place(matrix, shape, found)}, pivot {len(one) - 1 - number if reverse else number} of its Cholesky "
-        f"factorisation is {pivot:.3g}, which should be above {bound:.3g}; "
+        f"{_place(matrix, shape, found)}, pivot {len(one) - 1 - number if reverse else number} of its "
+        f"Cholesky factorisation is {pivot:.3g}, which should be above {bound:.3g}; "
         + (
             "allow_singular=True admits singular matrices"
             if name == "covariance_matrix"
@@ -311,15 +311,16 @@ def _raise_singular(name: str, matrix: Real, shape: Shape, found: int, reverse: 
 
 
 def _failing_pivot(matrix: Real) -> tuple[int, float, float]:
-    """Of a matrix without a factor the pivot that is smallest beside the element that it was: which, and both.
+    """Of a matrix without a factor the pivot that is smallest beside what it was: which, and both.
 
-    Of leading parts that have one the largest is found by halving, so that this is no slower than some factors.
+    Of leading parts that have one the largest is found by halving: all takes as long as a few factors.
     """
     variance = np.diagonal(matrix)
     if not np.isfinite(matrix).all():
         number = int(np.argmin(np.isfinite(matrix).all(-1)))
         return number, float("nan"), float(variance[number])
-    factor, good, bad = np.zeros((0, 0)), 0, len(matrix) + 1
+    factor: Real = np.zeros((0, 0))
+    good, bad = 0, len(matrix) + 1
     while bad - good > 1:
         middle = (good + bad) // 2
         try:
@@ -340,8 +341,8 @@ def _failing_pivot(matrix: Real) -> tuple[int, float, float]:
 def _raise_indefinite(name: str, matrix: Real, shape: Shape, number: int, found: ByPivots) -> NoReturn:
     raise LinAlgError(
         f"{name} is not positive semidefinite (to the precision of {matrix.dtype}): "
-        f"{_place(matrix, shape, number)}, after its {int(found.rank)} largest pivots it has an element of size "
-        f"{float(found.rest):.3g}, above {10 * float(found.tolerance):.3g}"
+        f"{_place(matrix, shape, number)}, after its {int(found.rank)} largest pivots it has an element of "
+        f"size {float(found.rest):.3g}, above {10 * float(found.tolerance):.3g}"
     )
 
 

@@ -161,7 +161,7 @@ class Algebra(Gaussian):
         return self._made(rest, factor[..., k:, k:])
 
     def _condition_singular(self, order: NDArray[np.intp], k: int, x: Real, batch_shape: Shape) -> Self:
-        """The same of semidefinite covariances, in float64: those of what is known and of the rest by pivots."""
+        """The same of semidefinite covariances, in float64: what is known and the rest by pivots."""
         matrix = submatrix(self._in(_params.FLOAT64, "covariance_matrix")[0], order)
         loc = self._in(_params.FLOAT64, "loc")[0][..., order]
         variances = np.diagonal(matrix, axis1=-2, axis2=-1)

@@ -105,12 +105,12 @@ class MultivariateNormal(Algebra):
     factorised in float64, as by numpy.linalg, and its factor then rounded.
 
     With `allow_singular`, matrices that have a factor keep it. Of the others one is made by pivots, largest
-    first (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 10.3), up to those that are
-    not above 1e6 epsilon (1e3 for float32) of the largest variance, which is scipy's limit for eigenvalues:
+    first (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 10.3), but for those not
+    above 1e6 epsilon (1e3 for float32) of the largest variance, which is scipy's limit for eigenvalues:
     `rank` counts them. Events lie on ``loc`` plus the range of the covariance. `log_prob` is the density on
     that, with the pseudodeterminant, as scipy's, and -inf elsewhere (further from it than some 2e-7 of
-    the largest standard deviation, 1e-3 for float32), as `mahalanobis` is inf and `whiten` NaN. An event takes
-    d normals, of which `rank` count. A divergence is infinite unless both supports are the same. There are
+    the largest standard deviation, 1e-3 for float32), as `mahalanobis` is inf and `whiten` NaN. An event
+    takes d normals, of which `rank` count. A divergence is infinite unless both supports are the same. There are
     gradients by everything but a singular matrix.
 
     Examples
@@ -314,7 +314,8 @@ class MultivariateNormal(Algebra):
         """What does the work if a covariance is singular."""
         if "_rank" not in self._arrays:
             return None
-        made: Pivoted = self._kept_here("_pivoted", lambda: Pivoted.of(self))
+        made: Any = self._kept_here("_pivoted", lambda: Pivoted.of(self))
+        assert isinstance(made, Pivoted)
         return made
 
     @property
@@ -331,8 +332,8 @@ class MultivariateNormal(Algebra):
             if inverse:
                 index = tuple(map(int, np.argwhere(self.rank < self._event_shape[0])[0]))
                 raise LinAlgError(
-                    f"there is no precision_matrix: covariance_matrix {self._parameter_shape('covariance_matrix')} "
-                    f"is singular, batch index {index}, rank {self.rank[index]}"
+                    "there is no precision_matrix: covariance_matrix "
+                    f"{self._parameter_shape('covariance_matrix')} is singular, batch index {index}, rank {self.rank[index]}"
                 )
             return singular.columns
         if self._structure.inverse == inverse:
@@ -432,7 +433,7 @@ class MultivariateNormal(Algebra):
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         tail, singular = self._batch_dims(event_ndim), self._pivoted()
         if singular is not None:
-            singular.summed(singular.log_prob, value, out, tail)
+            singular.summed(singular.density, value, out, tail)
             return
         if not tail:
             super()._log_prob(value, event_ndim, out)

@@ -145,7 +145,7 @@ class Pivoted(Distribution):
         return self._kept("_half_log_det", make)
 
     def log_dets(self, each: float) -> Real:
-        """`_half_log_det` less a constant for each column of zeros, which densities and entropies add for d."""
+        """`_half_log_det` less a constant for each column of zeros, as densities and entropies add one for d."""
         return np.asarray(self._half_log_det() - self.null.sum(-1) * each)
 
     def _constant(self, dtype: RealDType) -> Real:
@@ -189,17 +189,17 @@ class Pivoted(Distribution):
 
         `work` gets this distribution, or parts of its batch, and parts of the arrays.
         """
-        if x.size <= TILE or x.ndim == 1:
+        if x.size <= TILE or x.ndim == 1 or (x.ndim == 2 and len(x) == 1):
             work(self, x, *arrays)
             return
         some = max(TILE * len(x) // x.size, 1)
         for begin in range(0, len(x), some):
-            part: Any = slice(begin, begin + some) if some > 1 else begin
+            part: Any = slice(begin, begin + some) if some > 1 or x.ndim == 2 else begin
             d = self if x.ndim - 1 > len(self._batch_shape) else self[part]
             d.by_tiles(work, x[part], *[array[part] for array in arrays])
 
     def solved(self, deviation: Real) -> tuple[Real, Real]:
-        """Z of events less their loc, in the order of factors, and how far other elements are away from L z."""
+        """Noise z of events less loc, in the order of factors, and how far other elements are away from L z."""
         dtype, zero = deviation.dtype, np.zeros(deviation.shape[-1], deviation.dtype)
         z = deviation.copy()
         to_events(Lower.whiten, z, zero, self._solving(dtype))
@@ -217,8 +217,8 @@ class Pivoted(Distribution):
         limit = AWAY[char] * self._arrays["_factor"][..., 0, 0] + 4 * dim * float(np.finfo(char).eps) * size
         return np.asarray(~(away.max(-1) <= limit) & self.null.any(-1))
 
-    def _of_events(self, x: Real, out: Real, fill: Callable[..., None], nowhere: float) -> None:
-        """By `fill`, from a part of this, events in its order, their loc, z and a result; off the support `nowhere`.
+    def _at_events(self, x: Real, out: Real, fill: Callable[..., None], nowhere: float) -> None:
+        """By `fill`, of a part of this, events in its order, their loc, z and a result; else `nowhere`.
 
         Where an event has a NaN the result is NaN.
         """
@@ -240,14 +240,14 @@ class Pivoted(Distribution):
         """Events for results that are a number each."""
         return np.broadcast_to(x, out.shape + self._event_shape)
 
-    def log_prob(self, value: Real, out: Real) -> None:
+    def density(self, value: Real, out: Real) -> None:
         """Log densities of events."""
 
         def fill(d: Pivoted, events: Real, loc: Real, _: Real, result: Real) -> None:
             dtype = result.dtype
             apply(Lower.log_prob, result.shape, result, events, loc, d._solving(dtype), d._constant(dtype))
 
-        self._of_events(self._events(value, out), out, fill, -np.inf)
+        self._at_events(self._events(value, out), out, fill, -np.inf)
 
     def summed(self, of: Callable[[Real, Real], None], x: Real, out: Real, tail: Shape) -> None:
         """What a method makes of events, summed over the last dims of the batch, `tail`."""
@@ -263,7 +263,7 @@ class Pivoted(Distribution):
             one = np.ones((), result.dtype)
             apply(Lower.mahalanobis, result.shape, result, events, loc, d._solving(result.dtype), one)
 
-        self._of_events(self._events(x, out), out, fill, np.inf)
+        self._at_events(self._events(x, out), out, fill, np.inf)
 
     def whiten(self, x: Real, out: Real) -> None:
         """The noise of events."""
@@ -271,7 +271,7 @@ class Pivoted(Distribution):
         def fill(_: Pivoted, events: Real, loc: Real, z: Real, result: Real) -> None:
             result[...] = z
 
-        self._of_events(np.broadcast_to(x, out.shape), out, fill, np.nan)
+        self._at_events(np.broadcast_to(x, out.shape), out, fill, np.nan)
 
     def colorize(self, eps: Real, out: Real) -> None:
         """Events from noise."""
