@@ -28,9 +28,9 @@ help: ## this list
 demo: .venv/package.stamp ## batched samples of the iris data, explained and drawn to demo.png
 	$(BIN)/python -m fastdist demo $(ARGS)
 
-examples: .venv/package.stamp .venv/examples.stamp ## a mixture, a bandit, a VAE and two policies learn: tables, and pictures in build/examples
+examples: .venv/package.stamp .venv/examples.stamp ## a mixture, a bandit, a process, value at risk, a VAE, two policies: tables, and pictures in build/examples
 	mkdir -p build/examples
-	set -e; for name in mixture_iris thompson_digits vae_digits policy_gradient_pendulum sac_pendulum; do \
+	set -e; for name in mixture_iris thompson_digits gp_co2 portfolio_var vae_digits policy_gradient_pendulum sac_pendulum; do \
 	    $(BIN)/python examples/$$name.py --output build/examples/$$name.png $(ARGS); \
 	done
 

@@ -15,8 +15,10 @@ from matplotlib.image import imread
 from threadpoolctl import threadpool_limits
 
 import fastdist as fd
+import gp_co2 as process
 import mixture_iris as mixture
 import policy_gradient_pendulum as pendulum
+import portfolio_var as portfolio
 import sac_pendulum as sac
 import thompson_digits as thompson
 import vae_digits as vae
@@ -573,7 +575,7 @@ def test_missing_extra(tmp_path, name):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("example", [mixture, vae, pendulum, sac, thompson])
+@pytest.mark.parametrize("example", [mixture, process, portfolio, vae, pendulum, sac, thompson])
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -598,6 +600,7 @@ def test_bad_arguments(tmp_path, monkeypatch, capsys, example, arguments, compla
     ("example", "option"),
     [
         (mixture, "--turns"),
+        (process, "--draws"),
         (vae, "--epochs"),
         (pendulum, "--iterations"),
         (pendulum, "--seeds"),
@@ -648,3 +651,89 @@ def test_the_mixture_s_picture(tmp_path, capsys):
     rows = numbers(capsys.readouterr().out)
     assert max(rows.values()) == -574.0
     assert imread(tmp_path / "iris.png").shape[:2] == (440, 1300)
+
+
+# ---- the process -------------------------------------------------------------------------------------
+
+
+def test_the_posterior_of_the_process():
+    """By the textbook's formulas (Rasmussen and Williams, equations 2.23 and 2.24), of few weeks."""
+    t, ppm = process.load()
+    assert len(t) == 2225
+    assert t[0] == pytest.approx(1958 + 87 / 365.25)  # the 29th of March
+    seen, air, ahead = t[:900:5], ppm[:900:5], t[900:1000:5]
+    d, mean, noise = process.posterior(seen, air, ahead)
+    assert mean == pytest.approx(air.mean())
+    of_air = process.kernel(seen, seen) + process.lasting_noise(seen) + noise**2 * np.eye(len(seen))
+    across = process.kernel(ahead, seen)
+    np.testing.assert_allclose(d.loc, across @ np.linalg.solve(of_air, air - mean), atol=1e-5)
+    left = process.kernel(ahead, ahead) - across @ np.linalg.solve(of_air, across.T)
+    np.testing.assert_allclose(d.covariance_matrix, left, atol=1e-5)
+    likelihoods = [
+        -np.linalg.slogdet(of_air + (other**2 - noise**2) * np.eye(len(seen)))[1]
+        - (air - mean) @ np.linalg.solve(of_air + (other**2 - noise**2) * np.eye(len(seen)), air - mean)
+        for other in process.NOISES
+    ]
+    assert process.NOISES[int(np.argmax(likelihoods))] == noise
+
+
+def test_a_quick_run_of_the_process(tmp_path, capsys):
+    """It forecasts better than a parabola, and does not rule out what came."""
+    process.main(["--quick", "--draws", "400", "--output", str(tmp_path / "co2.png")])
+    rows = numbers(capsys.readouterr().out)
+    ours, parabola = (
+        rows[f"ppm, {name}"]
+        for name in ("root mean square error of the process", "that of a parabola with seasons")
+    )
+    assert ours < 1 < parabola
+    assert rows["% 2001"] > 20
+    check_picture(tmp_path / "co2.png", (440, 1300))
+
+
+# ---- the portfolio -------------------------------------------------------------------------------------
+
+
+def test_the_portfolio_s_months():
+    months = portfolio.load()
+    assert months.factors.shape == (819, 4)
+    assert months.portfolios.shape == (819, 30)
+    assert (months.industries == months.portfolios[:, :12]).all()
+    assert months.years[[0, -1]].tolist() == pytest.approx([1949, 2017 + 2 / 12])
+    assert np.expm1(months.factors[0]).round(4).tolist() == [0.0023, 0.0181, 0.0117, -0.0292]
+
+
+def test_losses_are_the_same_however_they_are_streamed():
+    """And have the moments of sums of log-normals, within 5 standard errors."""
+    prices, weights = portfolio.shares(portfolio.load(), fd.default_rng(0))
+    assert prices.event_shape == (500,)
+    assert weights.sum() == pytest.approx(1)
+    at_once, streamed = (
+        portfolio.losses(prices, weights, 20_000, n, fd.default_rng(1)) for n in (20_000, 777)
+    )
+    np.testing.assert_allclose(streamed, at_once, rtol=0, atol=1e-12)  # but for the sums over shares
+    base = prices.base_dist
+    mean = np.exp(base.loc + base.variance / 2)
+    covariance = np.outer(mean, mean) * np.expm1(base.covariance_matrix)
+    variance = weights @ covariance @ weights
+    assert abs(at_once.mean() - (1 - weights @ mean)) < 5 * np.sqrt(variance / 20_000)
+    assert at_once.var() == pytest.approx(variance, rel=5 * np.sqrt(2 / 20_000) * 1.5)
+
+
+def test_risk_of_known_losses():
+    """Of uniform ones: the quantile, the mean beyond it, and an error that the next ones stay within."""
+    g = np.random.default_rng(0)
+    found = portfolio.risk(g.uniform(size=100_000), 0.99)
+    assert found.value == pytest.approx(0.99, abs=2 * found.error)
+    assert found.error == pytest.approx(2 * np.sqrt(0.99 * 0.01 / 100_000), rel=0.3)
+    assert found.shortfall == pytest.approx(0.995, abs=1e-3)
+
+
+def test_a_quick_run_of_the_portfolio(tmp_path):
+    result = run("portfolio_var.py", "--quick", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    value, shortfall, _, *memory, beyond, expected = numbers(result.stdout).values()
+    assert 7 < value < shortfall < 13
+    assert all(megabytes < 200 for megabytes in memory)
+    assert expected == pytest.approx(5.79, abs=0.05)
+    assert beyond > 10
+    check_picture(tmp_path / "portfolio_var.png", (440, 1300))

@@ -110,8 +110,8 @@ class MultivariateNormal(Algebra):
     `rank` counts them. Events lie on ``loc`` plus the range of the covariance. `log_prob` is the density on
     that, with the pseudodeterminant, as scipy's, and -inf elsewhere (further from it than some 2e-7 of
     the largest standard deviation, 1e-3 for float32), as `mahalanobis` is inf and `whiten` NaN. An event
-    takes d normals, of which `rank` count. A divergence is infinite unless both supports are the same. There are
-    gradients by everything but a singular matrix.
+    takes d normals, of which `rank` count. A divergence is infinite unless both supports are the same. There
+    are gradients by everything but a singular matrix.
 
     Examples
     --------
@@ -333,7 +333,8 @@ class MultivariateNormal(Algebra):
                 index = tuple(map(int, np.argwhere(self.rank < self._event_shape[0])[0]))
                 raise LinAlgError(
                     "there is no precision_matrix: covariance_matrix "
-                    f"{self._parameter_shape('covariance_matrix')} is singular, batch index {index}, rank {self.rank[index]}"
+                    f"{self._parameter_shape('covariance_matrix')} is singular, batch index {index}, "
+                    f"rank {self.rank[index]}"
                 )
             return singular.columns
         if self._structure.inverse == inverse:

@@ -145,7 +145,7 @@ class Pivoted(Distribution):
         return self._kept("_half_log_det", make)
 
     def log_dets(self, each: float) -> Real:
-        """`_half_log_det` less a constant for each column of zeros, as densities and entropies add one for d."""
+        """`_half_log_det` less a constant a column of zeros: densities and entropies add it d times."""
         return np.asarray(self._half_log_det() - self.null.sum(-1) * each)
 
     def _constant(self, dtype: RealDType) -> Real:
@@ -199,7 +199,7 @@ class Pivoted(Distribution):
             d.by_tiles(work, x[part], *[array[part] for array in arrays])
 
     def solved(self, deviation: Real) -> tuple[Real, Real]:
-        """Noise z of events less loc, in the order of factors, and how far other elements are away from L z."""
+        """Noise z of events less loc, in the order of factors, and how far away other elements are."""
         dtype, zero = deviation.dtype, np.zeros(deviation.shape[-1], deviation.dtype)
         z = deviation.copy()
         to_events(Lower.whiten, z, zero, self._solving(dtype))
