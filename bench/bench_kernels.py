@@ -176,6 +176,17 @@ def bench_cholesky(time, dtype, dim, reverse, check_symmetry):
 
 
 @pytest.mark.parametrize("dim", DIMS)
+def bench_pivoted_cholesky(time, dtype, dim):
+    _, _, covariance, _ = gaussian(dim, dtype, batch=max(N // dim**2, 1))
+    n_matrix = covariance.shape[:-2]
+    order, tolerance = np.zeros((*n_matrix, dim), dtype), np.zeros((), dtype)
+    rank, rest = np.zeros(n_matrix, dtype), np.zeros(n_matrix, dtype)
+    factor = np.empty_like(covariance)
+    kernel = KERNELS["pivoted_cholesky"]
+    time(apply, kernel, n_matrix, factor, covariance, order, tolerance, rank, rest)
+
+
+@pytest.mark.parametrize("dim", DIMS)
 def bench_pack_panels(time, dtype, dim):
     _, _, covariance, panels = gaussian(dim, dtype, batch=max(N // dim**2, 1))
     out = np.empty_like(panels)  # a small factor's are the factor, read-only

@@ -539,6 +539,12 @@ def test_gradients_of_densities(dtype):
         _ = found["covariance_matrix"]
     with pytest.raises(KeyError):
         _ = found["scale"]
+    squashed = fd.TransformedDistribution(d, [fd.transforms.TanhTransform()])
+    _, pullback = fd.vjp(squashed.sample_and_log_prob, 2, rng=0)
+    by_base = pullback((np.ones((2, 4, 3, 5), dtype), np.ones((2, 4, 3), dtype)))["base_distribution"]
+    assert by_base["loc"].shape == (3, 5)
+    with pytest.raises(NotImplementedError, match="singular covariance_matrix has no gradient"):
+        _ = by_base["covariance_matrix"]
     narrow = fd.vjp(d.log_prob, x[0, 0, 0])[1](np.ones((4, 3), dtype))
     assert narrow["value"].shape == (5,)
 

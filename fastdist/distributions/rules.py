@@ -552,10 +552,12 @@ def of_noise(d: Distribution, replay: Callable[[], Noise]) -> Pull:
 def added(a: Any, b: Any) -> Any:
     """Sums of gradients by the same parameters."""
     if isinstance(a, dict):
-        return {
-            name: added(a[name], b[name]) if name in a and name in b else {**a, **b}[name]
-            for name in {**a, **b}
-        }
+        return type(a)(
+            {
+                name: added(a[name], b[name]) if name in a and name in b else {**a, **b}[name]
+                for name in {**a, **b}
+            }
+        )
     if isinstance(a, list):
         return [added(*pair) for pair in zip(a, b, strict=True)]
     return np.asarray(a + b)
