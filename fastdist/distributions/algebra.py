@@ -348,7 +348,7 @@ class Algebra(Gaussian):
         numbers = self._numbers(index)
         check_distinct(numbers.reshape(-1), lambda i: f"index names batch item {self._item(i)}")
         _shapes.check_broadcast_to("u", added.shape[:-2], numbers.shape)
-        result = np.array(np.broadcast_to(matrix, self._batch_shape + matrix.shape[-2:]))
+        result = np.array(np.broadcast_to(matrix, self._batch_shape + matrix.shape[-2:]), order="C")
         result.reshape(-1, *matrix.shape[-2:])[numbers] += added
         return self._semidefinite(self._arrays["loc"], result)
 

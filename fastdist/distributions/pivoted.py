@@ -136,11 +136,12 @@ class Pivoted(Distribution):
         """Log of the root of the pseudodeterminant, in float64; shape: the matrix's batch, unbroadcast."""
 
         def make() -> Real:
-            factor = self._in(_params.FLOAT64, "_factor")[0].copy()
-            np.einsum("...ii->...i", factor)[self.null] = 1
-            return np.where(
-                self.null.any(-1), Lower.half_log_det(self.gram().factor), Lower.half_log_det(factor)
+            of_gram, own = (
+                np.diagonal(factor, axis1=-2, axis2=-1)
+                for factor in (self.gram().factor, *self._in(_params.FLOAT64, "_factor"))
             )
+            own = np.where(self.null, 1, own)
+            return np.where(self.null.any(-1), Lower.half_log_det(of_gram), Lower.half_log_det(own))
 
         return self._kept("_half_log_det", make)
 
