@@ -62,6 +62,7 @@ class BuildWithCore(build_ext):
                     [source],
                     output_dir=self.build_temp,
                     macros=ext.define_macros,
+                    include_dirs=INCLUDES,
                     debug=self.debug,
                     extra_postargs=CFLAGS + CORE_CFLAGS + core[source],
                 )
@@ -71,13 +72,14 @@ class BuildWithCore(build_ext):
         super().build_extension(ext)
 
 
-HEADERS = files("src_c/**/*.h", "src_c/*.def", "fastdist/**/*.pxd")
+HEADERS = files("src_c/**/*.h", "src_c/*.def", "fastdist/**/*.h", "fastdist/**/*.pxd")
+INCLUDES = ["src_c", "fastdist/include"]
 
 # The only module with the core in it; others reach its functions through this one.
 isa = Extension(
     "fastdist._kernels.isa",
     sources=["fastdist/_kernels/isa.pyx"],
-    include_dirs=["src_c"],
+    include_dirs=INCLUDES,
     define_macros=[(f"FD_HAVE_{isa.upper()}", "1") for isa in ISA_CFLAGS],
     extra_compile_args=CFLAGS + CYTHON_CFLAGS,
     extra_link_args=LINK.get(sys.platform, []),
@@ -90,7 +92,7 @@ others = [
     Extension(
         f"fastdist.{name}",
         sources=[f"fastdist/{name.replace('.', '/')}.pyx"],
-        include_dirs=["src_c", np.get_include()],
+        include_dirs=[*INCLUDES, np.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=CFLAGS + CYTHON_CFLAGS,
         extra_link_args=LINK.get(sys.platform, []),

@@ -16,7 +16,7 @@ from fastdist import distributions
 from fastdist._kernels.isa import isa, isas, set_isa
 from fastdist._version import __version__
 from fastdist.distributions import Distribution, constraints, stack
-from fastdist.random import BlockSFC64, Place, default_rng, set_workers, standard_normal
+from fastdist.random import BlockSFC64, Place, default_rng, get_include, set_workers, standard_normal
 
 if TYPE_CHECKING:
     from fastdist import autograd as autograd
@@ -66,6 +66,7 @@ __all__ = [
     "__version__",
     "constraints",
     "default_rng",
+    "get_include",
     "isa",
     "isas",
     "kl_divergence",

@@ -26,6 +26,6 @@ const fd_api fd_functions = {
     .blocked_start = fd_blocked_start,
     .blocked_work = fd_blocked_work,
     .noise_from_numpy = fd_noise_from_numpy,
-    .stream_take = fd_stream_take,
+    .random = &fd_random_functions,
     .stream = &fd_stream_functions,
 };

@@ -36,7 +36,7 @@ typedef struct fd_api {
     int (*blocked_work)(fd_blocked *of);
 
     void (*noise_from_numpy)(fd_noise *noise, void *bitgen);
-    fd_place (*stream_take)(fd_stream *stream, fd_domain domain, intptr_t n);
+    const fd_random_api *random;
     const fd_stream_api *stream;
 } fd_api;
 

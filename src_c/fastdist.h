@@ -18,6 +18,8 @@
 
 #include <stdint.h>
 
+#include "fastdist/random.h"
+
 enum { FD_MAX_NDIM = 64, FD_MAX_OPERAND = 8 };
 
 /* A lower-triangular factor in panels, as kernels multiply and solve by it: so many bytes of rows each,
@@ -125,9 +127,6 @@ int fd_isa_best(void);
  * CPU is fast at. */
 int fd_isa_has_gather(int target);
 void fd_isa_use_gather(int target, int gather);
-
-/* Kinds of noise: standard normals, and uniforms on (0, 1). */
-typedef enum fd_domain { FD_NORMAL, FD_UNIFORM, FD_N_DOMAIN } fd_domain;
 
 /* A source of noise: of each domain the next n numbers of a stream, in order, with its state moved on
  * by just that much. */

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "fpstate.h"
 #include "run.h"
 #include "ziggurat.h"
 
@@ -30,8 +31,8 @@ void fd_stream_start(fd_stream *stream, fd_key key)
 void fd_stream_seek(fd_stream *stream, fd_domain domain, uint64_t position, uint64_t carry)
 {
     fd_cursor *cursor = &stream->cursor[domain];
-    cursor->position = position;
-    cursor->carry = carry;
+    cursor->position = position % FD_POSITIONS;
+    cursor->carry = carry + position / FD_POSITIONS;
     cursor->made = 0;
 }
 
@@ -58,9 +59,8 @@ fd_place fd_stream_take(fd_stream *stream, fd_domain domain, intptr_t n)
 
 void fd_stream_read(fd_stream *reader, const fd_place *place, intptr_t n)
 {
-    const uint64_t position = place->position + (uint64_t)n;
     reader->key = place->key;
-    fd_stream_seek(reader, place->domain, position % FD_POSITIONS, place->carry + position / FD_POSITIONS);
+    fd_stream_seek(reader, place->domain, place->position + (uint64_t)n, place->carry);
 }
 
 void fd_pending_start(fd_pending *pending, void *out, uint64_t first)
@@ -80,20 +80,21 @@ static void seed(const fd_stream_ops *ops, fd_lanes *lanes, fd_key key, fd_domai
 static void make(fd_stream *stream, fd_domain domain, const fd_stream_ops *ops, intptr_t end)
 {
     fd_cursor *cursor = &stream->cursor[domain];
+    fd_lanes *lanes = &stream->lanes[domain];
     const fd_key key = key_at(stream, cursor->carry);
     const uint64_t start = cursor->position - cursor->position % FD_BLOCK;
     if (cursor->made == 0)
-        seed(ops, &cursor->lanes, key, domain, start);
+        seed(ops, lanes, key, domain, start);
     if (end <= cursor->made)
         return;
     const intptr_t steps = (end - cursor->made + FD_LANES - 1) / FD_LANES + AHEAD_STEPS;
     const intptr_t n_step = fd_min(steps, (FD_BLOCK - cursor->made) / FD_LANES);
     if (domain == FD_UNIFORM) {
-        ops->uniforms_f64(&cursor->lanes, n_step, cursor->number + cursor->made);
+        ops->uniforms_f64(lanes, n_step, cursor->number + cursor->made);
     } else {
         fd_pending pending;
         fd_pending_start(&pending, cursor->number, start);
-        ops->normals_f64(&cursor->lanes, key, start + (uint64_t)cursor->made, n_step, &pending);
+        ops->normals_f64(lanes, key, start + (uint64_t)cursor->made, n_step, &pending);
         ops->settle_f64(key, &pending);
     }
     cursor->made += n_step * FD_LANES;
@@ -212,9 +213,54 @@ double fd_stream_next_double(void *state)
     return (double)(next_raw(state) >> 11) * 0x1p-53;
 }
 
+/* What others call: whatever makes numbers does so under the default floating-point state. */
+#define FD_PUBLIC_FILL(domain, NAME, dtype, REAL)                                       \
+    static void fill_##domain##_##dtype(fd_stream *stream, intptr_t n, REAL *out)       \
+    {                                                                                   \
+        const fd_fpstate callers = fd_fpstate_enter();                                  \
+        fill_##dtype(stream, NAME, n, out);                                             \
+        fd_fpstate_leave(callers);                                                      \
+    }
+
+FD_PUBLIC_FILL(normal, FD_NORMAL, f64, double)
+FD_PUBLIC_FILL(normal, FD_NORMAL, f32, float)
+FD_PUBLIC_FILL(uniform, FD_UNIFORM, f64, double)
+FD_PUBLIC_FILL(uniform, FD_UNIFORM, f32, float)
+#undef FD_PUBLIC_FILL
+
+static double next_normal(fd_stream *stream)
+{
+    double number;
+    if (!fd_next_made(&stream->cursor[FD_NORMAL], &number))
+        fill_normal_f64(stream, 1, &number);
+    return number;
+}
+
+static double next_uniform(fd_stream *stream)
+{
+    double number;
+    if (!fd_next_made(&stream->cursor[FD_UNIFORM], &number))
+        fill_uniform_f64(stream, 1, &number);
+    return number;
+}
+
+const fd_random_api fd_random_functions = {
+    .version = FD_RANDOM_VERSION,
+    .revision = FD_RANDOM_REVISION,
+    .stream_size = sizeof(fd_stream),
+    .start = fd_stream_start,
+    .seek = fd_stream_seek,
+    .take = fd_stream_take,
+    .read = fd_stream_read,
+    .fill_normal_f64 = fill_normal_f64,
+    .fill_normal_f32 = fill_normal_f32,
+    .fill_uniform_f64 = fill_uniform_f64,
+    .fill_uniform_f32 = fill_uniform_f32,
+    .next_normal = next_normal,
+    .next_uniform = next_uniform,
+};
+
 const fd_stream_api fd_stream_functions = {
-    fd_stream_start,
-    fd_stream_seek,
     fd_stream_seek_raw,
     fd_stream_noise,
     fd_stream_next_uint64,

@@ -25,17 +25,12 @@
 
 #include "fastdist.h"
 
-enum { FD_BLOCK = 1024, FD_LANES = 8, FD_BLOCK_STEPS = FD_BLOCK / FD_LANES };
+enum { FD_LANES = 8, FD_BLOCK_STEPS = FD_BLOCK / FD_LANES };
 enum { FD_CODE_BLOCK = 0, FD_CODE_RAW = 16, FD_CODE_SIDE = 32, FD_CODE_BITS = 6, FD_SIDE_DRAWS = 31 };
-#define FD_POSITIONS ((uint64_t)1 << 58)
 /* The largest float32 uniform. */
 #define FD_BELOW_ONE 0x1.fffffep-1
 /* What is added to a block's number in a domain. */
 #define FD_FIRST_BLOCK(domain) ((uint64_t)(domain) << 48)
-
-typedef struct fd_key {
-    uint64_t word[2];
-} fd_key;
 
 /* The state of a block's lanes, part by part; their counter is step + 1. */
 typedef struct fd_lanes {
@@ -75,43 +70,26 @@ typedef struct fd_stream_ops {
 
 const fd_stream_ops *fd_stream_ops_current(void);
 
-/* Where a domain is read: position + carry * 2^58, and what is made of the present block. `number` holds doubles
- * whatever is asked for: a float32 number is the float64 one, rounded, but that a uniform stays below 1. */
-typedef struct fd_cursor {
-    uint64_t position, carry;
-    intptr_t made;
-    fd_lanes lanes;
-    double number[FD_BLOCK];
-} fd_cursor;
-
-/* One stream being read: in each domain a cursor. Raw words are asked for one by one: of them it is the block's first
+/* One stream being read: in each domain a cursor, which is public (fastdist/random.h), and the lanes that go on
+ * with its block. Raw words are asked for one by one: of them it is the block's first
  * position that is kept, and which word of it comes next (1024 at its end), so that one is a comparison and a load. */
-typedef struct fd_stream {
+struct fd_stream {
+    fd_cursor cursor[FD_N_DOMAIN]; /* first: so others find them */
+    fd_lanes lanes[FD_N_DOMAIN];
     fd_key key;
-    fd_cursor cursor[FD_N_DOMAIN];
     uint64_t raw_block, raw_carry;
     intptr_t raw_made, raw_at;
     uint32_t half;     /* the unused upper half of the last word that 32 bits were taken from */
     int has_half;
     fd_lanes raw_lanes;
     uint64_t raw[FD_BLOCK];
-} fd_stream;
+};
 
+/* What these do tells fastdist/random.h. */
 void fd_stream_start(fd_stream *stream, fd_key key);
 void fd_stream_seek(fd_stream *stream, fd_domain domain, uint64_t position, uint64_t carry);
 void fd_stream_seek_raw(fd_stream *stream, uint64_t position, uint64_t carry);
-
-/* Where some numbers of a stream begin. */
-typedef struct fd_place {
-    fd_key key;
-    fd_domain domain;
-    uint64_t position, carry;
-} fd_place;
-
-/* Gives out the next n numbers of a domain: where they begin, and the stream moves on behind them. */
 fd_place fd_stream_take(fd_stream *stream, fd_domain domain, intptr_t n);
-
-/* Lets `reader` read a place's domain only, beginning n behind the place. */
 void fd_stream_read(fd_stream *reader, const fd_place *place, intptr_t n);
 
 /* The stream as a source of noise. */
@@ -122,10 +100,10 @@ uint64_t fd_stream_next_uint64(void *state);
 uint32_t fd_stream_next_uint32(void *state);
 double fd_stream_next_double(void *state);
 
-/* All of these for another extension module, which finds them by pointer. */
+/* What is public, but for stream_of, which is Python's; and the rest for the package's other extension modules. */
+extern const fd_random_api fd_random_functions;
+
 typedef struct fd_stream_api {
-    void (*start)(fd_stream *stream, fd_key key);
-    void (*seek)(fd_stream *stream, fd_domain domain, uint64_t position, uint64_t carry);
     void (*seek_raw)(fd_stream *stream, uint64_t position, uint64_t carry);
     fd_noise (*noise)(fd_stream *stream);
     uint64_t (*next_uint64)(void *state);

@@ -13,6 +13,40 @@ cdef extern from "pythread.h" nogil:
 
     PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr_flag)
 
+# What the core takes of it; all of it is in random/c_api.pxd.
+cdef extern from "fastdist/random.h" nogil:
+    int FD_BLOCK
+    uint64_t FD_POSITIONS
+
+    ctypedef enum fd_domain:
+        FD_NORMAL
+        FD_UNIFORM
+        FD_N_DOMAIN
+
+    ctypedef struct fd_key:
+        uint64_t word[2]
+
+    ctypedef struct fd_cursor:
+        uint64_t position, carry
+
+    ctypedef struct fd_stream:
+        fd_cursor cursor[2]
+        fd_key key
+        uint64_t raw_block, raw_carry
+        intptr_t raw_at
+        uint32_t half
+        int has_half
+
+    ctypedef struct fd_place:
+        fd_key key
+        fd_domain domain
+        uint64_t position, carry
+
+    ctypedef struct fd_random_api:
+        void (*start)(fd_stream *stream, fd_key key) noexcept nogil
+        void (*seek)(fd_stream *stream, fd_domain domain, uint64_t position, uint64_t carry) noexcept nogil
+        fd_place (*take)(fd_stream *stream, fd_domain domain, intptr_t n) noexcept nogil
+
 cdef extern from "fastdist.h" nogil:
     int FD_MAX_NDIM
     int FD_MAX_OPERAND
@@ -69,11 +103,6 @@ cdef extern from "fastdist.h" nogil:
     void fd_isa_use(int row) noexcept
     int fd_isa_best() noexcept
 
-    ctypedef enum fd_domain:
-        FD_NORMAL
-        FD_UNIFORM
-        FD_N_DOMAIN
-
     ctypedef void fd_fill(void *state, intptr_t n, void *out) noexcept
 
     ctypedef struct fd_noise:
@@ -113,32 +142,9 @@ cdef extern from "fpstate.h" nogil:
     void fd_fpstate_leave(fd_fpstate callers) noexcept
 
 cdef extern from "stream.h" nogil:
-    int FD_BLOCK
-    uint64_t FD_POSITIONS
     double FD_BELOW_ONE
 
-    ctypedef struct fd_key:
-        uint64_t word[2]
-
-    ctypedef struct fd_cursor:
-        uint64_t position, carry
-
-    ctypedef struct fd_stream:
-        fd_key key
-        fd_cursor cursor[2]
-        uint64_t raw_block, raw_carry
-        intptr_t raw_at
-        uint32_t half
-        int has_half
-
-    ctypedef struct fd_place:
-        fd_key key
-        fd_domain domain
-        uint64_t position, carry
-
     ctypedef struct fd_stream_api:
-        void (*start)(fd_stream *stream, fd_key key) noexcept nogil
-        void (*seek)(fd_stream *stream, fd_domain domain, uint64_t position, uint64_t carry) noexcept nogil
         void (*seek_raw)(fd_stream *stream, uint64_t position, uint64_t carry) noexcept nogil
         fd_noise (*noise)(fd_stream *stream) noexcept nogil
         uint64_t (*next_uint64)(void *state) noexcept nogil
@@ -208,7 +214,7 @@ cdef extern from "api.h" nogil:
         bint (*blocked_work)(fd_blocked *of) noexcept nogil
 
         void (*noise_from_numpy)(fd_noise *noise, void *bitgen) noexcept nogil
-        fd_place (*stream_take)(fd_stream *stream, fd_domain domain, intptr_t n) noexcept nogil
+        const fd_random_api *random
         const fd_stream_api *stream
 
     const fd_api fd_functions

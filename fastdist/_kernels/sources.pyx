@@ -110,7 +110,7 @@ cdef class Stream:
         self.depth = 0
         for domain in range(<int>core.FD_N_DOMAIN):
             cursor = &self.c.cursor[domain]
-            api.stream.seek(self.c, <core.fd_domain>domain, cursor.position, cursor.carry)
+            api.random.seek(self.c, <core.fd_domain>domain, cursor.position, cursor.carry)
         api.stream.seek_raw(
             self.c, self.c.raw_block + <core.uint64_t>self.c.raw_at, self.c.raw_carry)
         self.c.half = half
@@ -204,7 +204,7 @@ cdef class Noise:
     cdef int take(self, core.fd_domain domain, intptr_t n, core.fd_place *place) except -1:
         """Where the next n numbers of a domain of its own stream are, which moves on behind them."""
         self.lock()
-        place[0] = api.stream_take(self.stream.c, domain, n)
+        place[0] = api.random.take(self.stream.c, domain, n)
         self.unlock()
         return 0
 
@@ -230,8 +230,8 @@ cdef class Noise:
         if self.stream is None:
             return self
         self.lock()
-        place[0] = api.stream_take(self.stream.c, core.FD_NORMAL, n_normal)
-        place[1] = api.stream_take(self.stream.c, core.FD_UNIFORM, n_uniform)
+        place[0] = api.random.take(self.stream.c, core.FD_NORMAL, n_normal)
+        place[1] = api.random.take(self.stream.c, core.FD_UNIFORM, n_uniform)
         self.unlock()
         return stream_at(place, 2)
 
@@ -260,7 +260,7 @@ cdef class RecordingNoise(Noise):
                     self.state = self.bit_generator.state
                 else:
                     for domain in range(<int>core.FD_N_DOMAIN):
-                        self.place[domain] = api.stream_take(self.stream.c, <core.fd_domain>domain, 0)
+                        self.place[domain] = api.random.take(self.stream.c, <core.fd_domain>domain, 0)
             except BaseException:
                 self.noise.unlock()
                 raise
@@ -337,9 +337,9 @@ cdef void seek(
     cdef uint64_t position = origin.position + n, carry = origin.carry + position // core.FD_POSITIONS
     position %= core.FD_POSITIONS
     if carry == cursor.carry and 0 <= <int64_t>(position - cursor.position) < core.FD_BLOCK:
-        api.stream_take(stream, domain, <intptr_t>(position - cursor.position))
+        api.random.take(stream, domain, <intptr_t>(position - cursor.position))
     else:
-        api.stream.seek(stream, domain, position, carry)
+        api.random.seek(stream, domain, position, carry)
 
 
 cdef void fill_part(
@@ -401,7 +401,7 @@ cdef class PartNoise(Noise):
         self.bit_generator = source  # kept alive
         self.c.stream = source.stream.c
         for domain in range(<int>core.FD_N_DOMAIN):
-            self.c.origin[domain] = api.stream_take(self.c.stream, <core.fd_domain>domain, 0)
+            self.c.origin[domain] = api.random.take(self.c.stream, <core.fd_domain>domain, 0)
             self.c.at[domain] = 0
         self.c.unit[<int>core.FD_UNIFORM], self.c.unit[<int>core.FD_NORMAL] = takes
         # From the last dim on: as long as a dim is taken whole, the one before goes on behind it.
@@ -440,7 +440,7 @@ cdef Noise stream_at(const core.fd_place *places, int n):
     """The noise of a stream from n places on, each of another domain, which one thread alone draws from."""
     cdef Noise noise = stream_noise(False)
     cdef int i
-    api.stream.start(noise.stream.c, places[0].key)
+    api.random.start(noise.stream.c, places[0].key)
     for i in range(n):
-        api.stream.seek(noise.stream.c, places[i].domain, places[i].position, places[i].carry)
+        api.random.seek(noise.stream.c, places[i].domain, places[i].position, places[i].carry)
     return noise

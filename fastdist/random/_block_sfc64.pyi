@@ -12,6 +12,7 @@ from fastdist.random._place import PERIOD as PERIOD
 from fastdist.random._place import Place
 
 __pyx_capi__: dict[str, object]
+_c_api: object
 
 @disjoint_base
 class BlockSFC64(BitGenerator):
@@ -21,6 +22,10 @@ class BlockSFC64(BitGenerator):
     def state(self) -> Mapping[str, Any]: ...
     @state.setter
     def state(self, value: Mapping[str, Any]) -> None: ...
+    @property
+    def ctypes(self) -> Any: ...
+    @property
+    def cffi(self) -> Any: ...
     @property
     def place(self) -> Place: ...
     @classmethod

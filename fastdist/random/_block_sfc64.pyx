@@ -4,13 +4,15 @@
 
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.long cimport PyLong_CheckExact
+from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport PyObject
-from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t, uintptr_t
 from numpy.random.bit_generator cimport BitGenerator
 
 from fastdist._kernels cimport core
 from fastdist._kernels.isa cimport functions
 from fastdist._kernels.sources cimport Noise, stream_noise
+from fastdist.random cimport c_api
 
 import operator
 import os
@@ -20,12 +22,43 @@ import numpy as np
 from numpy.random import Generator, SeedSequence
 from numpy.random.bit_generator import ISeedSequence
 
+from fastdist.random._interface import with_cffi, with_ctypes
 from fastdist.random._place import PERIOD, KeyAlone, Place, checked
 
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
 
 cdef const core.fd_stream_api *stream_api = functions().stream
+cdef const core.fd_random_api *random_api = functions().random
+
+
+# ---- for other extension modules ---------------------------------------------------------
+
+cdef c_api.fd_stream *stream_of(object rng) except NULL:
+    bit_generator = rng.bit_generator if isinstance(rng, Generator) else rng
+    if not isinstance(bit_generator, BlockSFC64):
+        raise TypeError(
+            "rng must be a BlockSFC64 or a numpy.random.Generator on one, got a "
+            f"{type(bit_generator).__name__}")
+    return <c_api.fd_stream *>(<BlockSFC64>bit_generator).stream.c
+
+
+cdef c_api.fd_random_api public_api = (<const c_api.fd_random_api *>random_api)[0]
+public_api.stream_of = stream_of
+_c_api = PyCapsule_New(&public_api, c_api.FD_RANDOM_CAPSULE, NULL)
+
+# In the order of _interface.NEXT and FILL.
+cdef tuple addresses = (
+    <uintptr_t>public_api.next_normal,
+    <uintptr_t>public_api.next_uniform,
+    <uintptr_t>public_api.fill_normal_f64,
+    <uintptr_t>public_api.fill_normal_f32,
+    <uintptr_t>public_api.fill_uniform_f64,
+    <uintptr_t>public_api.fill_uniform_f32,
+)
+
+
+# ---- the generator -----------------------------------------------------------------------
 
 
 def noise_of_place(place):
@@ -34,7 +67,7 @@ def noise_of_place(place):
     place = checked(place)
     noise = noise_of_key(place.key[0], place.key[1])
     for domain, n in ((core.FD_NORMAL, place.normal), (core.FD_UNIFORM, place.uniform)):
-        stream_api.seek(
+        random_api.seek(
             noise.stream.c, <core.fd_domain><int>domain, n % core.FD_POSITIONS, n // core.FD_POSITIONS)
     return noise
 
@@ -96,7 +129,7 @@ cdef class BlockSFC64(BitGenerator):
         key.word[0] = key.word[1] = 0
         self._noise = stream_noise(True)
         self.stream = self._noise.stream
-        stream_api.start(self.stream.c, key)
+        random_api.start(self.stream.c, key)
 
     def __init__(self, seed=None):
         cdef core.fd_key key
@@ -114,7 +147,7 @@ cdef class BlockSFC64(BitGenerator):
         key.word[0] = words[0]
         key.word[1] = words[1]
         with self.stream:
-            stream_api.start(self.stream.c, key)
+            random_api.start(self.stream.c, key)
 
     @property
     def state(self):
@@ -166,7 +199,7 @@ cdef class BlockSFC64(BitGenerator):
         key.word[0] = words[0]
         key.word[1] = words[1]
         with self.stream:
-            stream_api.start(self.stream.c, key)
+            random_api.start(self.stream.c, key)
             self._seek(raw, normal, uniform)
             self.stream.c.half = half
             self.stream.c.has_half = has_half
@@ -175,8 +208,48 @@ cdef class BlockSFC64(BitGenerator):
         cdef core.fd_stream *stream = self.stream.c
         raw, normal, uniform = raw % PERIOD, normal % PERIOD, uniform % PERIOD
         stream_api.seek_raw(stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
-        stream_api.seek(stream, core.FD_NORMAL, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
-        stream_api.seek(stream, core.FD_UNIFORM, uniform % core.FD_POSITIONS, uniform // core.FD_POSITIONS)
+        random_api.seek(stream, core.FD_NORMAL, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
+        random_api.seek(stream, core.FD_UNIFORM, uniform % core.FD_POSITIONS, uniform // core.FD_POSITIONS)
+
+    @property
+    def ctypes(self):
+        """Functions for ctypes, as Numba takes them.
+
+        Returns
+        -------
+        interface
+            A named tuple. ``state_address`` and ``state`` are what all functions take. NumPy's
+            ``next_uint64``, ``next_uint32`` and ``next_double`` are of the raw words; ``next_normal`` and
+            ``next_uniform`` return the next of the stream's own, and ``fill_normal_f64``,
+            ``fill_normal_f32``, ``fill_uniform_f64`` and ``fill_uniform_f32``, of (state, n, array), write
+            n of them. Hold `lock` while they are called, and keep this object alive.
+
+        Examples
+        --------
+        >>> import fastdist as fd
+        >>> bit_generator = fd.BlockSFC64(1)
+        >>> interface = bit_generator.ctypes
+        >>> with bit_generator.lock:
+        ...     first = interface.next_normal(interface.state)
+        >>> first == fd.standard_normal(rng=1), bit_generator.place.normal
+        (True, 1)
+        """
+        if self._ctypes is None:
+            self._ctypes = with_ctypes(BitGenerator.ctypes.__get__(self), addresses)
+        return self._ctypes
+
+    @property
+    def cffi(self):
+        """The same functions as those of `ctypes`, for cffi.
+
+        Returns
+        -------
+        interface
+            A named tuple.
+        """
+        if self._cffi is None:
+            self._cffi = with_cffi(BitGenerator.cffi.__get__(self), addresses)
+        return self._cffi
 
     @property
     def place(self):
@@ -345,7 +418,7 @@ cpdef Noise noise_of_key(uint64_t first, uint64_t second):
     cdef Noise noise = stream_noise(False)
     key.word[0] = first
     key.word[1] = second
-    stream_api.start(noise.stream.c, key)
+    random_api.start(noise.stream.c, key)
     return noise
 
 
