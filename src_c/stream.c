@@ -228,20 +228,30 @@ FD_PUBLIC_FILL(uniform, FD_UNIFORM, f64, double)
 FD_PUBLIC_FILL(uniform, FD_UNIFORM, f32, float)
 #undef FD_PUBLIC_FILL
 
+/* The next number of a loop, for which all of its block is made: in portions it takes a fifth longer. */
+static double next_of_block(fd_stream *stream, fd_domain domain)
+{
+    const fd_cursor *cursor = &stream->cursor[domain];
+    const intptr_t at = (intptr_t)(cursor->position % FD_BLOCK);
+    if (at >= cursor->made) {
+        const fd_fpstate callers = fd_fpstate_enter();
+        make(stream, domain, fd_stream_ops_current(), FD_BLOCK);
+        fd_fpstate_leave(callers);
+    }
+    fd_stream_take(stream, domain, 1);
+    return cursor->number[at];
+}
+
 static double next_normal(fd_stream *stream)
 {
     double number;
-    if (!fd_next_made(&stream->cursor[FD_NORMAL], &number))
-        fill_normal_f64(stream, 1, &number);
-    return number;
+    return fd_next_made(&stream->cursor[FD_NORMAL], &number) ? number : next_of_block(stream, FD_NORMAL);
 }
 
 static double next_uniform(fd_stream *stream)
 {
     double number;
-    if (!fd_next_made(&stream->cursor[FD_UNIFORM], &number))
-        fill_uniform_f64(stream, 1, &number);
-    return number;
+    return fd_next_made(&stream->cursor[FD_UNIFORM], &number) ? number : next_of_block(stream, FD_UNIFORM);
 }
 
 const fd_random_api fd_random_functions = {
