@@ -177,7 +177,7 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
     float32 if every array among them is float32 or float16, otherwise float64. Each one's last
     `core_ndim` dims are its own. They are taken over: copied, unless they are lent; but for those
     named in `passing`, which the constructor reads and no more. A large copy of `matrix` has memory for its
-    factor beside it: that and, as small matrices are copied when they are factorised, what is still to be copied.
+    factor beside it: that and, as small matrices are copied when they are factorised, what is to be copied.
     """
     cdef dict arrays = {}, shapes = NO_SHAPES
     cdef bint strong = False, single = True, owned, copied
