@@ -20,6 +20,7 @@ from fastdist.random import BlockSFC64, Place, default_rng, get_include, set_wor
 
 if TYPE_CHECKING:
     from fastdist import autograd as autograd
+    from fastdist import dask as dask
     from fastdist import plot as plot
     from fastdist import torch as torch
     from fastdist.distributions import (
@@ -84,7 +85,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("autograd", "plot", "torch"):  # they need other packages: imported when they are asked for
+    if name in ("autograd", "dask", "plot", "torch"):  # they need other packages: imported when asked for
         return importlib.import_module(f"fastdist.{name}")
     if name in ("load", "save"):
         return getattr(importlib.import_module("fastdist.files"), name)

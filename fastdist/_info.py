@@ -19,7 +19,7 @@ import numpy as np
 
 import fastdist as fd
 
-OPTIONAL = ("matplotlib", "scipy", "torch", "autograd", "zarr", "jax")
+OPTIONAL = ("matplotlib", "scipy", "torch", "autograd", "zarr", "dask", "jax")
 
 
 def facts() -> dict[str, str]:

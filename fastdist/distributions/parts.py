@@ -49,16 +49,21 @@ def part_of_draw(d: Distribution, sample_shape: ShapeLike, index: Any) -> Part:
     _shapes.check_total(whole, 8)
     ranges = parse_part(index, whole)
     part, item, items = part_of(d, ranges[len(lead) :])
+    return Part(part, lead, items, takes_of(d, item), ranges)
+
+
+ABOVE["part_of_draw"] = part_of_draw
+
+
+def takes_of(d: Distribution, item: Distribution) -> tuple[int, int]:
+    """How many uniforms and normals an item of a distribution takes."""
     takes = item._noise_per_event() if d._passes() else None
     if takes is None:
         raise NotImplementedError(
             f"{type(d).__name__} does not tell how many normals an event takes (normals_per_event): no part "
             "of a draw can be made alone"
         )
-    return Part(part, lead, items, takes, ranges)
-
-
-ABOVE["part_of_draw"] = part_of_draw
+    return takes
 
 
 def parse_part(index: Any, shape: Shape) -> list[Range]:
@@ -78,7 +83,9 @@ def parse_part(index: Any, shape: Shape) -> list[Range]:
     return ranges
 
 
-def part_of(d: Distribution, ranges: list[Range]) -> tuple[Distribution, Distribution, Shape]:
+def part_of(
+    d: Distribution, ranges: list[Range], name: str = "index"
+) -> tuple[Distribution, Distribution, Shape]:
     """The distribution of a part of each sample; that whose events are the items of one, and their shape."""
     n_batch = len(d._batch_shape)
     of_event = list(zip(ranges[n_batch:], d._event_shape, strict=True))
@@ -86,10 +93,10 @@ def part_of(d: Distribution, ranges: list[Range]) -> tuple[Distribution, Distrib
         cut = tuple(slice(*one) for one in ranges[:n_batch])
         return d[cut] if cut else d, d, d._batch_shape
     if type(d) is Independent:
-        base, item, items = part_of(d._base, ranges)
+        base, item, items = part_of(d._base, ranges, name)
         return Independent(base, d._ndims), item, items
     (first, stop), n = next((one, n) for one, n in of_event if one != (0, n))
     raise ValueError(
-        f"index takes elements {first} to {stop} of {n} of an event of {type(d).__name__}, event shape "
+        f"{name}: elements {first} to {stop} of {n} of an event of {type(d).__name__}, event shape "
         f"{d._event_shape}: events cannot be split"
     )
