@@ -4,8 +4,8 @@ sample, standard_normal   draws that are made a chunk at a time
 log_prob                  densities of a dask array's chunks
 distribution              a LazyDistribution, whose parameters are dask arrays
 
-Number i of a stream depends on its key and i alone. So a task knows the `Place` where a draw begins, and reads
-what falls into its chunk. A graph has two layers: *parts*, a node for each slice of the batch, with that slice
+Number i of a stream depends on its key and i alone. So a task knows the `Place` where a draw begins and reads
+what falls into its chunk. A graph has two layers: *parts*, a node for each slice of the batch, with its slice
 of the parameters, which all chunks of samples share; and the chunks, by a Blockwise layer, which grows only
 when it is computed.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -173,24 +173,22 @@ def log_prob(d: Distribution | LazyDistribution, x: Any) -> da.Array:
     """
     law = _law(d)
     batch, event = d.batch_shape, d.event_shape
-    x = da.asarray(np.asarray(x, law.dtype) if isinstance(x, int | float) else x)
+    x = da.asarray(np.asarray(x, law.dtype) if type(x) in (int, float) else x)
     n = x.ndim - len(event)  # dims before the event
     if n < 0 or x.shape[n:] != event:
         raise ValueError(f"x must end in the event shape {event}, got shape {x.shape}")
     n_more = max(n - len(batch), 0)  # of which the batch knows nothing
-    shape = _shapes.broadcast_shapes(x=x.shape[n_more:n], distribution=batch)
-    if any(map(math.isnan, shape)):
+    if any(map(math.isnan, x.shape[n_more:])):
         raise ValueError(
             f"x must have known chunks along the batch: shape {x.shape}; see compute_chunk_sizes"
         )
+    shape = _shapes.broadcast_shapes(x=x.shape[n_more:n], distribution=batch)
     dtype = law.log_prob(np.empty((0,) + (1,) * len(batch) + event, x.dtype)).dtype
     x = x.rechunk(dict.fromkeys(range(n, x.ndim), -1))
     cuts = _from_the_right(len(shape), x.chunks[n_more:n], _chunks_of(d))
     grid = normalize_chunks(cuts, shape, dtype=dtype)
-    of_batch = grid[len(shape) - len(batch) :]
-    parts = _parts_of(
-        d, tuple((1,) if size == 1 else sizes for size, sizes in zip(batch, of_batch, strict=True))
-    )
+    of_part = zip(batch, grid[len(shape) - len(batch) :], strict=True)
+    parts = _parts_of(d, tuple((1,) if size == 1 else sizes for size, sizes in of_part))
     index = tuple(range(n_more + len(shape) + len(event)))
     front = index[: n_more + len(shape)]
     of_x = front[len(front) - n :] + index[len(front) :]
@@ -256,7 +254,7 @@ class LazyDistribution:
         }
         self._core_ndim = {name: own.get(name, 0) for name in self._arrays}
         # Of an empty batch, so that no values are needed: it has shapes, dtype and what follows from them.
-        self._template = cls(
+        self._template: Distribution = cls(
             **self._parameters | self._empty() | {name: held._template for name, held in self._held.items()}
         )
         self.batch_shape: Shape = self._template.batch_shape[1:]
@@ -346,8 +344,7 @@ class LazyDistribution:
             arrays.append(array.rechunk(chunks) if lazy else da.from_array(array, chunks=chunks))
         for name, held in self._held.items():
             # The event of an Independent is of dims of its base's batch.
-            of_held = grid if self._cls is Independent else grid[:ndim]
-            recipes[name], more = held._recipe(of_held[: len(held.batch_shape)])
+            recipes[name], more = held._recipe(grid if self._cls is Independent else grid[:ndim])
             arrays += more
         rest = {
             name: value
@@ -500,7 +497,7 @@ class Layout(NamedTuple):
     dims: Shape  # of items
     n_lead: int  # dims of samples
 
-    def noise(self, where: Sequence[slice]) -> PartNoise:
+    def noise(self, where: Sequence[slice]) -> Any:
         """What a chunk takes."""
         ranges = [(one.start, one.stop) for one in where[: len(self.dims)]]
         return PartNoise(as_noise(self.place), self.takes, self.dims, ranges)
@@ -526,7 +523,7 @@ def _scored(part: Distribution, x: Any) -> Real:
 class Recipe:
     """A distribution but for blocks of arrays."""
 
-    cls: type[Distribution]
+    cls: Callable[..., Distribution]
     rest: Mapping[str, Any]
     axes: Mapping[str, tuple[int | None, ...]]  # of each array, and which dim of the batch each of these is
     held: Mapping[str, Recipe]
