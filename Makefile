@@ -20,7 +20,7 @@ SOURCES := setup.py pyproject.toml fastdist/_version.py \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo examples test test-c test-peers lint battery bench bench-laws bench-gradients bench-times dist clean
+.PHONY: help demo examples test test-c test-peers lint battery bench bench-laws bench-gradients bench-dask bench-times dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-22s %s\n", $$1, $$2 }'
@@ -71,6 +71,9 @@ bench-laws: .venv/package.stamp .venv/bench.stamp ## transformed, truncated, dis
 bench-gradients: .venv/package.stamp .venv/bench.stamp ## gradients and fastdist.torch, relative to torch
 	$(BIN)/python bench/gradients.py $(ARGS)
 	$(BIN)/python bench/torch_adapter.py $(ARGS)
+
+bench-dask: .venv/package.stamp .venv/bench.stamp ## chunked draws, relative to dask.array.random and to one draw
+	$(BIN)/python bench/chunks.py $(ARGS)
 
 bench-times: .venv/package.stamp .venv/bench.stamp ## times of kernels and calls, to compare with earlier ones
 	$(BIN)/python -m pytest bench $(ARGS)

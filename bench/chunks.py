@@ -1,8 +1,8 @@
 """How many times as long others take for 20 million normals in 64 chunks, and their sum, than fastdist.dask:
 `python bench/chunks.py [--rounds N]`.
 
-dask.array.random by the same scheduler; fastdist without dask, into fresh memory; on two CPUs, where there are
-two, dask's threads against fastdist's workers. Each call makes its graph, too. Medians over alternating rounds in
+dask.array.random by the same scheduler; fastdist without dask, into fresh memory; where there are two CPUs,
+dask's threads against fastdist's workers. Each call makes its graph, too. Medians over alternating rounds in
 one process; 2.0 means that they take twice as long.
 """
 
