@@ -254,7 +254,8 @@ class LazyDistribution:
         }
         self._core_ndim = {name: own.get(name, 0) for name in self._arrays}
         # Of an empty batch, so that no values are needed: it has shapes, dtype and what follows from them.
-        self._template: Distribution = cls(
+        make: Callable[..., Distribution] = cls
+        self._template: Distribution = make(
             **self._parameters | self._empty() | {name: held._template for name, held in self._held.items()}
         )
         self.batch_shape: Shape = self._template.batch_shape[1:]
