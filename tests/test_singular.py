@@ -267,6 +267,15 @@ def test_other_batches(dtype):
     assert repr(d) == "MultivariateNormal(loc: (4, 3, 5), covariance_matrix: (4, 3, 5, 5))"
 
 
+def test_files_and_parts_of_draws(tmp_path):
+    d = mixed(dim=4, ranks=(2, 4))
+    fd.save(tmp_path / "d.npz", d)
+    x = d.sample((9,), rng=0)
+    assert_same_bits(fd.load(tmp_path / "d.npz").sample((9,), rng=0), x)
+    part = (slice(2, 7), slice(0, 1))
+    assert_same_bits(d.sample_part((9,), part, rng=0), x[part].copy())
+
+
 def test_holders():
     """In an Independent, under a transform, in a mixture."""
     d = mixed()

@@ -41,7 +41,7 @@ from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STAND
 from fastdist.distributions.algebra import Algebra, triangular
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import InverseLower, Lower, to_events, transform, transposed
-from fastdist.distributions.distribution import Kept, shown
+from fastdist.distributions.distribution import LAW, Kept, keeps, shown
 from fastdist.distributions.pivoted import Pivoted
 from fastdist.distributions.rules import (
     Gradients,
@@ -403,6 +403,10 @@ class MultivariateNormal(Algebra):
         if "_rank" in self._arrays:
             return None
         return Plan(self._structure.colorize, self._arrays["loc"], self._panels(self._dtype))
+
+    def _noise_per_event(self) -> tuple[int, int] | None:
+        own = "_rank" in self._arrays and keeps(type(self), MultivariateNormal, LAW)
+        return (0, self._event_shape[0]) if own else super()._noise_per_event()
 
     def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
         if event_ndim > 1 or "_rank" in self._arrays:
