@@ -1,6 +1,7 @@
 """kl_divergence: closed forms, dispatch."""
 
 import functools
+import itertools
 import warnings
 
 import mpmath
@@ -365,3 +366,18 @@ def test_register_kl_takes_types_of_distributions(p, q):
         fd.register_kl(p, q)
     with pytest.raises(TypeError, match="Distribution"):
         fd.kl_divergence(fd.Normal(0, 1), 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("event", [1, 2, 6, 22, 40])
+def test_independent_of_every_broadcast(event, dtype, isa):
+    """Events side by side: whatever repeats along them or along the batch, as sums of scalars."""
+    g = np.random.default_rng(event)
+    shapes = (100, event), (event,), (100, 1), ()
+    for of_loc, of_scale, of_q_loc, of_q_scale in itertools.product(shapes, repeat=4):
+        loc, q_loc = (g.standard_normal(shape).astype(dtype) for shape in (of_loc, of_q_loc))
+        scale, q_scale = (g.uniform(0.5, 2, shape).astype(dtype) for shape in (of_scale, of_q_scale))
+        p, q = (fd.Normal(*arrays).expand((100, event)) for arrays in ((loc, scale), (q_loc, q_scale)))
+        wanted = fd.kl_divergence(p, q).sum(-1, dtype=float)
+        got = fd.kl_divergence(fd.Independent(p, 1), fd.Independent(q, 1))
+        np.testing.assert_allclose(got, wanted, rtol=40 * np.finfo(dtype).eps)

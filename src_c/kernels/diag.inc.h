@@ -429,7 +429,8 @@ FD_INLINE void FD_LOCAL(gather_terms)(int what, const fd_loop *loop, intptr_t be
     while (FD_LOCAL(next_strip)(loop, &run, FD_LOCAL(operands_of_terms)(what), 0, &s, room)) {
         const intptr_t loc_stride = s.stride[1], scale_stride = s.stride[2];
         if (what == FD_LOCAL(divergences)) {
-            if (s.n == s.done * run.n) /* a new block, perhaps of other scales in the same room */
+            /* Scales that differ from run to run may come in the same room. */
+            if (s.n == s.done * run.n || loop->stride[3][loop->ndim - 2] != 0)
                 kept.q = NULL;
             FD_LOCAL(normal_kl_run)(s.n, z, s.at, s.stride, &kept);
         } else if (what == FD_LOCAL(squared))

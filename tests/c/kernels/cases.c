@@ -336,7 +336,7 @@ void check_kernels(void)
         const fd_layout layout = fd_op_layout(op);
         const char *letters = fd_op_operands(op);
         now.what = fd_op_name(op);
-        if (strlen(letters) > FD_MAX_OPERAND || letters[strspn(letters, "vlspcgoxedykr+=YMTXCFGLPftuqiwnaKNSBDQOR")])
+        if (strlen(letters) > FD_MAX_OPERAND || letters[strspn(letters, "vlspcgoxedykr+=YMTXCFGLPftuqiwnahmKNSBDQOR")])
             fail("operands \"%s\" are too many, or a letter has no meaning in tests/c/kernels", letters);
         for (intptr_t dim = 0; dim <= MAX_DIM; dim++)
             if (fd_op_cost(op, dim) < 1)
