@@ -208,14 +208,24 @@ def check_walk(example):
 
 
 def test_numba():
-    pytest.importorskip("numba")
     names = {}
     exec(block("numba"), names)
     check_walk(names["example"])
 
 
+def test_numba_by_portions():
+    names = {}
+    exec(block("numba-portions"), names)
+    b = fd.BlockSFC64(12)
+    walk = np.cumsum(numbers(12, "normal", 0, 20_000))
+    wanted = 1 + int(np.argmax(abs(walk) >= 30.0))
+    assert names["example"](b, 30.0) == wanted
+    assert b.place.normal == -(-wanted // 256) * 256
+
+
 def test_numba_fills():
-    numba = pytest.importorskip("numba")
+    import numba
+
     b = fd.BlockSFC64(13)
     fill = b.ctypes.fill_normal_f64
 
