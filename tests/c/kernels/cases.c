@@ -127,7 +127,8 @@ static void keep(fd_op op, unsigned char (*where)[ROOM])
 static float weight_f32[] = {1, -0.5f};
 static double weight_f64[] = {1, -0.5};
 
-/* Runs a loop, whose strides and shape are given, on all targets and in all ways. */
+/* Runs a loop, whose strides and shape are given, on all targets and in all ways; where it is to be BRIEF, on scalar
+ * whole, and on each other target in one way or another. */
 static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
 {
     const fd_layout layout = fd_op_layout(op);
@@ -236,29 +237,39 @@ static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
     kernels_hash = hash_word(hash_word(kernels_hash, (uint64_t)found[1]), (uint64_t)found[3]);
     compare(op, dtype, scratch, scratch_bytes, found_wanted);
 
+    enum { WHOLE, COALESCED, IN_PIECES, ONE_BY_ONE };
     static const char *const ways[] = {"whole", "coalesced", "in pieces", "one by one"};
+#ifdef BRIEF
+    const int brief = 1;
+#else
+    const int brief = 0;
+#endif
     const intptr_t grain = layout == FD_EVENT_SUMS ? loop->dim : 1;
     /* Items that add to the same number must do so in order. */
     const int in_order = letters[0] == '=' || (layout == FD_EVENTS && n_distinct(loop, 0) < n_item);
-    const uint64_t cuts = random_state; /* the next case is the same however many targets there are */
-    for (int target = 0; target < n_target; target++) {
-        random_state = cuts;
+    const int n_way = in_order ? ONE_BY_ONE : ONE_BY_ONE + 1, only = (int)below(n_way);
+    const uint64_t cuts = random_state; /* the next case is the same however many targets and ways there are */
+    for (int target = brief; target < n_target; target++) {
         use(target);
         fd_kernel *kernel = fd_lookup(op, dtype);
-        for (int way = target == 0; way < (in_order ? 3 : 4); way++) {
+        for (int way = target == 0 ? COALESCED : WHOLE; way < n_way; way++) {
+            if (brief && way != only)
+                continue;
+            random_state = cuts;
             restore(op);
             memcpy(found, found_initial, sizeof found);
             now.way = ways[way];
-            if (way == 2)
+            if (way == IN_PIECES)
                 run_in_pieces(kernel, loop, n_item, grain);
-            else if (way == 3)
+            else if (way == ONE_BY_ONE)
                 run_backwards(kernel, loop, n_item, grain);
             else
-                kernel(way == 1 ? &coalesced : loop, 0, n_item);
+                kernel(way == COALESCED ? &coalesced : loop, 0, n_item);
             check_upper_halves();
             compare(op, dtype, scratch, scratch_bytes, found_wanted);
         }
     }
+    random_state = cuts;
     now.loop = NULL;
 }
 
