@@ -148,7 +148,12 @@ static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
             loop->operand[k] = letters[k] == 'n' ? &found[1] : one_in(4) ? NULL : &found[3];
         if (strchr("hm", letters[k])) { /* what is written there is tested from Python */
             const intptr_t size = loop->dim * loop->dim;
-            const int can = letters[k] == 'h' || loop->stride[1][loop->ndim - 1] == size;
+            intptr_t packed = size;
+            int can = 1; /* of matrices that lie side by side, as packed ones do */
+            for (int d = loop->ndim - 1; d >= 0 && letters[k] == 'm'; d--) {
+                can &= loop->shape[d] == 1 || loop->stride[1][d] == packed;
+                packed *= loop->shape[d];
+            }
             place(&arena[k], (size_t)(n_item * (letters[k] == 'h' ? 1 : size)) * sizeof(double), sizeof(double),
                   GUARD_WRITTEN);
             loop->operand[k] = can && one_in(2) ? arena[k].p : NULL;
