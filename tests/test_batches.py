@@ -158,7 +158,7 @@ def test_parameters_have_the_shapes_they_were_given_in():
     assert normal.expand((3, 2)).parameters["scale"].shape == (3, 2)
     for name in MATRICES:
         mvn = random_mvn(name, (3, 2), (2, 2))
-        assert set(mvn.parameters) == {"loc", name, "validate_args"}
+        assert set(mvn.parameters) == {"loc", name, "allow_singular", "validate_args"}
         assert mvn.parameters[name].shape == (2, 2)
         assert not mvn.parameters[name].flags.writeable
     independent = fd.Independent(normal, 1)
@@ -185,7 +185,7 @@ def test_replace():
     assert_same_bits(np.array(moved.covariance_matrix), np.array(d.covariance_matrix))
     assert (moved.loc == 1).all()
     other = d.replace(scale_tril=np.eye(2))
-    assert set(other.parameters) == {"loc", "scale_tril", "validate_args"}
+    assert set(other.parameters) == {"loc", "scale_tril", "allow_singular", "validate_args"}
     assert_same_bits(np.array(other.loc), np.array(d.loc))
     assert fd.Independent(random_normal(), 1).replace(reinterpreted_batch_ndims=2).event_shape == (3, 2)
     with pytest.raises(ValueError, match="scale must be positive"):
