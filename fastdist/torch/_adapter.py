@@ -70,7 +70,7 @@ class Adapter(Distribution):
         return self._as_torch(*tensors).log_prob(value)
 
     def _is_small(self) -> bool:
-        """Whether torch's operations and their gradients are quicker than a Function."""
+        """True if torch's operations and their gradients are quicker than a Function."""
         return False
 
     def _own_core(self) -> Any:
@@ -341,7 +341,7 @@ class Made(Adapter):
 
 
 def _unwatched(tensor: Tensor) -> bool:
-    """Whether a tensor may change without being counted: fused optimizers do not count."""
+    """True if a tensor may change without being counted: fused optimizers do not count."""
     return tensor.is_inference() or (tensor.is_leaf and tensor.requires_grad)
 
 

@@ -11,12 +11,13 @@ from torch.distributions import MixtureSameFamily as TorchMixtureSameFamily
 import fastdist.distributions as fd
 from fastdist.random import RNGLike, as_noise
 from fastdist.torch._adapter import Index, Made, SampleShape, all_finite, draw_of, parse_index
+from fastdist.torch._cdf_family import CdfFamily
 from fastdist.torch._kernel import needs_gradients
 from fastdist.torch._tensors import as_array
 from fastdist.torch.outcomes import Categorical
 
 
-class MixtureSameFamily(Made, TorchMixtureSameFamily):
+class MixtureSameFamily(CdfFamily, Made, TorchMixtureSameFamily):
     """`torch.distributions.MixtureSameFamily`, by fastdist where it has the components.
 
     Parameters
@@ -51,7 +52,7 @@ class MixtureSameFamily(Made, TorchMixtureSameFamily):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether draws are reparameterised: of Normal and Independent(Normal) components."""
+        """True if draws are reparameterised: of Normal and Independent(Normal) components."""
         core = self._for_kernels()[1]
         return core is not None and bool(core.has_rsample)
 
@@ -98,22 +99,6 @@ class MixtureSameFamily(Made, TorchMixtureSameFamily):
 
     def _from_eps(self, eps: Tensor, *tensors: Tensor) -> NoReturn:
         raise NotImplementedError("draws of mixtures have first derivatives only")
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """Cumulative distribution function."""
-        return self._cdf("cdf", value)
-
-    def survival_function(self, value: Tensor) -> Tensor:
-        """Complement of the cdf, 1 - cdf, without its cancellation."""
-        return self._cdf("survival_function", value)
-
-    def log_cdf(self, value: Tensor) -> Tensor:
-        """Logarithm of the cdf."""
-        return self._cdf("log_cdf", value)
-
-    def log_survival_function(self, value: Tensor) -> Tensor:
-        """Logarithm of the survival function."""
-        return self._cdf("log_survival_function", value)
 
     def _cdf(self, method: str, value: Tensor) -> Tensor:
         """Averages by weights, in one pass by fastdist unless there are gradients."""

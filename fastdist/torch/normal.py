@@ -20,13 +20,14 @@ from fastdist.distributions.rules import new
 from fastdist.random import RNGLike
 from fastdist.torch import _draws
 from fastdist.torch._adapter import _ONE_DRAW, Adapter, Index, SampleShape, all_finite, draw_to, parse_index
+from fastdist.torch._cdf_family import CdfFamily
 from fastdist.torch._draws import Replay, fill, normals
 from fastdist.torch._formulas import CDFS, normal_log_prob
 from fastdist.torch._kernel import DTYPES, SMALL, Pull, differentiable, needs_gradients, usable
 from fastdist.torch._tensors import as_array
 
 
-class Normal(Adapter, TorchNormal):
+class Normal(CdfFamily, Adapter, TorchNormal):
     r"""`torch.distributions.Normal`, its draws and densities by fastdist.
 
     Parameters
@@ -221,10 +222,6 @@ class Normal(Adapter, TorchNormal):
 
     # ---- the cdf family ------------------------------------------------------------------
 
-    def cdf(self, value: Tensor) -> Tensor:
-        """Cumulative distribution function, accurate in both tails, as all of its family."""
-        return self._cdf("cdf", value)
-
     def icdf(self, value: Tensor) -> Tensor:
         """Inverse of the cdf (quantile function): -inf at 0, inf at 1, NaN outside."""
         return self._cdf("icdf", value)
@@ -232,18 +229,6 @@ class Normal(Adapter, TorchNormal):
     def isf(self, value: Tensor) -> Tensor:
         """Inverse of the survival function: inf at 0, -inf at 1, NaN outside."""
         return self._cdf("isf", value)
-
-    def log_cdf(self, value: Tensor) -> Tensor:
-        """Logarithm of the cdf."""
-        return self._cdf("log_cdf", value)
-
-    def survival_function(self, value: Tensor) -> Tensor:
-        """Complement of the cdf, 1 - cdf, without its cancellation."""
-        return self._cdf("survival_function", value)
-
-    def log_survival_function(self, value: Tensor) -> Tensor:
-        """Logarithm of the survival function."""
-        return self._cdf("log_survival_function", value)
 
     def _cdf(self, method: str, value: Tensor) -> Tensor:
         formula, result = CDFS[method], None

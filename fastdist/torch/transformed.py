@@ -27,6 +27,7 @@ from fastdist.torch._adapter import (
     scored_draw_of,
     sum_last,
 )
+from fastdist.torch._cdf_family import CdfFamily
 from fastdist.torch._kernel import usable
 from fastdist.torch._tensors import as_array
 from fastdist.torch.independent import Independent
@@ -50,7 +51,7 @@ _PLAIN = (
 _FINITE_WITHIN = frozenset({t.AffineTransform, t.ExpTransform, t.TanhTransform})
 
 
-class TransformedDistribution(Adapter, TorchTransformedDistribution):
+class TransformedDistribution(CdfFamily, Adapter, TorchTransformedDistribution):
     """`torch.distributions.TransformedDistribution`, which hands `generator=` and `rng=` on to its base.
 
     Parameters
@@ -171,22 +172,6 @@ class TransformedDistribution(Adapter, TorchTransformedDistribution):
         return x, _sum_to(log_prob, n_batch)
 
     # ---- the cdf family ------------------------------------------------------------------
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """Cumulative distribution function."""
-        return self._cdf("cdf", value)
-
-    def log_cdf(self, value: Tensor) -> Tensor:
-        """Logarithm of the cdf."""
-        return self._cdf("log_cdf", value)
-
-    def survival_function(self, value: Tensor) -> Tensor:
-        """Complement of the cdf, 1 - cdf, without its cancellation."""
-        return self._cdf("survival_function", value)
-
-    def log_survival_function(self, value: Tensor) -> Tensor:
-        """Logarithm of the survival function."""
-        return self._cdf("log_survival_function", value)
 
     def icdf(self, value: Tensor) -> Tensor:
         """Inverse of the cdf (quantile function)."""
