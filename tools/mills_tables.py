@@ -9,11 +9,10 @@ and related functions", Math. Comp. 32 (1978) 1232-1240. The z with -log Phi(-z)
 likewise in (r - 2) / (r + 2), to start an iteration from. Nodes and weights of Gauss and Legendre on [0, 1].
 """
 
-import argparse
-import sys
 from pathlib import Path
 
 import mpmath
+from header import main
 from mpmath import mp, mpf
 
 HEADER = Path(__file__).parent.parent / "src_c" / "mills_tables.h"
@@ -106,19 +105,5 @@ def header():
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", action="store_true")
-    group.add_argument("--check", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.write:
-        HEADER.write_text(header())
-    elif HEADER.read_text() != header():
-        sys.exit(f"{HEADER.name} does not hold the numbers that this script derives")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, HEADER, header)

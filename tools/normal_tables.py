@@ -17,11 +17,10 @@ middle, as the constant is to be most of the value at both ends.
 The middle, (Phi(z) - 1/2) / z: a polynomial in z^2 - 1/8, |z| <= 1/2.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
 import mpmath
+from header import main
 from mills_tables import interpolate, mills
 from mpmath import mp, mpf
 
@@ -85,19 +84,5 @@ def header():
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", action="store_true")
-    group.add_argument("--check", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.write:
-        HEADER.write_text(header())
-    elif HEADER.read_text() != header():
-        sys.exit(f"{HEADER.name} does not hold the numbers that this script derives")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, HEADER, header)

@@ -15,10 +15,9 @@ tail. A wedge is picked by the alias method (Walker, "An efficient method for ge
 variables with general distributions", ACM TOMS 3(3), 1977; Vose 1991), to 2^-54 of a layer.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
+from header import main
 from mpmath import erfc, exp, mp, mpf, pi, sqrt
 
 LAYERS = 1024
@@ -141,19 +140,5 @@ def header():
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", action="store_true")
-    group.add_argument("--check", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.write:
-        HEADER.write_text(header())
-    elif HEADER.read_text() != header():
-        sys.exit(f"{HEADER.name} does not hold the numbers that this script derives")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, HEADER, header)
