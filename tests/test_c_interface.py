@@ -16,6 +16,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import cffi
 import numpy as np
 import pytest
 import reference
@@ -42,7 +43,6 @@ def ctypes_of(bit_generator):
 
 
 def cffi_of(bit_generator):
-    cffi = pytest.importorskip("cffi")
     interface = bit_generator.cffi
     names = {np.dtype(np.float32): "float[]", np.dtype(np.float64): "double[]"}
     return interface, interface.state, lambda out: cffi.FFI().from_buffer(names[out.dtype], out)
@@ -186,7 +186,6 @@ def imported(path):
 
 
 def from_cython(text, path):
-    pytest.importorskip("Cython")
     path.write_text(text, encoding="utf-8")
     # Found where the package is, as for any user.
     command = [sys.executable, "-m", "cython", "-3", "-I", str(Path(fd.__file__).parents[1]), str(path)]
