@@ -36,16 +36,15 @@ from fastdist.random import RNGLike, parse_workers
 from fastdist.torch import _draws
 from fastdist.torch._draws import Replay, normals
 from fastdist.torch._kernel import Pull, differentiable, needs_gradients, usable
+from fastdist.torch._sampling import ONE_DRAW, Sampled, SampleShape
 from fastdist.torch._tensors import as_array
 
-SampleShape = Iterable[int]
 Index = int | slice | EllipsisType | None | tuple[int | slice | EllipsisType | None, ...]
 
-_ONE_DRAW = torch.Size()
 _CHECK_FINITE = KERNELS["check_finite"]
 
 
-class Adapter(Distribution):
+class Adapter(Sampled):
     """A distribution of torch's whose numbers come from fastdist's kernels."""
 
     # How many tensors at the front entropy is no function of: a loc.
@@ -116,48 +115,6 @@ class Adapter(Distribution):
 
     # ---- draws -------------------------------------------------------------------------
 
-    def sample(
-        self,
-        sample_shape: SampleShape = _ONE_DRAW,
-        *,
-        generator: torch.Generator | None = None,
-        rng: RNGLike = None,
-    ) -> Tensor:
-        """Draw samples that know nothing of gradients: those of `rsample`, bit for bit."""
-        return self._draw(sample_shape, generator, rng, reparameterised=False)
-
-    def rsample(
-        self,
-        sample_shape: SampleShape = _ONE_DRAW,
-        *,
-        generator: torch.Generator | None = None,
-        rng: RNGLike = None,
-    ) -> Tensor:
-        """Draw reparameterised samples.
-
-        Parameters
-        ----------
-        sample_shape : iterable of int
-            Leading dims of the result.
-        generator : torch.Generator, optional
-            Gives the draw its key, 128 bits, and moves on. Default: the one that `torch.manual_seed` seeds.
-        rng : int, SeedSequence, BitGenerator or Generator, optional
-            A seed or generator of NumPy's or fastdist's in its place.
-
-        Returns
-        -------
-        Tensor
-            Shape ``sample_shape + batch_shape + event_shape``.
-
-        Raises
-        ------
-        ValueError
-            If both `generator` and `rng` are given.
-        TypeError
-            For an unusable one.
-        """
-        return self._draw(sample_shape, generator, rng, reparameterised=True)
-
     def _draw(
         self,
         sample_shape: SampleShape,
@@ -167,7 +124,7 @@ class Adapter(Distribution):
         reparameterised: bool,
     ) -> Tensor:
         if reparameterised and not self.has_rsample:
-            return super().rsample(sample_shape)  # type: ignore[arg-type]
+            return self._draw_of_torch(sample_shape, reparameterised=True)
         shape = self._extended_shape(sample_shape)  # type: ignore[arg-type]
         tensors, core = self._for_kernels()
         if core is not None:
@@ -189,8 +146,7 @@ class Adapter(Distribution):
     ) -> Tensor:
         """The draw of what kernels do not take."""
         if generator is None and rng is None:
-            draw = super().rsample if reparameterised else super().sample
-            return draw(sample_shape)  # type: ignore[arg-type]
+            return self._draw_of_torch(sample_shape, reparameterised=reparameterised)
         shape = self._eps_shape(self._extended_shape(sample_shape))  # type: ignore[arg-type]
         with torch.set_grad_enabled(reparameterised and torch.is_grad_enabled()):
             return self._from_eps(_draws.normals_like(self.mean, shape, generator, rng))
@@ -214,7 +170,7 @@ class Adapter(Distribution):
 
     def sample_and_log_prob(
         self,
-        sample_shape: SampleShape = _ONE_DRAW,
+        sample_shape: SampleShape = ONE_DRAW,
         *,
         generator: torch.Generator | None = None,
         rng: RNGLike = None,

@@ -11,17 +11,9 @@ from torch.distributions import Independent as TorchIndependent
 import fastdist.distributions as fd
 from fastdist.distributions.rules import expanded
 from fastdist.random import RNGLike
-from fastdist.torch._adapter import (
-    _ONE_DRAW,
-    Adapter,
-    Index,
-    SampleShape,
-    draw_of,
-    parse_index,
-    scored_draw_of,
-    sum_last,
-)
+from fastdist.torch._adapter import Adapter, Index, draw_of, parse_index, scored_draw_of, sum_last
 from fastdist.torch._kernel import Pull
+from fastdist.torch._sampling import ONE_DRAW, SampleShape
 from fastdist.torch.normal import Normal
 
 
@@ -111,7 +103,7 @@ class Independent(Adapter, TorchIndependent[Any]):
 
     def sample_and_log_prob(
         self,
-        sample_shape: SampleShape = _ONE_DRAW,
+        sample_shape: SampleShape = ONE_DRAW,
         *,
         generator: torch.Generator | None = None,
         rng: RNGLike = None,

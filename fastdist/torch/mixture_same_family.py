@@ -10,9 +10,10 @@ from torch.distributions import MixtureSameFamily as TorchMixtureSameFamily
 
 import fastdist.distributions as fd
 from fastdist.random import RNGLike, as_noise
-from fastdist.torch._adapter import Index, Made, SampleShape, all_finite, draw_of, parse_index
+from fastdist.torch._adapter import Index, Made, all_finite, draw_of, parse_index
 from fastdist.torch._cdf_family import CdfFamily
 from fastdist.torch._kernel import needs_gradients
+from fastdist.torch._sampling import SampleShape
 from fastdist.torch._tensors import as_array
 from fastdist.torch.outcomes import Categorical
 

@@ -19,11 +19,12 @@ from fastdist.distributions.normal import SCORE
 from fastdist.distributions.rules import new
 from fastdist.random import RNGLike
 from fastdist.torch import _draws
-from fastdist.torch._adapter import _ONE_DRAW, Adapter, Index, SampleShape, all_finite, draw_to, parse_index
+from fastdist.torch._adapter import Adapter, Index, all_finite, draw_to, parse_index
 from fastdist.torch._cdf_family import CdfFamily
 from fastdist.torch._draws import Replay, fill, normals
 from fastdist.torch._formulas import CDFS, normal_log_prob
 from fastdist.torch._kernel import DTYPES, SMALL, Pull, differentiable, needs_gradients, usable
+from fastdist.torch._sampling import ONE_DRAW, SampleShape
 from fastdist.torch._tensors import as_array
 
 
@@ -176,7 +177,7 @@ class Normal(CdfFamily, Adapter, TorchNormal):
 
     def sample_and_log_prob(
         self,
-        sample_shape: SampleShape = _ONE_DRAW,
+        sample_shape: SampleShape = ONE_DRAW,
         *,
         generator: torch.Generator | None = None,
         rng: RNGLike = None,

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Categorical as TorchCategorical
-from torch.distributions import Distribution
 from torch.distributions import OneHotCategorical as TorchOneHotCategorical
 from torch.distributions import OneHotCategoricalStraightThrough as TorchStraightThrough
 
 import fastdist.distributions as fd
 from fastdist.random import RNGLike
 from fastdist.torch import _draws
-from fastdist.torch._adapter import _ONE_DRAW, Adapter, Index, Made, SampleShape, parse_index
+from fastdist.torch._adapter import Adapter, Index, Made, parse_index
 from fastdist.torch._kernel import SMALL, needs_gradients, usable
+from fastdist.torch._sampling import ONE_DRAW, SampleShape
 
 
 class _ByProbabilities(Made):
@@ -75,7 +75,7 @@ class _ByProbabilities(Made):
         reparameterised: bool,
     ) -> Tensor:
         if reparameterised:
-            return Distribution.rsample(self, sample_shape)  # type: ignore[arg-type]
+            return self._draw_of_torch(sample_shape, reparameterised=True)
         shape, core = self._extended_shape(sample_shape), self._for_kernels()[1]  # type: ignore[arg-type]
         if core is not None:
             out = np.empty(shape, np.int64)
@@ -83,7 +83,7 @@ class _ByProbabilities(Made):
             core.sample(tuple(torch.Size(sample_shape)), rng=noise, out=out)
             return self._outcomes(torch.from_numpy(out))
         if generator is None and rng is None:
-            return super().sample(sample_shape)
+            return self._draw_of_torch(sample_shape, reparameterised=False)
         uniforms = _draws.uniforms_like(self._param, shape, generator, rng)
         return self._outcomes(self._of_uniforms(uniforms))
 
@@ -284,7 +284,7 @@ class OneHotCategoricalStraightThrough(OneHotCategorical, TorchStraightThrough):
 
     def rsample(
         self,
-        sample_shape: SampleShape = _ONE_DRAW,
+        sample_shape: SampleShape = ONE_DRAW,
         *,
         generator: torch.Generator | None = None,
         rng: RNGLike = None,
@@ -300,8 +300,12 @@ def _masked(probs: Tensor | None, logits: Tensor | None, mask: Tensor | None) ->
         return probs, logits
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         raise TypeError(f"mask must be a tensor of bools, got {getattr(mask, 'dtype', type(mask).__name__)}")
-    if not mask.any(-1).all():
-        raise ValueError(f"mask must allow an outcome in each row: shape {tuple(mask.shape)}")
+    allowed = mask.any(-1)
+    if not allowed.all():
+        index = tuple((~allowed).nonzero()[0].tolist())
+        raise ValueError(
+            f"mask must allow an outcome in each row: shape {tuple(mask.shape)}, none is at index {index}"
+        )
     return (
         None if probs is None else torch.where(mask, probs, 0),
         None if logits is None else torch.where(mask, logits, -torch.inf),

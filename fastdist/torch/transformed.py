@@ -16,19 +16,10 @@ from torch.special import ndtri
 
 from fastdist.distributions.transformed import DECREASING
 from fastdist.random import RNGLike
-from fastdist.torch._adapter import (
-    _ONE_DRAW,
-    Adapter,
-    Index,
-    SampleShape,
-    all_finite,
-    draw_of,
-    parse_index,
-    scored_draw_of,
-    sum_last,
-)
+from fastdist.torch._adapter import Adapter, Index, all_finite, draw_of, parse_index, scored_draw_of, sum_last
 from fastdist.torch._cdf_family import CdfFamily
 from fastdist.torch._kernel import usable
+from fastdist.torch._sampling import ONE_DRAW, SampleShape
 from fastdist.torch._tensors import as_array
 from fastdist.torch.independent import Independent
 from fastdist.torch.normal import Normal
@@ -156,7 +147,7 @@ class TransformedDistribution(CdfFamily, Adapter, TorchTransformedDistribution):
 
     def sample_and_log_prob(
         self,
-        sample_shape: SampleShape = _ONE_DRAW,
+        sample_shape: SampleShape = ONE_DRAW,
         *,
         generator: torch.Generator | None = None,
         rng: RNGLike = None,
@@ -296,7 +287,7 @@ class HalfNormal(TransformedDistribution, TorchHalfNormal):
 
     def sample_and_log_prob(
         self,
-        sample_shape: SampleShape = _ONE_DRAW,
+        sample_shape: SampleShape = ONE_DRAW,
         *,
         generator: torch.Generator | None = None,
         rng: RNGLike = None,

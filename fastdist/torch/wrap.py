@@ -21,9 +21,10 @@ from fastdist.distributions.constraints import Constraint, _Independent
 from fastdist.distributions.rules import rule_of
 from fastdist.random import RNGLike
 from fastdist.torch import _draws
-from fastdist.torch._adapter import Adapter, Index, SampleShape, flat, parse_index
+from fastdist.torch._adapter import Adapter, Index, flat, parse_index
 from fastdist.torch._formulas import CDFS
 from fastdist.torch._kernel import in_transform, needs_gradients
+from fastdist.torch._sampling import Sampled, SampleShape
 from fastdist.torch._tensors import all_plain, as_array
 from fastdist.torch.independent import Independent
 from fastdist.torch.low_rank_multivariate_normal import LowRankMultivariateNormal
@@ -32,8 +33,6 @@ from fastdist.torch.multivariate_normal import MultivariateNormal
 from fastdist.torch.normal import Normal
 from fastdist.torch.outcomes import Bernoulli, Categorical, OneHotCategorical
 from fastdist.torch.transformed import HalfNormal, LogNormal, TransformedDistribution
-
-_ONE_DRAW = torch.Size()
 
 
 def wrap(cls: type[fd.Distribution]) -> type[Any]:
@@ -89,7 +88,7 @@ def wrap(cls: type[fd.Distribution]) -> type[Any]:
     return _classes.get(cls) or _classes.setdefault(cls, _new_class(cls))
 
 
-class Wrapped(Distribution):
+class Wrapped(Sampled):
     """A distribution of torch's over one of fastdist's; of `wrap`, which see."""
 
     _wrapped: ClassVar[type[fd.Distribution]]
@@ -179,49 +178,19 @@ class Wrapped(Distribution):
 
     # ---- draws -------------------------------------------------------------------------
 
-    def sample(
+    def _draw(
         self,
-        sample_shape: SampleShape = _ONE_DRAW,
+        sample_shape: SampleShape,
+        generator: torch.Generator | None,
+        rng: RNGLike,
         *,
-        generator: torch.Generator | None = None,
-        rng: RNGLike = None,
+        reparameterised: bool,
     ) -> Tensor:
-        """Draw samples that know nothing of gradients: those of `rsample`, bit for bit."""
         core, shape = self._core(), tuple(torch.Size(sample_shape))
-        noise: Any = _draws.noise(generator, rng)[0]
-        return torch.from_numpy(core.sample(shape, rng=noise))
-
-    def rsample(
-        self,
-        sample_shape: SampleShape = _ONE_DRAW,
-        *,
-        generator: torch.Generator | None = None,
-        rng: RNGLike = None,
-    ) -> Tensor:
-        """Draw reparameterised samples.
-
-        Parameters
-        ----------
-        sample_shape : iterable of int
-            Leading dims of the result.
-        generator : torch.Generator, optional
-            Gives the draw its key, 128 bits, and moves on. Default: the one that `torch.manual_seed` seeds.
-        rng : int, SeedSequence, BitGenerator or Generator, optional
-            A seed or generator of NumPy's or fastdist's in its place.
-
-        Returns
-        -------
-        Tensor
-            Shape ``sample_shape + batch_shape + event_shape``.
-
-        Raises
-        ------
-        NotImplementedError
-            If `has_rsample` is False, or gradients are asked for and have no rule.
-        ValueError
-            If both `generator` and `rng` are given.
-        """
-        core, tensors, shape = self._core(), self._tensors(), tuple(torch.Size(sample_shape))
+        if not reparameterised:
+            noise: Any = _draws.noise(generator, rng)[0]
+            return torch.from_numpy(core.sample(shape, rng=noise))
+        tensors = self._tensors()
         if core.has_rsample:  # otherwise fastdist says so
             if needs_gradients(*tensors.values()):
                 rule_of(type(core), "rsample")  # what is missing is said before the generator moves

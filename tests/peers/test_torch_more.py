@@ -228,6 +228,21 @@ def test_parts_of_a_batch(kind):
         assert torch.equal(other.sample(rng=1), ours.sample(rng=1))
 
 
+@pytest.mark.parametrize("law", ["Bernoulli", "Categorical", "OneHotCategorical"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_kernels_do_not_take_is_drawn_by_torch(law, dtype):
+    draws = []
+    for module in (fdt, td):
+        d = getattr(module, law)(logits=LOGITS.to(dtype), validate_args=False)
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            draws.append(d.sample((7,)))
+        with pytest.raises(NotImplementedError):
+            d.rsample()
+    assert draws[0].dtype == draws[1].dtype
+    assert torch.equal(*draws)
+
+
 def test_parts_are_in_the_graph():
     make, parameters, value = KINDS["squashed"]
     given = leaves(*parameters)
@@ -257,7 +272,7 @@ def test_masks():
             assert torch.all(raw.grad[:, 1] == 0)
             assert raw.grad.isfinite().all()
             assert torch.all(d.sample((1000,), rng=0) != (1 if cls is fdt.Categorical else 2))
-    with pytest.raises(ValueError, match="must allow an outcome"):
+    with pytest.raises(ValueError, match=r"must allow an outcome .* shape \(4,\), none is at index \(\)"):
         fdt.Categorical(LOGITS, mask=torch.zeros(4, dtype=torch.bool))
     with pytest.raises(TypeError, match="mask must be a tensor of bools"):
         fdt.Categorical(LOGITS, mask=torch.ones(4))
