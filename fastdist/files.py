@@ -128,14 +128,14 @@ def load(path: str | Path, *, types: Sequence[type] = ()) -> Distribution:
         raise ValueError(f"{path} was not written by fastdist.save: it has no member {MEMBER!r}")
     try:
         tree = json.loads(str(members[MEMBER][()]))
-        version = tree["version"]
+        version, distribution = tree["version"], tree["distribution"]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} was not written by fastdist.save: {error}") from None
+        raise ValueError(f"{path} was not written by fastdist.save: {error!r}") from None
     if version != VERSION:
         raise ValueError(
             f"{path} is of version {version}; this is fastdist {fd.__version__}, which reads {VERSION}"
         )
-    found = made(tree["distribution"], members, types)
+    found = made(distribution, members, types)
     if not isinstance(found, Distribution):
         raise ValueError(f"{path} holds no distribution")
     return found

@@ -167,7 +167,7 @@ def _kl_independent(p: Independent, q: Independent) -> Tensor:
 
 
 def _of_normals(p: Distribution, q: Distribution) -> bool:
-    """Whether their divergence is that of normals: a subclass may have one of its own."""
+    """True if their divergence is that of normals: a subclass may have one of its own."""
     if type(p) is type(q) is Normal:
         return True
     return isinstance(p, Normal) and isinstance(q, Normal) and _dispatch_kl(type(p), type(q)) is _kl_normal
