@@ -349,5 +349,5 @@ def test_bad_arguments(tmp_path):
 @pytest.mark.parametrize("text", ["{", "[1]", '{"version": 1}', '{"distribution": {"type": "Normal"}}'])
 def test_a_member_that_save_does_not_write(tmp_path, text):
     np.savez(tmp_path / "d.npz", fastdist=np.array(text))
-    with pytest.raises(ValueError, match="was not written by fastdist.save: "):
+    with pytest.raises(ValueError, match=r"was not written by fastdist\.save: "):
         fd.load(tmp_path / "d.npz")
