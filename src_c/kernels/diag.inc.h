@@ -13,8 +13,9 @@ typedef REAL FD_LOCAL(room)[FD_LOCAL(strip_room) + V(lanes)];
 typedef struct FD_LOCAL(strip) {
     intptr_t n_run, done; /* runs of the block that begins with the present one, and how many of them are done */
     intptr_t n;           /* items of the strip */
-    REAL *at[5];
-    intptr_t stride[5];
+    unsigned filled;      /* which operands (bits) have been put together for it */
+    REAL *at[FD_MAX_OPERAND];
+    intptr_t stride[FD_MAX_OPERAND];
 } FD_LOCAL(strip);
 
 /* n_run runs of n items of an operand, ld apart. Vectors are stored whole: the next run covers what is too
@@ -46,13 +47,16 @@ FD_INLINE int FD_LOCAL(next_strip)(const fd_loop *loop, fd_run *run, int n_opera
         }
         strip->done = 0;
         strip->n_run = 1;
-        const int is_short = last > 0 && loop->shape[last] <= FD_LOCAL(short_run);
-        if (is_short && (!n_written || loop->stride[0][last - 1] == run->n)) {
+        int is_short = last > 0 && loop->shape[last] <= FD_LOCAL(short_run);
+        for (int k = 0; k < n_written; k++)
+            is_short = is_short && loop->stride[k][last - 1] == run->n;
+        if (is_short) {
             const intptr_t n_run = fd_run_rows(loop, run);
             strip->n_run = n_run > FD_LOCAL(few) ? n_run : 1;
         }
     }
     const intptr_t n = strip->n = run->n;
+    strip->filled = 0;
     if (strip->n_run == 1) {
         strip->done = 1;
         FD_UNROLL
@@ -71,8 +75,10 @@ FD_INLINE int FD_LOCAL(next_strip)(const fd_loop *loop, fd_run *run, int n_opera
         strip->stride[k] = stride;
         if (k >= n_written && ld != stride * n) {
             REAL *to = room[k - n_written];
-            if (ld != 0 || strip->done == 0)
+            if (ld != 0 || strip->done == 0) {
                 FD_LOCAL(put_side_by_side)(n_run, n, to, strip->at[k], ld, stride);
+                strip->filled |= 1u << k;
+            }
             strip->at[k] = to;
             strip->stride[k] = 1;
         }
