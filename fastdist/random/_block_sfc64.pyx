@@ -365,7 +365,8 @@ cdef Noise thread_noise():
 
 
 cdef Noise own_noise(object rng):
-    """The noise of a BlockSFC64, of a seed or this thread's own; None for what `as_noise` has to look at."""
+    """The noise of a BlockSFC64, of a seed or this thread's own, or a noise itself; None for what `as_noise` has
+    to look at."""
     if rng is None:
         return thread_noise()
     if PyLong_CheckExact(rng):
@@ -374,6 +375,8 @@ cdef Noise own_noise(object rng):
         return noise_of_seed(rng)
     if type(rng) is Generator:
         rng = rng.bit_generator
+    elif isinstance(rng, Noise):
+        return rng
     return (<BlockSFC64>rng)._noise if isinstance(rng, BlockSFC64) else None
 
 
