@@ -196,7 +196,8 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
         own = core_ndim[name]
         owned = not passing or name not in passing
         copied = owned and not is_lent(array)
-        packed = pack(array, dtype, min(own, np.PyArray_NDIM(array)), copied and name != matrix)
+        early = copied and (matrix is None or name != matrix)
+        packed = pack(array, dtype, min(own, np.PyArray_NDIM(array)), early)
         if copied and packed is array:
             if np.PyArray_NBYTES(array) >= LARGE and np.PyArray_NDIM(array) < 64:
                 factor, packed = beside(array)

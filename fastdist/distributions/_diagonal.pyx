@@ -13,7 +13,7 @@ than its kernel over a thousand elements.
 
 cimport numpy as np
 
-from fastdist._kernels.program cimport Kernel, Plan, plan_of, sums_of_events
+from fastdist._kernels.program cimport Kernel, plan_of, sums_of_events
 from fastdist._kernels.pullbacks cimport (
     draw_and_kl_diag,
     draw_diag,
@@ -30,7 +30,8 @@ import numpy as np
 
 from fastdist import _params
 from fastdist._kernels.program import KERNELS, elementwise, sum_events
-from fastdist.distributions._gaussian import HALF_LOG_2PI, STANDARD, log
+from fastdist.distributions import _gaussian
+from fastdist.distributions._gaussian import log
 
 np.import_array()
 
@@ -42,6 +43,7 @@ cdef Kernel NORMAL_KL = KERNELS["normal_kl"]
 cdef Kernel NORMAL_KL_EVENTS = KERNELS["normal_kl_events"]
 
 cdef object float64 = _params.FLOAT64
+cdef double half_log_2pi = _gaussian.HALF_LOG_2PI
 
 # More logarithms of scales than these, 8 MB, are not kept but made for each density, which then takes
 # 1.6 times as long.
@@ -64,7 +66,7 @@ def draw_plan(Base d not None):
 def density_plan(Base d not None, int event_ndim, dtype):
     arrays = array_in(d, dtype, "loc"), array_in(d, dtype, "scale")
     if event_ndim:
-        return plan_of(LOG_PROB_EVENTS, (*arrays, per_event(d, event_ndim, dtype, HALF_LOG_2PI)), event_ndim)
+        return plan_of(LOG_PROB_EVENTS, (*arrays, per_event(d, event_ndim, dtype, half_log_2pi)), event_ndim)
     if np.PyArray_SIZE(<np.ndarray>d._arrays["scale"]) > KEPT:
         return None
     return plan_of(LOG_PROB, (*arrays, logarithms(d, dtype)), 0)
@@ -76,7 +78,7 @@ def scored_plan(Base d not None, int event_ndim):
     if plan is None:
         return None
     return plan.first(
-        LOG_PROB_EVENTS, *STANDARD[dtype.char], per_event(d, event_ndim, dtype, HALF_LOG_2PI))
+        LOG_PROB_EVENTS, *_gaussian.STANDARD[dtype.char], per_event(d, event_ndim, dtype, half_log_2pi))
 
 
 def logarithms(Base d not None, dtype):

@@ -24,7 +24,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from fastdist import _params
-from fastdist.distributions.distribution import DENSITY, DRAW, LAW, keeps
+from fastdist.distributions import distribution
+from fastdist.distributions.distribution import keeps
 from fastdist.random import as_noise
 
 np.import_array()
@@ -51,9 +52,9 @@ cdef class Rule:
 
 # What a subclass may override of a method: then it needs a rule of its own.
 PARTS = {
-    "rsample": DRAW,
-    "sample_and_log_prob": (*LAW, "sample_and_log_prob", "_draw_scored"),
-    "log_prob": DENSITY,
+    "rsample": distribution.DRAW,
+    "sample_and_log_prob": (*distribution.LAW, "sample_and_log_prob", "_draw_scored"),
+    "log_prob": distribution.DENSITY,
     "entropy": ("entropy", "event_entropy", "_entropy"),
     **{
         name: (name, "_cdf")
@@ -104,7 +105,9 @@ cpdef tuple pair_of(p, q):
     read_in()
     for cls_p in types[0].__mro__:
         for cls_q in types[1].__mro__:
-            if (cls_p, cls_q) in DIVERGENCES and keeps(types[0], cls_p, LAW) and keeps(types[1], cls_q, LAW):
+            if (cls_p, cls_q) not in DIVERGENCES:
+                continue
+            if keeps(types[0], cls_p, distribution.LAW) and keeps(types[1], cls_q, distribution.LAW):
                 return pairs.setdefault(types, (cls_p, cls_q))
     raise NotImplementedError(
         f"no KL divergence is registered for {types[0].__name__} and {types[1].__name__}; see register_kl")
@@ -267,7 +270,8 @@ cdef class PullbackOfDistribution:
         if unknown:
             raise ValueError(f"{type(made).__name__} has {' and '.join(names)}, no {unknown[0]!r}")
         g = {
-            name: np.ascontiguousarray(like(cotangents.get(name, 0), made._parameter_shape(name), made._dtype))
+            name: np.ascontiguousarray(
+                like(cotangents.get(name, 0), made._parameter_shape(name), made._dtype))
             for name in names
         }
         return self.pull(g, made)

@@ -458,7 +458,7 @@ cdef class Base:
             self._batch_shape, self._event_shape = _shapes_of(way, self._arrays, self._shapes)
         if self._validate_args:
             for name, array in self._arrays.items():
-                if name not in unchecked:
+                if not unchecked or name not in unchecked:
                     _check(way, type(self), name, array, self._shapes)
         return memory
 
@@ -1489,7 +1489,9 @@ cdef bint take_shapes(Base d, Ways way) except -1:
         n = np.PyArray_NDIM(array) - own
         if n < 0:
             return False
-        for i in range(n, n + (1 if name in way.tall else own)):
+        if own and name in way.tall:
+            own = 1
+        for i in range(n, n + own):
             if event >= 0 and np.PyArray_DIM(array, i) != event:
                 return False
             event = np.PyArray_DIM(array, i)

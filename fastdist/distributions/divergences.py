@@ -30,8 +30,8 @@ from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import Real, RealDType
 from fastdist.distributions import bernoulli, categorical, normal, pivoted, truncated_normal
-from fastdist.distributions._gaussian import HALF_LOG_2PI, log
 from fastdist.distributions._diagonal import kl_of_normals, pull_draw_and_kl, pull_kl
+from fastdist.distributions._gaussian import HALF_LOG_2PI, log
 from fastdist.distributions.bernoulli import Bernoulli
 from fastdist.distributions.categorical import Categorical
 from fastdist.distributions.covariance import Diagonal, Lower, transform

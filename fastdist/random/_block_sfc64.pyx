@@ -365,8 +365,7 @@ cdef Noise thread_noise():
 
 
 cdef Noise own_noise(object rng):
-    """The noise of a BlockSFC64, of a seed or this thread's own, or a noise itself; None for what `as_noise` has
-    to look at."""
+    """The noise of a BlockSFC64, of a seed or this thread's own, or a noise as it is; of others None."""
     if rng is None:
         return thread_noise()
     if PyLong_CheckExact(rng):
