@@ -22,7 +22,7 @@ Pull = Callable[..., Iterable[Real]]
 Formula = Callable[..., Tensor]  # the same value by torch's operations
 
 # Up to so many elements a few operations of torch's and their gradients are quicker than one Function.
-SMALL = 4096
+SMALL = 16384
 DTYPES = frozenset({torch.float32, torch.float64})
 
 
