@@ -380,7 +380,7 @@ CASES = [
 
 
 def match(only: str, title: str) -> bool:
-    """Whether every word of `only` is in `title`."""
+    """True if every word of `only` is in `title`."""
     return all(word in title.lower() for word in only.lower().split())
 
 
