@@ -10,6 +10,7 @@ import doctest
 import functools
 import importlib.util
 import re
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ FRAMEWORKS = {"autograd", "torch"}  # which run with the peers alone
 # Of tables of calls: the heading of the others' column, and the package that it needs to be run.
 COLUMNS = {"torch": "torch", "scipy": "scipy", "NumPy": "numpy", "TFP": "no-run"}
 DRAWN = re.compile(r"sample|rvs|normal\(|choice|rng")
+FENCED = r"^(?P<indent> *)(?P<fence>`{3,})(?P<info>.*)\n(?P<code>(?s:.*?))^(?P=indent)(?P=fence)$"
+PART = re.compile(rf"{FENCED}|^\|(?P<cells>.*)\|$", re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -55,24 +58,17 @@ def text_of(page):
 @functools.cache
 def parts(page):
     """Blocks and rows of tables, in order."""
-    found, heads, fence = [], None, None
-    for n, line in enumerate(text_of(page).splitlines(), 1):
-        if fence:
-            if line == fence:
-                found.append(Block(language, frozenset(words), "".join(code), begin))
-                fence = None
-            else:
-                code.append(line + "\n")
-        elif begins := re.fullmatch(r"(```+)(.*)", line):
-            fence, begin, code = begins[1], n, []
-            language, *words = begins[2].split() or [""]
-        elif line.startswith("|"):
-            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-            heads = heads or cells
-            found.append(Row(heads, cells, n))
+    text, found, heads, end = text_of(page), [], [], 0
+    for match in PART.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        if match["fence"]:
+            language, *words = match["info"].split() or [""]
+            found.append(Block(language, frozenset(words), textwrap.dedent(match["code"]), line))
         else:
-            heads = None
-    assert fence is None, f"{page.name}, line {begin}: a block without an end"
+            cells = [cell.strip() for cell in match["cells"].split("|")]
+            heads = cells if match.start() > end + 1 else heads  # a table begins
+            found.append(Row(heads, cells, line))
+            end = match.end()
     return found
 
 
@@ -87,7 +83,7 @@ def blocks(page, language, *words):
 
 def prose(page):
     """A page without its blocks."""
-    return re.sub(r"^(```+).*?^\1$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(FENCED, "", text_of(page), flags=re.MULTILINE)
 
 
 # ---- running ---------------------------------------------------------------------------------------------
@@ -110,8 +106,10 @@ def run(page, frameworks=False):
 
 
 def _is_there(package, frameworks):
-    return package != "no-run" and (frameworks or package not in FRAMEWORKS) and bool(
-        importlib.util.find_spec(package)
+    return (
+        package != "no-run"
+        and (frameworks or package not in FRAMEWORKS)
+        and bool(importlib.util.find_spec(package))
     )
 
 

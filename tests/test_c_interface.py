@@ -8,7 +8,6 @@ import ctypes
 import ctypes.util
 import importlib.util
 import pickle
-import re
 import shlex
 import shutil
 import subprocess

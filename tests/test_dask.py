@@ -1,22 +1,15 @@
 """`fastdist.dask`: the bits of local calls for any chunks, on any scheduler; graphs, tokens and bad input."""
 
-import contextlib
-import doctest
 import functools
-import importlib
-import importlib.util
 import itertools
 import math
 import multiprocessing
-import multiprocessing.dummy
 import os
 import pickle
-import re
 import signal
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
