@@ -17,7 +17,7 @@ def needs_framework(page):
 
 
 @pytest.mark.usefixtures("here", "validating")
-@pytest.mark.parametrize("page", filter(needs_framework, PAGES), ids=name_of)
+@pytest.mark.parametrize("page", [page for page in PAGES if needs_framework(page)], ids=name_of)
 def test_code(page):
     few, _ = run(page)
     assert run(page, frameworks=True)[0] > few
