@@ -78,6 +78,8 @@ bench-dask: .venv/package.stamp .venv/bench.stamp ## chunked draws, relative to 
 bench-times: .venv/package.stamp .venv/bench.stamp ## times of kernels and calls, to compare with earlier ones
 	$(BIN)/python -m pytest bench $(ARGS)
 
+# The time that archives tell of their files: the commit's, so that its sdist has the same bytes whenever made.
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 dist: .venv/dist.stamp ## sdist and wheel in dist/, and a check of what is in them
 	rm -rf dist
 	$(BIN)/python -m build

@@ -99,4 +99,4 @@ def test_without_torch():
     code = "import sys; sys.modules['torch'] = None; import fastdist.torch"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError: fastdist.torch needs torch" in run.stderr
-    assert "fastdist[torch]" in run.stderr
+    assert "fastdist-numpy[torch]" in run.stderr
