@@ -15,12 +15,12 @@ import tomllib
 
 import numpy as np
 import pytest
-from pages import DOCS, PAGES, ROOT, blocks, headings, links, run, text_of
+from pages import DOCS, PAGES, README, ROOT, blocks, headings, links, run, text_of
 
 import fastdist as fd
 
 name_of = {page: str(page.relative_to(ROOT)) for page in PAGES}.get
-LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+LINKED = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"))]
 
 
 @pytest.fixture
@@ -71,15 +71,25 @@ def test_links(page):
 
 
 def test_commands_and_extras_exist():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for page in PAGES:
         text = text_of(page)
-        assert set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", text, re.MULTILINE)) <= {
-            pair for target in targets for pair in ((target, ""), ("", target))
-        }
-        for extras in re.findall(r"fastdist-numpy\[([\w,]+)\]|'\.\[([\w,]+)\]'", text):
-            assert set("".join(extras).split(",")) <= set(project["optional-dependencies"])
+        assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= {*targets}
+        for name, extra in re.findall(r"pip install '?([\w.-]+)(?:\[(\w+)\])?", text):
+            assert name in (project["name"], ".")
+            assert not extra or extra in project["optional-dependencies"]
+
+
+def test_names_of_the_readme_exist():
+    """Those in code, of classes, functions, methods and modules."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    known = {*project["optional-dependencies"], "d"}
+    for owner in (fd, fd.MultivariateNormal, fd.Normal):
+        known |= {*dir(owner)}
+    names = {name.partition("(")[0] for name in re.findall(r"`(?:fd\.)?(\w+(?:\(\w+\))?)`", text_of(README))}
+    assert len(names) > 30
+    assert names <= known
 
 
 # ---- help ------------------------------------------------------------------------------------------------
