@@ -3,6 +3,7 @@
 `pages.py` has the rules; tests/peers runs the blocks of torch and autograd, too.
 """
 
+import builtins
 import doctest
 import importlib
 import importlib.util
@@ -84,7 +85,7 @@ def test_commands_and_extras_exist():
 def test_names_of_the_readme_exist():
     """Those in code, of classes, functions, methods and modules."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    known = {*project["optional-dependencies"], "d"}
+    known = {*project["optional-dependencies"], *dir(builtins), "d"}
     for owner in (fd, fd.MultivariateNormal, fd.Normal):
         known |= {*dir(owner)}
     names = {name.partition("(")[0] for name in re.findall(r"`(?:fd\.)?(\w+(?:\(\w+\))?)`", text_of(README))}
