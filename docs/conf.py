@@ -1,0 +1,77 @@
+"""Sphinx's configuration: `make docs` builds the site, from nothing but this repository and packages.
+
+Nothing on a page comes from elsewhere: formulas are MathML, and the names of other projects that pages link
+to are listed in `inventories`. `tools/check_site.py` holds the site to that.
+"""
+
+import sys
+from pathlib import Path
+
+import fastdist
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "extensions"))
+
+project = "fastdist"
+author = "the fastdist developers"
+project_copyright = author
+version = release = fastdist.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    # of this folder
+    "gallery",
+    "mathml",
+    "results",
+]
+
+# ---- text ----------------------------------------------------------------------------------------
+
+exclude_patterns = ["_templates"]
+templates_path = ["_templates"]
+myst_enable_extensions = ["attrs_block", "colon_fence", "dollarmath"]
+myst_heading_anchors = 4
+highlight_language = "python"
+pygments_style = "default"
+smartquotes = False
+nitpicky = True
+suppress_warnings = ["myst.header"]  # a page of CONTRIBUTING begins where its headings are deep
+
+# ---- docstrings ----------------------------------------------------------------------------------
+
+default_role = "autolink"
+autodoc_typehints = "none"  # numpydoc's sections say it in words
+autodoc_member_order = "bysource"
+autosummary_generate = True
+numpydoc_show_class_members = False  # the template of a class lists them
+
+# ---- other projects ------------------------------------------------------------------------------
+
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", "inventories/python.txt"),
+    "numpy": ("https://numpy.org/doc/stable", "inventories/numpy.txt"),
+    "scipy": ("https://docs.scipy.org/doc/scipy", "inventories/scipy.txt"),
+}
+
+# ---- pages ---------------------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"fastdist {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "header_links_before_dropdown": 8,
+    "navbar_end": ["theme-switcher"],
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_sidebars = {"start": [], "benchmarks": [], "changes": []}
