@@ -5,6 +5,7 @@ A page is one session, from the top down. In tables that set the calls of anothe
 cells of code are run, too: both must do, with results of the same shape and, unless they are drawn, the same values.
 """
 
+import codeop
 import contextlib
 import doctest
 import functools
@@ -79,6 +80,18 @@ def blocks(page, language, *words):
         for part in parts(page)
         if isinstance(part, Block) and (part.language, part.words) == (language, frozenset(words))
     ]
+
+
+def unfinished(page):
+    """Statements that a prompt does not take: with an empty line within, or, before another one, none behind a loop."""
+    for part in parts(page):
+        if isinstance(part, Block) and part.language == "python":
+            for match in re.finditer(r"^>>> .*\n(?:\.\.\..*\n)*+", part.code, re.MULTILINE):
+                source = re.sub(r"^(>>> |\.\.\. ?)", "", match[0], flags=re.MULTILINE).removesuffix("\n")
+                rest = part.code[match.end() :]
+                ends = ">>>" not in rest or rest.startswith("\n") or codeop.compile_command(source)
+                if not ends or "\n\n" in source.rstrip():
+                    yield part.line, match[0]
 
 
 def prose(page):

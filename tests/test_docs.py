@@ -16,7 +16,7 @@ import tomllib
 
 import numpy as np
 import pytest
-from pages import DOCS, PAGES, README, ROOT, blocks, headings, links, run, text_of
+from pages import DOCS, PAGES, README, ROOT, blocks, headings, links, run, text_of, unfinished
 
 import fastdist as fd
 
@@ -42,6 +42,11 @@ def here(tmp_path, monkeypatch):
 def test_code(page):
     n, _ = run(page)
     assert n or not blocks(page, "python")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_code_may_be_pasted_to_a_prompt(page):
+    assert not list(unfinished(page))
 
 
 @pytest.mark.usefixtures("here")
