@@ -25,20 +25,23 @@ extensions = [
     "sphinx.ext.intersphinx",
     # of this folder
     "gallery",
+    "inherited",
     "mathml",
-    "results",
+    "repository",
 ]
 
 # ---- text ----------------------------------------------------------------------------------------
 
-exclude_patterns = ["_templates"]
+exclude_patterns = ["_templates", "inventories"]
 templates_path = ["_templates"]
 myst_enable_extensions = ["attrs_block", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4
-highlight_language = "python"
-pygments_style = "default"
+highlight_language = "none"
 smartquotes = False
 nitpicky = True
+# Attributes that have no entry of their own, and an argument that is called as a module is.
+UNLISTED = ["arg_constraints", "has_rsample", "normals_per_event"]
+nitpick_ignore = [("py:obj", name) for name in (*UNLISTED, "lock", "types")]
 suppress_warnings = ["myst.header"]  # a page of CONTRIBUTING begins where its headings are deep
 
 # ---- docstrings ----------------------------------------------------------------------------------
@@ -47,6 +50,11 @@ default_role = "autolink"
 autodoc_typehints = "none"  # numpydoc's sections say it in words
 autodoc_member_order = "bysource"
 autosummary_generate = True
+autosummary_context = {
+    "of_every_distribution": [
+        name for name in dir(fastdist.Distribution) if name[0] != "_" and name not in UNLISTED
+    ]
+}
 numpydoc_show_class_members = False  # the template of a class lists them
 
 # ---- other projects ------------------------------------------------------------------------------
