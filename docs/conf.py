@@ -7,6 +7,9 @@ to are listed in `inventories`. `tools/check_site.py` holds the site to that.
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from sphinx.application import Sphinx
+
 import fastdist
 
 HERE = Path(__file__).parent
@@ -76,10 +79,24 @@ html_show_sourcelink = False
 html_theme_options = {
     "header_links_before_dropdown": 8,
     "navbar_end": ["theme-switcher"],
-    "show_prev_next": True,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": {"gallery/*": [], "**": ["page-toc"]},  # programs have long lines
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"start": [], "benchmarks": [], "changes": []}
+html_sidebars = {"start": [], "benchmarks": []}
+
+
+def close_up(app: Sphinx, page: nodes.document) -> None:
+    """A blank line at the end of a block is doctest's, not the reader's."""
+    for block in page.findall(nodes.literal_block):
+        text = block.astext().rstrip()
+        block.rawsource = text
+        block.children = [nodes.Text(text)]
+
+
+def setup(app: Sphinx) -> None:
+    """Sphinx calls it."""
+    app.connect("doctree-read", close_up)
