@@ -78,7 +78,7 @@ bench-dask: .venv/package.stamp .venv/bench.stamp ## chunked draws, relative to 
 bench-times: .venv/package.stamp .venv/bench.stamp ## times of kernels and calls, to compare with earlier ones
 	$(BIN)/python -m pytest bench $(ARGS)
 
-docs: .venv/package.stamp .venv/examples.stamp .venv/docs.stamp ## the site, to build/docs; ARGS="-D gallery_options=--quick" runs the gallery in seconds
+docs: .venv/package.stamp .venv/examples.stamp .venv/docs.stamp ## the site, to build/docs; ARGS="-D gallery_options=" runs its gallery at length
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky -j auto -d build/doctrees $(ARGS) docs build/docs
 	$(BIN)/python tools/check_site.py build/docs
 

@@ -3,9 +3,9 @@
 Each runs as a process of its own, as a user would start it, so that the memory and the seeds of one are
 nobody else's. (sphinx-gallery would run them all within Sphinx.)
 
-gallery_options  in conf.py or by -D, is handed to each: "--quick"
+gallery_options  by -D, is handed to each in place of "--quick"
 {example} NAME   in a page: text, picture, output and source of examples/NAME.py; `:alt:` tells the picture
-of classes       pages of the API list the programs that use them
+                 (and pages of the API list the programs that use a class)
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 MADE = ROOT / "build" / "gallery"
 HEADER = re.compile(r'"""(.*?)"""\n', re.DOTALL)
-PAGE = re.compile(r"\{example\} (\w+)")
+PAGE = re.compile(r"^```\{example\} (\w+)\n:alt: (.*)\n```$", re.MULTILINE)
 
 
 def pages(app: Sphinx) -> dict[str, str]:
@@ -65,28 +62,24 @@ def make(app: Sphinx) -> None:
         list(pool.map(run, pages(app)))
 
 
-class Example(SphinxDirective):
-    """A program's page, below its title."""
+def expand(app: Sphinx, docname: str, source: list[str]) -> None:
+    """A page's text before it is parsed: in place of a program's name, what there is of it."""
 
-    required_arguments = 1
-    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
-
-    def run(self) -> list[nodes.Node]:
-        """In the order that a reader wants: what it is about, what comes out, how."""
-        name = self.arguments[0]
+    def told(found: re.Match[str]) -> str:
+        name, alt = found.groups()
         path = EXAMPLES / f"{name}.py"
-        self.env.note_dependency(path)
-        self.env.note_dependency(MADE / f"{name}.txt")
+        app.env.note_dependency(path)
+        app.env.note_dependency(MADE / f"{name}.txt")
         text, parts = split(HEADER.match(path.read_text(encoding="utf-8"))[1])
-        up = "../" * (self.env.docname.count("/") + 1)
+        up = "../" * (docname.count("/") + 1)
         downloads = ", ".join(
             f"{{download}}`{one}.py <{up}examples/{one}.py>`" for one in [name, *shared(path)]
         )
-        page = f"""
-{text}
+        whole = f"A whole run, without `--quick`, draws [this picture](/{name}.png)."
+        return f"""{text}
 
 ```{{image}} {up}build/gallery/{name}.png
-:alt: {self.options["alt"]}
+:alt: {alt}
 ```
 
 ## What it says
@@ -94,6 +87,8 @@ class Example(SphinxDirective):
 ```{{literalinclude}} {up}build/gallery/{name}.txt
 :language: text
 ```
+
+{whole if "--quick" in app.config.gallery_options else ""}
 
 ## The program
 
@@ -108,7 +103,8 @@ class Example(SphinxDirective):
 :start-at: from __future__
 ```
 """
-        return self.parse_text_to_nodes(page, allow_section_headings=True)
+
+    source[0] = PAGE.sub(told, source[0])
 
 
 def shared(path: Path) -> list[str]:
@@ -144,8 +140,8 @@ def mention(app: Sphinx, what: str, name: str, thing: object, options: object, l
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls it."""
-    app.add_config_value("gallery_options", "", "env", str)
+    app.add_config_value("gallery_options", "--quick", "env", str)
     app.connect("builder-inited", make)
     app.connect("autodoc-process-docstring", mention, priority=900)  # after numpydoc
-    app.add_directive("example", Example)
+    app.connect("source-read", expand)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
