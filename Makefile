@@ -20,7 +20,7 @@ SOURCES := setup.py pyproject.toml fastdist/_version.py \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo examples test test-c test-peers lint battery bench bench-laws bench-gradients bench-dask bench-times dist clean
+.PHONY: help demo examples test test-c test-peers lint battery bench bench-laws bench-gradients bench-dask bench-times docs dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-22s %s\n", $$1, $$2 }'
@@ -28,9 +28,9 @@ help: ## this list
 demo: .venv/package.stamp ## batched samples of the iris data, explained and drawn to demo.png
 	$(BIN)/python -m fastdist demo $(ARGS)
 
-examples: .venv/package.stamp .venv/examples.stamp ## a mixture, a bandit, a process, value at risk, a VAE, two policies: tables, and pictures in build/examples
+examples: .venv/package.stamp .venv/examples.stamp ## a mixture, a bandit, a process, two filters, value at risk, an option, a VAE, two policies: tables, and pictures in build/examples
 	mkdir -p build/examples
-	set -e; for name in mixture_iris thompson_digits gp_co2 portfolio_var vae_digits policy_gradient_pendulum sac_pendulum; do \
+	set -e; for name in mixture_iris thompson_digits gp_co2 kalman_nile portfolio_var qmc_option vae_digits policy_gradient_pendulum sac_pendulum; do \
 	    $(BIN)/python examples/$$name.py --output build/examples/$$name.png $(ARGS); \
 	done
 
@@ -78,6 +78,12 @@ bench-dask: .venv/package.stamp .venv/bench.stamp ## chunked draws, relative to 
 bench-times: .venv/package.stamp .venv/bench.stamp ## times of kernels and calls, to compare with earlier ones
 	$(BIN)/python -m pytest bench $(ARGS)
 
+docs: .venv/package.stamp .venv/examples.stamp .venv/docs.stamp ## the site, to build/docs; ARGS="-D gallery_options=" runs its gallery at length
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky -j auto -d build/doctrees $(ARGS) docs build/docs
+	$(BIN)/python tools/check_site.py build/docs
+
+# The time that archives tell of their files: the commit's, so that its sdist has the same bytes whenever made.
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 dist: .venv/dist.stamp ## sdist and wheel in dist/, and a check of what is in them
 	rm -rf dist
 	$(BIN)/python -m build
