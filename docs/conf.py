@@ -80,7 +80,8 @@ html_theme_options = {
     "header_links_before_dropdown": 8,
     "navbar_end": ["theme-switcher"],
     "show_toc_level": 2,
-    "secondary_sidebar_items": {"gallery/*": [], "**": ["page-toc"]},  # programs have long lines
+    # On every page but those of the gallery, whose programs have long lines; two patterns must not meet.
+    "secondary_sidebar_items": {"[!g]**": ["page-toc"], "gu**": ["page-toc"]},
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
     "pygments_light_style": "a11y-high-contrast-light",

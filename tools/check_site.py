@@ -2,7 +2,7 @@
 
 alone      no page and no style asks another host for a script, style, font, picture or frame
 links      whatever a page links to within the site is there, anchors too
-pictures   all have a text in their place, or one beside them that a link has
+pictures   all have a text in their place
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Page(HTMLParser):
         self.loaded += IN_STYLE.findall(given.get("style", ""))
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
-        if tag == "img" and "alt" not in given:
+        # Sphinx puts the file's name where a picture has no text.
+        text = given.get("alt", "")
+        if tag == "img" and (not text or text.endswith((".png", ".svg"))):
             self.without_text.append(given.get("src", ""))
         relations = set(given.get("rel", "").split())
         if tag == "link" and relations & NOT_LOADED:
