@@ -71,7 +71,7 @@ def noise_of_place(place):
 cdef int begin(core.fd_stream *stream, object place) except -1:
     """Let a stream begin at a place."""
     cdef core.fd_key key
-    cdef uint64_t word[5]
+    cdef uint64_t[5] word = [0, 0, 0, 0, 0]
     cdef bint small = in_words(place, word)
     if not small:
         place = checked(place)
@@ -90,15 +90,22 @@ cdef int begin(core.fd_stream *stream, object place) except -1:
 
 cdef bint in_words(object place, uint64_t *word) except -1:
     """True for a place whose key and positions are plain ints of 64 bits, which are put to `word`."""
-    cdef int i = 0
-    if type(place) is not Place or type(place[0]) is not tuple:
+    if type(place) is not Place:
         return False
-    for n in (*place[0], *place[1:]):
-        if i == 5 or not PyLong_CheckExact(n) or not 0 <= n <= UINT64_MAX:
-            return False
-        word[i] = n
-        i += 1
-    return i == 5
+    key, raw, normal, uniform = <tuple>place
+    if type(key) is not tuple or len(<tuple>key) != 2:
+        return False
+    first, second = <tuple>key
+    if not (
+        PyLong_CheckExact(first) and PyLong_CheckExact(second) and PyLong_CheckExact(raw)
+        and PyLong_CheckExact(normal) and PyLong_CheckExact(uniform)
+    ):
+        return False
+    try:
+        word[0], word[1], word[2], word[3], word[4] = first, second, raw, normal, uniform
+    except OverflowError:
+        return False
+    return True
 
 
 cdef int seek(core.fd_stream *stream, object raw, object normal, object uniform) except -1:
