@@ -1226,6 +1226,10 @@ cdef class Base:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+for _name in ("sample", "rsample", "sample_and_log_prob", "sample_part", "log_prob", "prob"):
+    _params.explain(vars(Base)[_name], _foreign.check_arguments)
+
+
 class Distribution(Base, _foreign.Names):
     """Base of all distributions: a batch of independent distributions over events of one shape.
 
