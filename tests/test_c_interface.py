@@ -24,6 +24,8 @@ from pages import DOCS, blocks
 
 import fastdist as fd
 
+pytestmark = pytest.mark.any_isa  # others' C around the stream
+
 PAGE = DOCS / "guides" / "c_interface.md"
 PERIOD = 2**122
 

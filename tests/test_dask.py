@@ -21,6 +21,8 @@ import fastdist as fd
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
+pytestmark = pytest.mark.any_isa  # chunks, graphs and clusters
+
 N = 50  # samples
 
 

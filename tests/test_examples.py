@@ -28,6 +28,8 @@ import thompson_digits as thompson
 import vae_digits as vae
 from nets import MLP, Adam
 
+pytestmark = pytest.mark.any_isa  # programs over public calls, whose bits other tests hold
+
 EXAMPLES = Path(vae.__file__).parent
 
 

@@ -844,7 +844,8 @@ def exact_kl_gradients(p, q):
 
 @functools.cache
 def exact_pairs(of_p, of_q, dim, dtype):
-    pairs = near_and_far(of_p, of_q, dim, dtype, (1, 1e-3, 1e-6, 1e-10, 1e-14))
+    # What comes close has been tried where mpmath is quick; large ones are for the panels of a factor.
+    pairs = near_and_far(of_p, of_q, dim, dtype, (1, 1e-3, 1e-6, 1e-10, 1e-14) if dim < 10 else (1, 1e-10))
     return [(p, q, exact_kl_gradients(p, q)) for p, q in pairs]
 
 
