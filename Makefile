@@ -82,6 +82,8 @@ docs: .venv/package.stamp .venv/examples.stamp .venv/docs.stamp ## the site, to 
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky -j auto -d build/doctrees $(ARGS) docs build/docs
 	$(BIN)/python tools/check_site.py build/docs
 
+# The time that archives tell of their files: the commit's, so that its sdist has the same bytes whenever made.
+dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 dist: .venv/dist.stamp ## sdist and wheel in dist/, and a check of what is in them
 	rm -rf dist
 	$(BIN)/python -m build

@@ -114,7 +114,7 @@ class Independent(Wrapper):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether the base has reparameterised draws."""
+        """True if the base has reparameterised draws."""
         return self._base.has_rsample
 
     @property

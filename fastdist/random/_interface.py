@@ -23,7 +23,7 @@ def get_include() -> str:
     Returns
     -------
     str
-        For ``include_dirs`` of an extension; ``docs/c_interface.md`` shows what to do with it.
+        For ``include_dirs`` of an extension; ``docs/guides/c_interface.md`` shows what to do with it.
 
     Examples
     --------

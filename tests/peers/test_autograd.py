@@ -407,4 +407,4 @@ def test_without_autograd():
     code = "import sys; sys.modules['autograd'] = None; import fastdist.autograd"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError: fastdist.autograd needs autograd" in run.stderr
-    assert "fastdist[autograd]" in run.stderr
+    assert "fastdist-numpy[autograd]" in run.stderr
