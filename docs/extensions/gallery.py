@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def split(text: str) -> tuple[str, str]:
     """A program's docstring: what is Markdown but for indented formulas, and the map of its parts."""
     *paragraphs, parts = text.strip().split("\n\n")
     fenced = [
-        f"```text\n{paragraph}\n```" if paragraph.startswith("    ") else paragraph
+        f"```text\n{textwrap.dedent(paragraph)}\n```" if paragraph.startswith("    ") else paragraph
         for paragraph in paragraphs
     ]
     return "\n\n".join(fenced), parts
