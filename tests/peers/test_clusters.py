@@ -66,7 +66,7 @@ def test_examples(package, tmp_path):
         env=env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert int(result.stdout.split()[-1]) == sum(code.count(">>> ") for code, _ in chosen)
