@@ -214,7 +214,7 @@ def test_replace():
         (lambda d: d.sample(size=3), TypeError, "sample_shape"),
         (lambda d: d.sample(3, seed=1), TypeError, "rng"),
         (lambda d: functools.partial(d.rsample, random_state=1)(3), TypeError, "rng"),
-        (lambda d: d.sample_and_log_prob(**{"key": 1}), TypeError, "rng"),
+        (lambda d: d.sample_and_log_prob(key=1), TypeError, "rng"),
         (lambda d: d.sample_part(3, slice(2), generator=1), TypeError, "rng"),
         (lambda d: fd.Normal.log_prob(d, x=0.0), TypeError, "value"),
     ],

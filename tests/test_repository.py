@@ -17,7 +17,9 @@ def targets():
     return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
-@pytest.mark.parametrize("path", [*WORKFLOWS, ROOT / "RELEASING.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*WORKFLOWS, ROOT / "RELEASING.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name
+)
 def test_targets_exist(path):
     text = path.read_text("utf-8")
     wanted = set(re.findall(r"(?:run: make|`make|target:) ([a-z][a-z-]*)", text))

@@ -1,6 +1,6 @@
 """Times of the calls in the tables (cases.py), fastdist's alone: how they change with the commits.
 
-`asv run --bench 'mvn_sample float32'` takes those whose title has this in it.
+`asv run --bench 'mvn_sample.*float32'` takes those whose title matches.
 """
 
 import sys
@@ -26,8 +26,8 @@ STATEMENTS = {
 class Calls:
     """A call of each line of the tables."""
 
-    params = list(STATEMENTS)
-    param_names = ["case"]
+    params = tuple(STATEMENTS)
+    param_names = ("case",)
 
     def setup(self, title):
         case, kind = STATEMENTS[title]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# `fd_cursor`; a position is below 2^58, and signed, as Numba makes a float of a signed and an unsigned integer.
+# `fd_cursor`. A position, below 2^58, is signed: Numba makes a float of a signed and an unsigned integer.
 CURSOR = np.dtype(
     [("position", np.int64), ("carry", np.uint64), ("made", np.intp), ("number", np.float64, (1024,))]
 )
@@ -71,12 +71,13 @@ def _type(fields: tuple[str, ...]) -> Any:
 
 
 def with_ctypes(interface: Any, addresses: tuple[int, ...]) -> Any:
-    """NumPy's `ctypes` interface, the functions at these addresses, in the order of NEXT and FILL, and cursors."""
+    """NumPy's `ctypes` interface, cursors, and the functions at these addresses, by NEXT and FILL."""
     import ctypes
 
     memory = (ctypes.c_char * (2 * CURSOR.itemsize)).from_address(interface.state_address)
     fields = (*interface._fields, "cursors")
-    return _type(fields)(*interface, np.frombuffer(memory, CURSOR), *_ctypes_functions(addresses))
+    cursors = np.frombuffer(memoryview(memory), CURSOR)
+    return _type(fields)(*interface, cursors, *_ctypes_functions(addresses))
 
 
 def with_cffi(interface: Any, addresses: tuple[int, ...]) -> Any:

@@ -40,7 +40,9 @@ def blocks():
 
 
 def test_every_package_has_an_example():
-    assert {"dask", "jax", "joblib", "pyspark", "ray", "xarray"} <= set.union(*(needed for _, needed in blocks()))
+    assert {"dask", "jax", "joblib", "pyspark", "ray", "xarray"} <= set.union(
+        *(needed for _, needed in blocks())
+    )
 
 
 @pytest.mark.parametrize("package", ["multiprocessing", "dask", "jax", "joblib", "pyspark", "ray", "xarray"])
@@ -53,9 +55,18 @@ def test_examples(package, tmp_path):
     assert package == "multiprocessing" or any(package in needed for _, needed in chosen)
     (tmp_path / "runner.py").write_text(RUNNER)
     (tmp_path / "page.txt").write_text("\n".join(code for code, _ in chosen), "utf-8")
-    env = os.environ | {"PYSPARK_PYTHON": sys.executable, "RAY_USAGE_STATS_ENABLED": "0", "JAX_PLATFORMS": "cpu"}
+    env = os.environ | {
+        "PYSPARK_PYTHON": sys.executable,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "JAX_PLATFORMS": "cpu",
+    }
     result = subprocess.run(
-        [sys.executable, "runner.py", "page.txt"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+        [sys.executable, "runner.py", "page.txt"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert int(result.stdout.split()[-1]) == sum(code.count(">>> ") for code, _ in chosen)
