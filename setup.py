@@ -3,9 +3,12 @@
 Everything else is in pyproject.toml.
 """
 
+import gzip
 import os
 import platform
 import sys
+import tarfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 # No contraction: a fused multiply-add is one that the source asks for. No debug information, which Python's
 # own flags ask for: it would be seven times the code.
@@ -72,6 +76,30 @@ class BuildWithCore(build_ext):
         super().build_extension(ext)
 
 
+class ReproducibleSdist(sdist):
+    """Makes the same bytes of the same files: in order, of no owner, and of the time SOURCE_DATE_EPOCH."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+        made = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+
+        def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mtime = made
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            return member
+
+        self.mkpath(os.path.dirname(base_name))
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=made) as packed,
+            tarfile.open(fileobj=packed, mode="w") as archive,
+        ):
+            archive.add(base_dir, filter=plain)
+        return path
+
+
 HEADERS = files("src_c/**/*.h", "src_c/*.def", "fastdist/**/*.h", "fastdist/**/*.pxd")
 INCLUDES = ["src_c", "fastdist/include"]
 
@@ -104,7 +132,9 @@ others = [
         "_kernels.pullbacks",
         "_kernels.sources",
         "_params",
+        "distributions._diagonal",
         "distributions._indexing",
+        "distributions._rules",
         "distributions.distribution",
         "random._block_sfc64",
         "random._standard_normal",
@@ -116,4 +146,4 @@ others = [
 cythonized = cythonize([isa, *others], build_dir="build/cython", language_level=3)
 isa = cythonized[0]
 
-setup(ext_modules=cythonized, cmdclass={"build_ext": BuildWithCore})
+setup(ext_modules=cythonized, cmdclass={"build_ext": BuildWithCore, "sdist": ReproducibleSdist})

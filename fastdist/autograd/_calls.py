@@ -11,7 +11,7 @@ try:
     from autograd.extend import Box, defvjp_argnums, primitive
 except ImportError as error:
     raise ImportError(
-        f"fastdist.autograd needs autograd ({error}): pip install 'fastdist[autograd]'"
+        f"fastdist.autograd needs autograd ({error}): pip install 'fastdist-numpy[autograd]'"
     ) from error
 
 import fastdist.distributions as fd

@@ -6,6 +6,8 @@ from fastdist._kernels.sources cimport Noise, Stream
 cdef class BlockSFC64(BitGenerator):
     cdef readonly Noise _noise
     cdef Stream stream              # the noise's, and the lock
+    cdef void connect(self)
+    cdef int start(self, words) except -1
 
 
 cdef Noise thread_noise()

@@ -24,7 +24,7 @@ from typing import Any
 try:
     import torch.distributions as _torch_distributions
 except ImportError as error:
-    raise ImportError(f"fastdist.torch needs torch ({error}): pip install 'fastdist[torch]'") from error
+    raise ImportError(f"fastdist.torch needs torch ({error}): pip install 'fastdist-numpy[torch]'") from error
 from torch.distributions import kl_divergence, register_kl
 
 import fastdist.distributions as _fd

@@ -1,11 +1,9 @@
 """fastdist.torch by example: torch's documentation with the import swapped, programs, docstrings, imports."""
 
 import doctest
-import re
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
@@ -92,15 +90,6 @@ def test_docstrings():
         assert not result.failed
 
 
-def test_readme():
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    code = "\n".join(re.findall(r"^```py\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
-    test = doctest.DocTestParser().get_doctest(code, {}, "README.md", None, None)
-    result = doctest.DocTestRunner().run(test)
-    assert result.attempted > 5
-    assert result.failed == 0
-
-
 def test_nobody_imports_torch():
     code = "import sys, fastdist; assert not {'torch', 'autograd', 'fastdist.torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -110,4 +99,4 @@ def test_without_torch():
     code = "import sys; sys.modules['torch'] = None; import fastdist.torch"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError: fastdist.torch needs torch" in run.stderr
-    assert "fastdist[torch]" in run.stderr
+    assert "fastdist-numpy[torch]" in run.stderr
