@@ -67,7 +67,8 @@ _PARTS = {
 _divergences: dict[tuple[type, type], Divergence] = {}
 _rules: dict[tuple[Any, ...], Rule] = {}
 _rules_of_kl: dict[tuple[type, type], tuple[Divergence, Rule]] = {}  # with the divergence that each is of
-# What has been found for types.
+# What has been found for types. Who registers a rule begins another dict: a thread that searched without
+# it writes what it has found into the one before.
 _found: dict[tuple[type, str], Rule] = {}
 _found_pairs: dict[tuple[type, type], tuple[type, type]] = {}
 
@@ -119,8 +120,9 @@ def register_kl(
     _read_in()  # or it would replace this one
 
     def register(rule: AnyDivergence) -> AnyDivergence:
+        global _found_pairs
         _divergences[type_p, type_q] = rule
-        _found_pairs.clear()
+        _found_pairs = {}
         return rule
 
     return register
@@ -178,14 +180,15 @@ def divergence_of(p: Distribution, q: Distribution) -> Divergence:
 
 def pair_of(p: Distribution, q: Distribution) -> tuple[type, type]:
     """The types that the rule for p and q is registered for."""
-    found = _found_pairs.get((type(p), type(q)))
+    known = _found_pairs
+    found = known.get((type(p), type(q)))
     if found is not None:
         return found
     _read_in()
     for cls_p in type(p).__mro__:
         for cls_q in type(q).__mro__:
             if (cls_p, cls_q) in _divergences and keeps(type(p), cls_p, LAW) and keeps(type(q), cls_q, LAW):
-                return _found_pairs.setdefault((type(p), type(q)), (cls_p, cls_q))
+                return known.setdefault((type(p), type(q)), (cls_p, cls_q))
     raise NotImplementedError(
         f"no KL divergence is registered for {type(p).__name__} and {type(q).__name__}; see register_kl"
     )
@@ -436,6 +439,7 @@ def own_vjp(
 
 
 def _register(rule: Rule, method: str, *types: type) -> None:
+    global _found
     if method == "kl_divergence":
         pair = types[0], types[1]
         _read_in()
@@ -444,7 +448,7 @@ def _register(rule: Rule, method: str, *types: type) -> None:
         _rules_of_kl[pair] = _divergences[pair], rule
     else:
         _rules[method, *types] = rule
-        _found.clear()
+        _found = {}
 
 
 def _fitted(rule: Callable[..., Pull]) -> Callable[..., Pull]:
@@ -489,12 +493,13 @@ def _fit(d: Distribution, gradients: Gradients, dtype: RealDType, value_shape: S
 
 def rule_of(cls: type, name: str) -> Rule:
     """The rule for a method, of the nearest class that has one and from which `cls` has the method."""
-    rule = _found.get((cls, name))
+    known = _found
+    rule = known.get((cls, name))
     if rule is not None:
         return rule
     for base in cls.__mro__:
         if (name, base) in _rules and keeps(cls, base, _PARTS.get(name, (name,))):
-            return _found.setdefault((cls, name), _rules[name, base])
+            return known.setdefault((cls, name), _rules[name, base])
     hint = "differentiate rsample instead" if name == "sample" else "see register_vjp"
     raise NotImplementedError(f"no gradient rule is registered for {cls.__name__}.{name}; {hint}")
 
