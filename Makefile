@@ -10,6 +10,9 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 COMPILERS = $(foreach cc,gcc clang,$(if $(shell command -v $(cc)),$(cc)))
+# How they look for warnings: gcc sees some only where it optimises, clang sees all where it parses. Nothing is linked.
+LOOK_gcc := -O1
+LOOK_clang := -fsyntax-only
 
 # Modules of Cython, which have their types in a stub.
 STUBBED = $(subst /,.,$(basename $(shell find fastdist -name '*.pyi')))
@@ -20,7 +23,7 @@ SOURCES := setup.py pyproject.toml fastdist/_version.py \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo examples test test-c test-peers lint battery bench bench-laws bench-gradients bench-dask bench-times dist clean
+.PHONY: help demo examples test test-c test-peers test-clusters lint battery bench bench-laws bench-gradients bench-dask bench-times bench-history docs changelog dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-22s %s\n", $$1, $$2 }'
@@ -28,9 +31,9 @@ help: ## this list
 demo: .venv/package.stamp ## batched samples of the iris data, explained and drawn to demo.png
 	$(BIN)/python -m fastdist demo $(ARGS)
 
-examples: .venv/package.stamp .venv/examples.stamp ## a mixture, a bandit, a process, value at risk, a VAE, two policies: tables, and pictures in build/examples
+examples: .venv/package.stamp .venv/examples.stamp ## a mixture, a bandit, a process, two filters, value at risk, an option, a VAE, two policies: tables, and pictures in build/examples
 	mkdir -p build/examples
-	set -e; for name in mixture_iris thompson_digits gp_co2 portfolio_var vae_digits policy_gradient_pendulum sac_pendulum; do \
+	set -e; for name in mixture_iris thompson_digits gp_co2 kalman_nile portfolio_var qmc_option vae_digits policy_gradient_pendulum sac_pendulum; do \
 	    $(BIN)/python examples/$$name.py --output build/examples/$$name.png $(ARGS); \
 	done
 
@@ -43,6 +46,9 @@ test-c: ## every kernel on every instruction set against scalar, and threads, in
 test-peers: .venv/package.stamp .venv/test.stamp .venv/peers.stamp .venv/adapters.stamp ## comparisons with torch and scipy; the adapters to torch, Pyro, autograd and more
 	$(BIN)/python -m pytest -n auto --dist loadfile -m peers tests/peers $(ARGS)
 
+test-clusters: .venv/package.stamp .venv/test.stamp .venv/clusters.stamp ## the examples of docs' page on clusters, with ray, Spark and JAX as well
+	$(BIN)/python -m pytest -m peers tests/peers/test_clusters.py $(ARGS)
+
 lint: .venv/package.stamp .venv/lint.stamp .venv/examples.stamp ## style, types, import directions, compiler warnings
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
@@ -53,10 +59,10 @@ lint: .venv/package.stamp .venv/lint.stamp .venv/examples.stamp ## style, types,
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_imports.py
 	$(BIN)/python bench/report.py --check
-	set -e; for cc in $(COMPILERS); do \
-	    CC=$$cc FASTDIST_BUILD_CFLAGS="-O1 -Werror" $(BIN)/python setup.py --quiet build_ext --force \
-	        --build-temp build/lint/$$cc --build-lib build/lint/$$cc; \
-	done
+	$(BIN)/repo-review .
+	set -e; $(foreach cc,$(COMPILERS), \
+	    CC=$(cc) LDSHARED=true FASTDIST_BUILD_CFLAGS="$(LOOK_$(cc)) -Werror" $(BIN)/python setup.py --quiet \
+	        build_ext --force --build-temp build/lint/$(cc) --build-lib build/lint/$(cc);)
 	@echo "all clean, with $(COMPILERS)"
 
 battery: .venv/package.stamp .venv/test.stamp ## statistical tests of the stream, at length, to docs/statistics.md
@@ -77,6 +83,16 @@ bench-dask: .venv/package.stamp .venv/bench.stamp ## chunked draws, relative to 
 
 bench-times: .venv/package.stamp .venv/bench.stamp ## times of kernels and calls, to compare with earlier ones
 	$(BIN)/python -m pytest bench $(ARGS)
+
+docs: .venv/package.stamp .venv/examples.stamp .venv/docs.stamp ## the site, to build/docs; ARGS="-D gallery_options=" runs its gallery at length
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky -j auto -d build/doctrees $(ARGS) docs build/docs
+	$(BIN)/python tools/check_site.py build/docs
+
+bench-history: .venv/history.stamp ## times of calls from commit to commit, by asv: ARGS="v0.1.0..main"
+	$(BIN)/asv run $(ARGS)
+
+changelog: .venv/dist.stamp ## what is in changes/ to the top of CHANGELOG.md: VERSION=0.2.0
+	$(BIN)/towncrier build --yes --version $(VERSION)
 
 # The time that archives tell of their files: the commit's, so that its sdist has the same bytes whenever made.
 dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)

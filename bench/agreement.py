@@ -1,4 +1,4 @@
-"""Whether all contenders do the same work: a recipe that forgets a factor is fast.
+"""All contenders do the same work: a recipe that forgets a factor is fast.
 
 check    every statement of every case, run once on a small problem of the same kind
 """

@@ -7,6 +7,43 @@ generators are NumPy's.
 >>> mvn = fd.MultivariateNormal(np.zeros((3, 2)), covariance_matrix=np.eye(2))
 >>> mvn.sample((100,), rng=0).shape
 (100, 3, 2)
+
+Index
+-----
+Of numbers
+    Normal                            by loc and scale
+    LogNormal, HalfNormal             exp(x) and |x| of a normal x
+    LogitNormal                       1 / (1 + exp(-x))
+    TruncatedNormal                   between bounds
+Of vectors
+    MultivariateNormal                by covariance matrix, precision matrix or Cholesky factor
+    LowRankMultivariateNormal         with a covariance of low rank but for its diagonal
+Of choices
+    Categorical, OneHotCategorical    one of several, as its number or as a vector
+    Bernoulli                         0 or 1
+Made of others
+    Independent                       batch dims become dims of the event
+    TransformedDistribution           of an outcome of another one: see transforms
+    MixtureSameFamily                 one of those along a batch's last dim, by chance
+    stack                             several as one batch
+    transforms, constraints           functions, and sets of numbers
+    Distribution, Wrapper             bases for one's own
+Divergences and gradients
+    kl_divergence, register_kl        of a pair
+    vjp, register_vjp                 of draws, densities, entropies, cdfs, divergences
+Noise
+    default_rng, BlockSFC64           a NumPy Generator, and the stream behind it
+    Place                             where a stream stands
+    standard_normal                   the bare noise
+    set_workers                       how many threads share a large draw
+Files and machine
+    save, load                        distributions in .npz files
+    isa, isas, set_isa                the instruction set in use
+    get_include                       where C headers are
+    __version__                       of the package
+
+Every distribution has `sample`, `log_prob`, `entropy` and more: `help(fastdist.Distribution)`.
+`fastdist.torch`, `.autograd`, `.dask` and `.plot` are imported when they are asked for.
 """
 
 import importlib

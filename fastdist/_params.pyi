@@ -1,5 +1,6 @@
 """Types of what goes from users to kernels and back; _params.pyx says what each function does."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,3 +27,4 @@ def values(
     value: ArrayLike, dtype: RealDType, event_shape: Shape = (), name: str = "value"
 ) -> tuple[Real, Shape, RealDType]: ...
 def delivered(array: Real, shape: Shape, dtype: RealDType, out: Real | None) -> Real: ...
+def explain(function: object, explanation: Callable[[Any, tuple[str, ...]], None]) -> None: ...

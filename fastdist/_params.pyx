@@ -10,6 +10,7 @@ check_*        their values; errors name parameter, shape and index
 read_value     the argument of a density -> packed array, of the dtype to compute in
 destination    `out=` -> the array that kernels write;  deliver   from there to the user
 view           an array as the user sees it: broadcast, read-only
+explain        lets a compiled function's error for a keyword that it does not take say more
 """
 
 cimport numpy as np
@@ -35,6 +36,47 @@ cdef extern from "numpy/arrayobject.h":
 
 cdef extern from * nogil:
     bint __builtin_mul_overflow(intptr_t a, intptr_t b, intptr_t *product)
+
+cdef extern from *:
+    """
+    /* How compiled functions that take keywords are called, and what raises if it knows better why one was not. */
+    static vectorcallfunc fd_plain;
+    static PyObject *fd_explanation;
+
+    static PyObject *fd_call(PyObject *function, PyObject *const *args, size_t n, PyObject *names)
+    {
+        PyObject *result = fd_plain(function, args, n, names);
+        if (result == NULL && names != NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyObject *type, *error, *traceback;
+            PyErr_Fetch(&type, &error, &traceback);
+            PyObject *nothing = PyObject_CallFunctionObjArgs(fd_explanation, function, names, NULL);
+            if (nothing != NULL) {
+                Py_DECREF(nothing);
+                PyErr_Restore(type, error, traceback);
+            } else {
+                Py_DECREF(type);
+                Py_XDECREF(error);
+                Py_XDECREF(traceback);
+            }
+        }
+        return result;
+    }
+
+    static void fd_explain(PyObject *function, PyObject *explanation)
+    {
+        const Py_ssize_t at = Py_TYPE(function)->tp_vectorcall_offset;
+        if (at <= 0)
+            return;
+        vectorcallfunc *call = (vectorcallfunc *)((char *)function + at);
+        if (fd_plain == NULL) {
+            fd_plain = *call;
+            fd_explanation = Py_NewRef(explanation);
+        }
+        if (*call == fd_plain)
+            *call = fd_call;
+    }
+    """
+    void fd_explain(object function, object explanation)
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
@@ -196,7 +238,8 @@ cdef tuple parameters(dict core_ndim, passing, dict given, object matrix):
         own = core_ndim[name]
         owned = not passing or name not in passing
         copied = owned and not is_lent(array)
-        packed = pack(array, dtype, min(own, np.PyArray_NDIM(array)), copied and name != matrix)
+        early = copied and (matrix is None or name != matrix)
+        packed = pack(array, dtype, min(own, np.PyArray_NDIM(array)), early)
         if copied and packed is array:
             if np.PyArray_NBYTES(array) >= LARGE and np.PyArray_NDIM(array) < 64:
                 factor, packed = beside(array)
@@ -462,3 +505,15 @@ def delivered(array, tuple shape, dtype, out):
     written = destination(out, np.NPY_FLOAT32 if dtype == float32 else np.NPY_FLOAT64, ndim, dims, None)
     written[...] = array
     return deliver(written, out)
+
+
+# ---- keywords ---------------------------------------------------------------------------------
+
+
+def explain(function, explanation):
+    """Let ``explanation(function, names)`` see the keywords of a call that was a TypeError, and raise another.
+
+    The function's own place for how it is called is what changes, so that a call that is right costs a jump more. Keywords of others
+    in the signature would cost each call as much as its own, and `**names` a dict.
+    """
+    fd_explain(function, explanation)

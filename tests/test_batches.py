@@ -1,5 +1,6 @@
 """Batches taken apart, put together and built again: indices of arrays, len, stack, parameters, replace."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -210,6 +211,12 @@ def test_replace():
         (lambda _: fd.Normal(0.0, sigma=1.0), TypeError, "scale"),
         (lambda _: fd.MultivariateNormal(np.zeros(2), cov=np.eye(2)), TypeError, "covariance_matrix"),
         (lambda _: fd.MultivariateNormal(mean=np.zeros(2), scale_tril=np.eye(2)), TypeError, "loc"),
+        (lambda d: d.sample(size=3), TypeError, "sample_shape"),
+        (lambda d: d.sample(3, seed=1), TypeError, "rng"),
+        (lambda d: functools.partial(d.rsample, random_state=1)(3), TypeError, "rng"),
+        (lambda d: d.sample_and_log_prob(**{"key": 1}), TypeError, "rng"),
+        (lambda d: d.sample_part(3, slice(2), generator=1), TypeError, "rng"),
+        (lambda d: fd.Normal.log_prob(d, x=0.0), TypeError, "value"),
     ],
 )
 def test_names_of_others_are_answered_by_ours(use, error, here):
@@ -222,6 +229,8 @@ def test_names_of_nobody_are_not():
         (lambda d: d.nothing, AttributeError),
         (lambda d: d.covariance, AttributeError),  # a Normal has none
         (lambda d: d.sample(nothing=1), TypeError),
+        (lambda d: d.log_prob(0.0, seed=1), TypeError),  # nothing is drawn
+        (lambda d: d.sample(3, rng="a"), TypeError),
     ]:
         with pytest.raises(error) as caught:
             use(random_normal())

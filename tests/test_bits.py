@@ -148,6 +148,43 @@ def test_offset_and_length_of_scalars(dtype, isa):
         )
 
 
+ENDS = {"f": (1e-44, 1.2e-38, 3.4e38), "d": (5e-324, 2.3e-308, 1.7e308)}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [1, 2, 3, 6, 8, 9, 17, 25, 48, 49, 300, 1025])
+def test_logarithms_of_an_events_scales(dim, dtype, isa):
+    """One logarithm of a product, of events alone and side by side, to the ends of the range."""
+    rng = np.random.default_rng(dim)
+    scale = np.exp(rng.uniform(-80, 80, (40, dim))).astype(dtype)
+    rows = np.arange(3)
+    scale[rows, rng.integers(dim, size=3)] = ENDS[scale.dtype.char]
+    scale[3:6] = np.array(ENDS[scale.dtype.char], dtype)[:, np.newaxis]
+    scale[6] = 1 + np.finfo(dtype).eps
+    entropy = fd.Independent(fd.Normal(np.zeros((), dtype), scale), 1).entropy()
+    density = fd.Independent(fd.Normal(np.zeros((), dtype), scale), 1).log_prob(np.zeros(dim, dtype))
+    for i in range(len(scale)):
+        row = fd.Independent(fd.Normal(np.zeros((), dtype), scale[i]), 1)
+        assert_same_bits(row.entropy(), np.asarray(entropy[i]))
+        assert_same_bits(row.log_prob(np.zeros(dim, dtype)), np.asarray(density[i]))
+    logs = np.log(scale.astype(np.longdouble))
+    constant = np.longdouble(0.5) * np.log(2 * np.longdouble(np.pi))
+    size = np.finfo(dtype).eps * (np.abs(logs).sum(-1) + dim)
+    assert (np.abs((logs + constant).sum(-1) + density) < 2 * size).all()
+    assert (np.abs((logs + constant + 0.5).sum(-1) - entropy) < 2 * size).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 20])
+@pytest.mark.parametrize("dim", [2, 7, 60])
+def test_logarithms_of_unchecked_scales(dim, n, dtype, isa):
+    scale = np.ones((n, dim), dtype)
+    for bad, value in ((0, -np.inf), (np.inf, np.inf), (np.nan, np.nan), (-1, np.nan)):
+        scale[-1, -1] = bad
+        normal = fd.Normal(np.zeros((), dtype), scale, validate_args=False)
+        assert_same_bits(fd.Independent(normal, 1).entropy()[-1:], np.full(1, value, dtype))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_kl_of_a_row(dtype, isa):
     all_p, all_q = one_of_each(dtype), one_of_each(dtype)

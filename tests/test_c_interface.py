@@ -1,14 +1,13 @@
 """The C interface: ctypes, cffi, Numba, Cython and C draw the stream's own numbers.
 
 Oracle: the reference of tests/reference.py, which is written from the definition of the stream, and the generator's
-positions. The examples are those of docs/c_interface.md, built and run.
+positions. The examples are those of docs/guides/c_interface.md, built and run.
 """
 
 import ctypes
 import ctypes.util
 import importlib.util
 import pickle
-import re
 import shlex
 import shutil
 import subprocess
@@ -21,10 +20,13 @@ import numpy as np
 import pytest
 import reference
 from numpy.random import PCG64, Generator
+from pages import DOCS, blocks
 
 import fastdist as fd
 
-PAGE = (Path(__file__).parents[1] / "docs" / "c_interface.md").read_text(encoding="utf-8")
+pytestmark = pytest.mark.any_isa  # others' C around the stream
+
+PAGE = DOCS / "guides" / "c_interface.md"
 PERIOD = 2**122
 
 
@@ -162,11 +164,6 @@ def test_callers_floating_point_state_makes_no_difference():
 # ---- compiled ----------------------------------------------------------------------------
 
 
-def block(language):
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    return text
-
-
 def built(source):
     """A shared object of a C file."""
     target = source.with_suffix(sysconfig.get_config_var("EXT_SUFFIX"))
@@ -194,7 +191,7 @@ def from_cython(text, path):
 
 
 def check_walk(example):
-    """The steps of docs/c_interface.md's walk, several in a row on one generator."""
+    """The steps of docs/guides/c_interface.md's walk, several in a row on one generator."""
     b, taken = fd.BlockSFC64(12), 0
     for bound in (1.0, 30.0, 5.0, 40.0, 0.1):
         walk = np.cumsum(numbers(12, "normal", taken, 20_000))
@@ -206,19 +203,24 @@ def check_walk(example):
         assert not b.lock.locked()
 
 
+def numba_examples():
+    for code in blocks(PAGE, "python", "numba"):
+        names = {}
+        exec(code, names)
+        yield names["example"]
+
+
 def test_numba():
-    names = {}
-    exec(block("numba"), names)
-    check_walk(names["example"])
+    one_by_one, _ = numba_examples()
+    check_walk(one_by_one)
 
 
 def test_numba_by_portions():
-    names = {}
-    exec(block("numba-portions"), names)
+    _, by_portions = numba_examples()
     b = fd.BlockSFC64(12)
     walk = np.cumsum(numbers(12, "normal", 0, 20_000))
     wanted = 1 + int(np.argmax(abs(walk) >= 30.0))
-    assert names["example"](b, 30.0) == wanted
+    assert by_portions(b, 30.0) == wanted
     assert b.place.normal == -(-wanted // 256) * 256
 
 
@@ -238,13 +240,14 @@ def test_numba_fills():
 
 
 def test_cython(tmp_path):
-    check_walk(imported(from_cython(block("cython"), tmp_path / "walk_cython.pyx")).example)
+    check_walk(imported(from_cython(*blocks(PAGE, "cython"), tmp_path / "walk_cython.pyx")).example)
 
 
 @pytest.fixture(scope="module")
 def extension(tmp_path_factory):
     source = tmp_path_factory.mktemp("c") / "walk_c.c"
-    source.write_text(block("c"), encoding="utf-8")
+    (text,) = blocks(PAGE, "c")
+    source.write_text(text, encoding="utf-8")
     return built(source)
 
 

@@ -24,7 +24,7 @@ from cases import (
 from user_written import USER_WRITTEN, Laplace, user_written
 
 import fastdist as fd
-from fastdist.distributions import normal as implementation
+from fastdist.distributions import _diagonal as implementation
 
 EVERY = (*KINDS, *USER_WRITTEN)
 MANY = 1500

@@ -1,22 +1,15 @@
 """`fastdist.dask`: the bits of local calls for any chunks, on any scheduler; graphs, tokens and bad input."""
 
-import contextlib
-import doctest
 import functools
-import importlib
-import importlib.util
 import itertools
 import math
 import multiprocessing
-import multiprocessing.dummy
 import os
 import pickle
-import re
 import signal
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +20,8 @@ import fastdist as fd
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
+
+pytestmark = pytest.mark.any_isa  # chunks, graphs and clusters
 
 N = 50  # samples
 
@@ -554,41 +549,3 @@ def test_xarray():
     assert y.dims == ("sample", "station")
     assert y.chunks == ((20, 20, 10), (2, 2))
     assert_same_bits(y.values, d.log_prob(local))
-
-
-# ---- docs/clusters.md --------------------------------------------------------------------------------
-
-CLUSTERS = Path(__file__).parents[1] / "docs" / "clusters.md"
-
-
-def test_examples_of_clusters():
-    """Those of what is installed and runs in this process, one after the other; processes are not started."""
-    text = CLUSTERS.read_text(encoding="utf-8")
-    globs, n = {}, 0
-    for package, code in re.findall(r"^```python ?(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-        with contextlib.ExitStack() as stack:
-            if package in ("joblib", "pandas", "xarray"):
-                if not importlib.util.find_spec(package):
-                    continue
-            elif package not in ("", "dask"):
-                continue
-            if package == "joblib":
-                stack.enter_context(importlib.import_module(package).parallel_config(backend="threading"))
-            elif package == "":
-                patch = stack.enter_context(pytest.MonkeyPatch.context())
-                patch.setattr(multiprocessing, "get_context", lambda method: multiprocessing.dummy)
-            test = doctest.DocTestParser().get_doctest(code, globs, package, None, None)
-            assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0
-            globs, n = test.globs, n + len(test.examples)
-    assert n > 20
-    if "draws" in globs:
-        pd, d = importlib.import_module("pandas"), globs["d"][0]
-        batches = [pd.DataFrame({"id": range(a, b)}) for a, b in ((0, 400), (400, 400), (400, 1000))]
-        table = pd.concat(globs["draws"](batches))
-        assert_same_bits(table[["east", "north"]].to_numpy(), d.sample((1000,), rng=7))
-
-
-@pytest.mark.parametrize("name", fd.dask.__all__ if importlib.util.find_spec("dask") else ())
-def test_examples_of_docstrings(name):
-    examples = doctest.DocTestParser().get_doctest(getattr(fd.dask, name).__doc__, {}, name, None, None)
-    assert doctest.DocTestRunner().run(examples).failed == 0

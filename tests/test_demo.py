@@ -13,6 +13,8 @@ from matplotlib.image import imread
 from fastdist import _demo
 from fastdist.__main__ import main
 
+pytestmark = pytest.mark.any_isa  # the command line
+
 
 def run(*arguments, **kwargs):
     return subprocess.run(

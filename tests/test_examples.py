@@ -3,6 +3,7 @@
 Baselines are computed again, another way; gradients are held against central differences.
 """
 
+import itertools
 import os
 import re
 import subprocess
@@ -12,17 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from scipy import integrate, stats
 from threadpoolctl import threadpool_limits
 
 import fastdist as fd
 import gp_co2 as process
+import kalman_nile as nile
 import mixture_iris as mixture
 import policy_gradient_pendulum as pendulum
 import portfolio_var as portfolio
+import qmc_option as option
 import sac_pendulum as sac
 import thompson_digits as thompson
 import vae_digits as vae
 from nets import MLP, Adam
+
+pytestmark = pytest.mark.any_isa  # programs over public calls, whose bits other tests hold
 
 EXAMPLES = Path(vae.__file__).parent
 
@@ -575,7 +581,7 @@ def test_missing_extra(tmp_path, name):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("example", [mixture, process, portfolio, vae, pendulum, sac, thompson])
+@pytest.mark.parametrize("example", [mixture, nile, option, process, portfolio, vae, pendulum, sac, thompson])
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -601,6 +607,7 @@ def test_bad_arguments(tmp_path, monkeypatch, capsys, example, arguments, compla
     [
         (mixture, "--turns"),
         (process, "--draws"),
+        (nile, "--particles"),
         (vae, "--epochs"),
         (pendulum, "--iterations"),
         (pendulum, "--seeds"),
@@ -737,3 +744,139 @@ def test_a_quick_run_of_the_portfolio(tmp_path):
     assert expected == pytest.approx(5.79, abs=0.05)
     assert beyond > 10
     check_picture(tmp_path / "portfolio_var.png", (440, 1300))
+
+
+# ---- the filters ---------------------------------------------------------------------------------------
+
+
+def joint_of_levels(n, step, noise):
+    """Covariances of n levels and of n flows, about 1000, by sums of steps."""
+    steps = np.tril(np.ones((n, n)))
+    of_level = 500.0**2 + step**2 * steps @ steps.T
+    return of_level, of_level + noise**2 * np.eye(n)
+
+
+def test_the_kalman_filter():
+    """Levels by the textbook's recursion (Durbin and Koopman, equation 2.15), the likelihood by one Gaussian."""
+    years, flow = nile.load()
+    assert years[[0, -1]].tolist() == [1871, 1970]
+    assert flow[[0, -1]].tolist() == [1120, 740]
+    steps, noises = np.array([[20.0], [38.0]]), np.array([100.0, 123.0, 150.0])
+    found = nile.kalman(flow, steps, noises)
+    assert found.mean.shape == (100, 2, 3)
+    for i, step in enumerate(steps[:, 0]):
+        for j, noise in enumerate(noises):
+            mean, variance = 1000.0, 500.0**2
+            for year, y in enumerate(flow):
+                variance += step**2
+                gain = variance / (variance + noise**2)
+                mean, variance = mean + gain * (y - mean), variance * (1 - gain)
+                assert found.mean[year, i, j] == pytest.approx(mean)
+                assert found.spread[year, i, j] == pytest.approx(np.sqrt(variance))
+            of_flow = joint_of_levels(100, step, noise)[1]
+            expected = stats.multivariate_normal(np.full(100, 1000.0), of_flow).logpdf(flow)
+            assert found.likelihood[i, j] == pytest.approx(expected)
+
+
+def test_levels_by_all_years():
+    _, flow = nile.load()
+    found = nile.smoother(flow, 38.0, 123.0)
+    of_level, of_flow = joint_of_levels(100, 38.0, 123.0)
+    np.testing.assert_allclose(found.mean, 1000 + of_level @ np.linalg.solve(of_flow, flow - 1000))
+    left = of_level - of_level @ np.linalg.solve(of_flow, of_level)
+    np.testing.assert_allclose(found.spread, np.sqrt(np.diag(left)))
+    filtered = nile.kalman(flow, 38.0, 123.0)
+    assert found.mean[-1] == pytest.approx(filtered.mean[-1])
+    assert found.likelihood == pytest.approx(filtered.likelihood)
+
+
+def test_particles_are_the_kalman_filter():
+    """Within a few of their standard errors; these by runs of other seeds."""
+    _, flow = nile.load()
+    exact = nile.kalman(flow, 38.0, 123.0)
+    runs = [
+        nile.particles(flow, fd.Normal(0.0, 38.0), 123.0, 20_000, fd.default_rng(seed)) for seed in range(8)
+    ]
+    likelihoods = np.array([run.likelihood for run in runs])
+    assert likelihoods.std() < 0.2
+    assert abs(likelihoods.mean() - exact.likelihood) < 4 * likelihoods.std() / np.sqrt(7)
+    assert np.abs(np.mean([run.mean for run in runs], axis=0) - exact.mean).max() < 2
+    assert np.abs(np.mean([run.spread for run in runs], axis=0) - exact.spread).max() < 2
+
+
+def test_particles_of_seldom_steps():
+    """The likelihood of four flows, by all ways of which steps are large."""
+    flow, noise = np.array([1100.0, 1080.0, 700.0, 720.0]), 120.0
+    exact = 0.0
+    for large in itertools.product([False, True], repeat=4):
+        scales = np.where(large, nile.LARGE, nile.SMALL)
+        steps = np.tril(np.ones((4, 4))) * scales
+        covariance = nile.BEFORE[1] ** 2 + steps @ steps.T + noise**2 * np.eye(4)
+        weight = np.where(large, nile.SELDOM, 1 - nile.SELDOM).prod()
+        exact += weight * stats.multivariate_normal(np.full(4, 1000.0), covariance).pdf(flow)
+    found = nile.particles(flow, nile.seldom(), noise, 400_000, fd.default_rng(0))
+    assert found.likelihood == pytest.approx(np.log(exact), abs=0.03)
+
+
+def test_a_quick_run_of_the_filters(tmp_path, capsys):
+    """The likeliest scales are those of Durbin and Koopman, 38.3 and 122.9, to the grid."""
+    nile.main(["--quick", "--output", str(tmp_path / "nile.png")])
+    text = capsys.readouterr().out
+    step, noise = map(float, re.search(r"likeliest: step ([\d.]+), noise ([\d.]+)", text).groups())
+    assert abs(step - np.sqrt(1469.1)) < 2.5
+    assert abs(noise - np.sqrt(15099)) < 2.5
+    kalman, particle, seldom, gap = numbers(text).values()
+    assert particle == pytest.approx(kalman, abs=0.5)
+    assert seldom > kalman + 1
+    assert gap < 0.1
+    check_picture(tmp_path / "nile.png", (440, 1300))
+
+
+# ---- the option ----------------------------------------------------------------------------------------
+
+
+def test_the_bridge_is_an_order():
+    assert option.bridge(8) == [8, 4, 2, 6, 1, 3, 5, 7]
+    assert sorted(option.bridge(12)) == list(range(1, 13))
+    covariance = np.array([[0.04, 0.01], [0.01, 0.09]])
+    in_order, by_bridge = option.prices(covariance, [1, 2, 3]), option.prices(covariance, option.bridge(3))
+    walk = np.tril(np.ones((3, 3)))
+    np.testing.assert_allclose(in_order.covariance_matrix, np.kron(walk @ walk.T, covariance))
+    place = [4, 5, 0, 1, 2, 3]  # months 3, 1, 2
+    np.testing.assert_allclose(by_bridge.covariance_matrix, in_order.covariance_matrix[np.ix_(place, place)])
+    np.testing.assert_allclose(by_bridge.loc, -by_bridge.variance / 2)  # no gain is expected
+
+
+def test_the_price_that_is_known():
+    """By quadrature; and by each kind of noise, within its error."""
+    covariance = np.cov(portfolio.load().industries.T)
+    d = option.prices(covariance, option.bridge(option.MONTHS))
+    loc, scale = d.loc.mean(), np.sqrt(d.covariance_matrix.mean())
+    law = stats.lognorm(scale, scale=np.exp(loc))
+    exact = integrate.quad(lambda price: (price - 1) * law.pdf(price), 1, 10)[0]
+    assert option.geometric(d) == pytest.approx(exact, rel=1e-6)
+    for noise, n, size in (
+        (option.plain, 2**15, 1.5e-3),
+        (option.antithetic, 2**15, 1e-3),
+        (option.sobol, 2**12, 2e-4),
+    ):
+        eps = noise(n, 144, fd.default_rng(1))
+        assert eps.shape == (n, 144)
+        assert option.worth(d, eps, geometric=True) == pytest.approx(exact, abs=size)
+
+
+def test_a_quick_run_of_the_option(tmp_path, capsys):
+    """Each kind of noise errs less than the one before, by far more than the spread of errors of 32 prices."""
+    option.main(["--quick", "--output", str(tmp_path / "option.png")])
+    text = capsys.readouterr().out
+    *errors, enough, drawn, exact = numbers(text).values()
+    assert len(errors) == 4
+    plain, antithetic, sobol, bridge = errors
+    assert antithetic < plain
+    assert sobol < plain / 2
+    assert bridge < sobol
+    assert enough < 2048 / 4
+    assert drawn == pytest.approx(exact, abs=4 * bridge)
+    means = [float(mean) for mean in re.findall(r"the mean is ([\d.]+)", text)]
+    assert np.ptp(means) < 4 * plain / np.sqrt(32)
+    check_picture(tmp_path / "option.png", (440, 1300))

@@ -16,6 +16,8 @@ import fastdist as fd
 from fastdist import _streamed
 from fastdist.__main__ import main
 
+pytestmark = pytest.mark.any_isa  # formats, and processes that write them
+
 t = fd.transforms
 
 

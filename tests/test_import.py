@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.any_isa  # modules
+
 
 def says(code):
     """What a fresh interpreter prints."""

@@ -12,6 +12,8 @@ from hypothesis.extra.numpy import array_shapes
 import fastdist as fd
 from fastdist.distributions._indexing import parse_index, part
 
+pytestmark = pytest.mark.any_isa  # views of arrays
+
 sizes = st.integers(-6, 6)
 steps = sizes.filter(bool)
 slices = st.builds(slice, st.none() | sizes, st.none() | sizes, st.none() | steps)

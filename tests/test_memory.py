@@ -8,6 +8,8 @@ from cases import MATRICES, random_mvn, random_normal
 
 import fastdist as fd
 
+pytestmark = pytest.mark.any_isa  # arrays are made above the kernels
+
 MB = 2**20
 N = 11 * MB  # float64 elements: 88 MB
 

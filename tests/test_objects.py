@@ -55,7 +55,7 @@ def arrays_of(d):
 
 @pytest.mark.parametrize("index", INDICES, ids=repr)
 @pytest.mark.parametrize("kind", EVERY_KIND)
-def test_indexing_is_numpys_on_the_batch_dims(kind, index, isa):
+def test_indexing_is_numpys_on_the_batch_dims(kind, index):
     d = one_of_each()[kind]
     part = d[index]
     assert type(part) is type(d)
@@ -70,7 +70,7 @@ def test_indexing_is_numpys_on_the_batch_dims(kind, index, isa):
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
-def test_expand(kind, isa):
+def test_expand(kind):
     d = one_of_each()[kind]
     wide = d[:, :1].expand((2, 4, 3))
     assert wide.batch_shape == (2, 4, 3)

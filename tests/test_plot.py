@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 import fastdist as fd
 from fastdist import plot
 
+pytestmark = pytest.mark.any_isa  # pictures and their errors
+
 LOC = np.array([[1.0, 2.0], [-3.0, 0.5], [0.0, 0.0]])
 COVARIANCE = np.array([[[2.0, 0.9], [0.9, 1.0]], [[1e-4, -5e-3], [-5e-3, 1.0]], [[1.0, 0.0], [0.0, 9.0]]])
 MVN = fd.MultivariateNormal(LOC, COVARIANCE)

@@ -18,6 +18,8 @@ from numpy.random import PCG64, Generator
 
 import fastdist as fd
 
+pytestmark = pytest.mark.any_isa  # locks, signals and forks
+
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 needs_signals = pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX signals")
 

@@ -9,6 +9,8 @@ import pytest
 import fastdist as fd
 from fastdist import plot
 
+pytestmark = pytest.mark.any_isa  # annotations
+
 
 def members(module):
     """Public functions and classes of a module, and these classes' own public methods, by name."""

@@ -10,6 +10,8 @@ from known_answers import of_seed
 
 import fastdist as fd
 
+pytestmark = pytest.mark.any_isa  # threads below the kernels
+
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux's /proc")
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 

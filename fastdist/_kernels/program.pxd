@@ -75,6 +75,7 @@ cdef class Plan:
     cdef intptr_t stride[8][8]      # of dims, then operands
     cdef void *data[8]
     cdef intptr_t sample_stride[2]
+    cdef int take(self, Kernel kernel, tuple arrays, int n_summed) except -1
     cdef Plan with_stages(self, tuple before, tuple after)
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1
     cdef int bind_once(self, tuple batch_shape, tuple event_shape) except -1
@@ -102,6 +103,8 @@ cdef int run(
 cpdef intptr_t first_bad(Kernel kernel, np.ndarray array) except -2
 cpdef intptr_t panels_size(intptr_t dim, intptr_t itemsize)
 cdef int point_to(Kernel kernel, tuple arrays, PyObject **operands) except -1
+cdef Plan plan_of(Kernel kernel, tuple arrays, int n_summed)
+cdef np.ndarray sums_of_events(Kernel kernel, tuple event_shape, tuple arrays, double each)
 cdef int run_plan(Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape, tuple event_shape) except -1
 
 

@@ -459,26 +459,28 @@ cdef class Plan:
     """
 
     def __init__(self, Kernel kernel not None, *arrays, int n_summed=0):
-        cdef int k, n
+        self.take(kernel, arrays, n_summed)
+
+    cdef int take(self, Kernel kernel, tuple arrays, int n_summed) except -1:
+        cdef int k, n, n_array = <int>PyTuple_GET_SIZE(arrays)
         self.before = self.after = ()
-        for array in arrays:
-            if not isinstance(array, np.ndarray):
-                raise TypeError(f"a plan for {kernel.name} takes arrays, got {array!r}")
         self.kernel = kernel
         self.arrays = arrays
         self.n_summed = n_summed
-        self.n_brought = kernel.n_array - <int>PyTuple_GET_SIZE(arrays)
-        if not 1 <= self.n_brought <= 2:
-            raise TypeError(
-                f"{kernel.name} takes {kernel.n_array} arrays, got {len(arrays)} of a distribution")
-        for k in range(self.n_brought, kernel.n_array):
-            self.operands[k] = <PyObject *>PyTuple_GET_ITEM(arrays, k - self.n_brought)
-        self.dtype = dtype_of(<np.ndarray>self.operands[self.n_brought])
-        n = self.n_brought
+        self.n_brought = n = kernel.n_array - n_array
+        if not 1 <= n <= 2:
+            raise TypeError(f"{kernel.name} takes {kernel.n_array} arrays, got {n_array} of a distribution")
+        for k in range(n_array):
+            array = <object>PyTuple_GET_ITEM(arrays, k)
+            if not isinstance(array, np.ndarray):
+                raise TypeError(f"a plan for {kernel.name} takes arrays, got {array!r}")
+            self.operands[n + k] = <PyObject *>array
+        self.dtype = dtype_of(<np.ndarray>self.operands[n])
         for k in range(n, kernel.n_operand):
             if kernel.role[k] != NO_ARRAY:
                 self.data[k] = np.PyArray_DATA(<np.ndarray>self.operands[n])
                 n += 1
+        return 0
 
     def first(self, Kernel kernel not None, *arrays):
         """The plan with a stage more before all others."""
@@ -489,7 +491,7 @@ cdef class Plan:
         return self.with_stages(self.before, (*self.after, (kernel, arrays)))
 
     cdef Plan with_stages(self, tuple before, tuple after):
-        cdef Plan plan = Plan(self.kernel, *self.arrays, n_summed=self.n_summed)
+        cdef Plan plan = plan_of(self.kernel, self.arrays, self.n_summed)
         plan.before = before
         plan.after = after
         return plan
@@ -572,6 +574,13 @@ cdef class Plan:
             loop.shape[lead + d] = self.shape[d]
             for k in range(MAX_OPERAND):
                 loop.stride[k][lead + d] = self.stride[d][k]
+
+
+cdef Plan plan_of(Kernel kernel, tuple arrays, int n_summed):
+    """A plan, for callers that are compiled."""
+    cdef Plan plan = Plan.__new__(Plan)
+    plan.take(kernel, arrays, n_summed)
+    return plan
 
 
 cdef int run_plan(
@@ -776,6 +785,10 @@ cdef int broadcast_dims(
 def event_sums(Kernel kernel not None, tuple event_shape, *arrays, double each=0):
     """A new array: what a kernel makes of arrays, summed over an event shape that they broadcast to end in,
     and `each` for every term."""
+    return sums_of_events(kernel, event_shape, arrays, each)
+
+
+cdef np.ndarray sums_of_events(Kernel kernel, tuple event_shape, tuple arrays, double each):
     cdef intptr_t dims[MAX_NDIM]
     cdef PyObject *operands[MAX_OPERAND]
     cdef int n_event = <int>PyTuple_GET_SIZE(event_shape)
@@ -801,7 +814,7 @@ def event_sums(Kernel kernel not None, tuple event_shape, *arrays, double each=0
 def sum_events(np.ndarray array not None, tuple event_shape, double each=0):
     """A new array: sums over an event shape that `array` broadcasts to end in, and `each` for every term."""
     if event_shape:
-        return event_sums(SUM_EVENTS, event_shape, array, each=each)
+        return sums_of_events(SUM_EVENTS, event_shape, (array,), each)
     result = np.PyArray_NewCopy(array, np.NPY_CORDER)
     result += each
     return result

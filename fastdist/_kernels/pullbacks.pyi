@@ -10,6 +10,8 @@ from fastdist._kernels.program import Kernel
 from fastdist._kernels.sources import Noise
 from fastdist._typing import Real
 
+__pyx_capi__: dict[str, object]
+
 @disjoint_base
 class Pull: ...
 

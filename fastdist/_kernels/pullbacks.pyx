@@ -331,7 +331,7 @@ cdef void set_sign(core.fd_loop *loop, core.fd_dtype dtype, bint minus) noexcept
 # ---- arrays --------------------------------------------------------------------------------------
 
 
-def new(np.ndarray g not None, tuple shape):
+cpdef np.ndarray new(np.ndarray g, tuple shape):
     """For a gradient of g's dtype: pullbacks overwrite it, but by an empty sum."""
     cdef np.npy_intp dims[MAX_NDIM]
     cdef int d, ndim = <int>len(shape)
@@ -344,7 +344,7 @@ def new(np.ndarray g not None, tuple shape):
     return np.PyArray_ZEROS(ndim, dims, np.PyArray_TYPE(g), 0)
 
 
-def expanded(np.ndarray g not None, tuple tail):
+cpdef np.ndarray expanded(np.ndarray g, tuple tail):
     """`g` repeated over dims `tail` at its end, read-only."""
     cdef np.npy_intp dims[MAX_NDIM]
     cdef np.npy_intp strides[MAX_NDIM]
@@ -397,7 +397,7 @@ def sum_to(np.ndarray out not None, np.ndarray x not None):
 # ---- scalars -------------------------------------------------------------------------------------
 
 
-def draw_diag(Noise noise not None, np.ndarray by_loc, np.ndarray by_scale, np.ndarray cotangent):
+cpdef int draw_diag(Noise noise, np.ndarray by_loc, np.ndarray by_scale, np.ndarray cotangent) except -1:
     """Gradients of ``loc + scale * eps`` with the noise's next normals."""
     cdef Pull pull = Pull(cotangent, 0, 1)
     if pull.n_item:
@@ -407,10 +407,10 @@ def draw_diag(Noise noise not None, np.ndarray by_loc, np.ndarray by_scale, np.n
         pull.run(noise, NORMAL)
 
 
-def standardized_diag(
-    Kernel score not None, np.ndarray by_value, np.ndarray by_loc, np.ndarray by_scale,
+cpdef int standardized_diag(
+    Kernel score, np.ndarray by_value, np.ndarray by_loc, np.ndarray by_scale,
     np.ndarray cotangent, np.ndarray value, np.ndarray loc, np.ndarray scale,
-):
+) except -1:
     """Gradients of what depends on ``(value - loc) / scale``, and on the scale, by their `score`."""
     cdef Pull pull = Pull(cotangent, 0, 1)
     if pull.n_item:
@@ -423,10 +423,10 @@ def standardized_diag(
         pull.run(None, score.cost(1) + 1)
 
 
-def scaled_diag(
-    Kernel score not None, np.ndarray by_value, np.ndarray by_loc, np.ndarray by_scale,
+cpdef int scaled_diag(
+    Kernel score, np.ndarray by_value, np.ndarray by_loc, np.ndarray by_scale,
     np.ndarray cotangent, np.ndarray value, np.ndarray scale,
-):
+) except -1:
     """Gradients of ``loc + scale * f(value)``, by the `score` of f."""
     cdef Pull pull = Pull(cotangent, 0, 1)
     if pull.n_item:
@@ -439,10 +439,10 @@ def scaled_diag(
         pull.run(None, score.cost(1) + 1)
 
 
-def kl_diag(
+cpdef int kl_diag(
     np.ndarray by_loc_p, np.ndarray by_scale_p, np.ndarray by_loc_q, np.ndarray by_scale_q,
     np.ndarray cotangent, np.ndarray loc_p, np.ndarray scale_p, np.ndarray loc_q, np.ndarray scale_q,
-):
+) except -1:
     """Gradients of `normal_kl`."""
     cdef Pull pull = Pull(cotangent, 0, 1)
     if pull.n_item:
@@ -456,11 +456,11 @@ def kl_diag(
         pull.run(None, 3)
 
 
-def draw_and_kl_diag(
-    Noise noise not None, np.ndarray by_loc_p, np.ndarray by_scale_p, np.ndarray by_loc_q,
+cpdef int draw_and_kl_diag(
+    Noise noise, np.ndarray by_loc_p, np.ndarray by_scale_p, np.ndarray by_loc_q,
     np.ndarray by_scale_q, np.ndarray of_draw, np.ndarray of_kl, np.ndarray loc_p, np.ndarray scale_p,
     np.ndarray loc_q, np.ndarray scale_q,
-):
+) except -1:
     """The sum of `draw_diag` and of `kl_diag`, whose cotangents are of one shape."""
     cdef Pull pull = Pull(of_draw, 0, 1)
     cdef intptr_t plane

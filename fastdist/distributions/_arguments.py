@@ -27,7 +27,7 @@ def arguments(cls: type[Distribution], args: Iterable[Any], kwargs: dict[str, An
 
 
 def takes_validate_args(cls: type[Distribution]) -> bool:
-    """Whether the constructor has this argument; Wrapper's own has, its subclasses' may not."""
+    """True if the constructor has this argument; Wrapper's own has, its subclasses' may not."""
     parameters = _parameters(cls)
     return "validate_args" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
 

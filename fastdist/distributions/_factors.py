@@ -161,8 +161,8 @@ def semidefinite(
         if factorize(flat[i], factors[i])[1] >= 0:
             if not np.isfinite(flat[i]).all():
                 _raise_singular(name, matrix, shape, i, False)
-            found = pivoted(flat[i], NEGLIGIBLE[matrix.dtype.char] * float(np.diagonal(flat[i]).max()))
-            if not found.rest <= 10 * found.tolerance:
+            found = _by_pivots(flat[i])
+            if not found.is_whole:
                 _raise_indefinite(name, matrix, shape, i, found)
             factors[i], order.reshape(-1, dim)[i], rank.reshape(-1)[i] = found[:3]
     return factor, (order, rank)
@@ -176,6 +176,16 @@ class ByPivots(NamedTuple):
     rank: Real
     tolerance: Real
     rest: Real
+
+    @property
+    def is_whole(self) -> bool:
+        """True if what is left of a matrix is no more than rounding."""
+        return bool(self.rest <= 10 * self.tolerance)
+
+
+def _by_pivots(matrix: Real) -> ByPivots:
+    """Of one matrix, to scipy's tolerance."""
+    return pivoted(matrix, NEGLIGIBLE[matrix.dtype.char] * float(np.diagonal(matrix).max()))
 
 
 def pivoted(matrix: Real, tolerance: float = 0.0) -> ByPivots:
@@ -295,18 +305,22 @@ def _raise_asymmetric(name: str, matrix: Real, shape: Shape, found: int) -> NoRe
 
 @quiet
 def _raise_singular(name: str, matrix: Real, shape: Shape, found: int, reverse: bool) -> NoReturn:
-    one = matrix.reshape(-1, *matrix.shape[-2:])[found].astype(np.float64)
+    given = matrix.reshape(-1, *matrix.shape[-2:])[found]
+    one = given.astype(np.float64)
     number, pivot, variance = _failing_pivot(one[::-1, ::-1] if reverse else one)
-    bound = len(one) * float(np.finfo(matrix.dtype).eps) * variance
+    bound = len(one) * float(np.finfo(matrix.dtype).eps) * max(variance, 0.0)
+    if name != "covariance_matrix":
+        hint = "; allow_singular=True is for a covariance_matrix alone"
+    elif np.isnan(pivot):
+        hint = ""
+    elif _by_pivots(given).is_whole:
+        hint = "; allow_singular=True admits singular matrices"
+    else:
+        hint = "; it has a negative eigenvalue, as no covariance has"
     raise LinAlgError(
         f"{name} is not positive definite (to the precision of {matrix.dtype}): "
         f"{_place(matrix, shape, found)}, pivot {len(one) - 1 - number if reverse else number} of its "
-        f"Cholesky factorisation is {pivot:.3g}, which should be above {bound:.3g}; "
-        + (
-            "allow_singular=True admits singular matrices"
-            if name == "covariance_matrix"
-            else "allow_singular=True is for a covariance_matrix alone"
-        )
+        f"Cholesky factorisation is {pivot:.3g}, which should be above {bound:.3g}{hint}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import NoReturn
+from typing import Any, NoReturn
 
 METHODS = {
     "cov": "covariance_matrix",
@@ -40,6 +40,18 @@ KEYWORDS = {
     "std": "scale",
 }
 
+# Of draws and densities.
+ARGUMENTS = {
+    "generator": "rng",
+    "key": "rng",
+    "n": "sample_shape",
+    "random_state": "rng",
+    "seed": "rng",
+    "shape": "sample_shape",
+    "size": "sample_shape",
+    "x": "value",
+}
+
 
 class Foreign:
     """In the place of an attribute that others have: an error."""
@@ -69,7 +81,7 @@ for _name in METHODS:
 
 def unexpected(what: str, name: str) -> TypeError:
     """The error for a keyword that a call does not take."""
-    here = KEYWORDS.get(name)
+    here = KEYWORDS.get(name) or ARGUMENTS.get(name)
     hint = f"; it is called {here} here" if here else ""
     return TypeError(f"{what}() got an unexpected keyword argument {name!r}{hint}")
 
@@ -82,3 +94,12 @@ def check_keywords(cls: type, names: list[str]) -> None:
     for name in names:
         if name not in taken and KEYWORDS[name] in taken:
             raise unexpected(cls.__name__, name)
+
+
+def check_arguments(function: Any, names: tuple[str, ...]) -> None:
+    """Raise for a keyword of others, if the method takes what it is here."""
+    code = function.__code__
+    taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    for name in names:
+        if name not in taken and ARGUMENTS.get(name) in taken:
+            raise unexpected(function.__name__, name)

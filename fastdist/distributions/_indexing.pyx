@@ -285,7 +285,7 @@ cdef void gather(
 
 
 cdef inline bint repeats(np.ndarray array, int axis) noexcept:
-    """Whether an array has one element for a dim of the batch."""
+    """True if an array has one element for a dim of the batch."""
     return (axis < 0 or np.PyArray_DIM(array, axis) == 1
             or (np.PyArray_STRIDE(array, axis) == 0 and np.PyArray_DIM(array, axis) > 1
                 and np.PyArray_SIZE(array)))
@@ -345,7 +345,7 @@ cdef int dims_of(entry) except -1:
 
 
 cdef bint broadcasts(tuple shape, tuple target):
-    """Whether a shape broadcasts to another one, of plain ints; False if those are none or too large."""
+    """True if a shape broadcasts to another one, of plain ints; False if those are none or too large."""
     cdef Py_ssize_t n_target = PyTuple_GET_SIZE(target), lead = n_target - PyTuple_GET_SIZE(shape), d, size
     cdef int overflow
     if lead < 0 or n_target > np.NPY_MAXDIMS:

@@ -60,7 +60,7 @@ class Constraint:
         self._predicate = predicate
 
     def check(self, value: ArrayLike) -> NDArray[np.bool_]:
-        """Whether each event of `value` is in the set; the shape is that of `value` less its event dims."""
+        """True where an event of `value` is in the set; the shape is that of `value` less its event dims."""
         value = np.asarray(value)
         if value.ndim < self.event_dim:
             raise ValueError(f"{self.name} needs {self.event_dim} dims or more, got shape {value.shape}")

@@ -15,6 +15,7 @@ cdef class Ways:
     cdef object tall            # those of shape (..., d, any number)
     cdef dict checks            # the kernel that checks a parameter, by name; of others there is None
     cdef bint draw_by_plan, density_by_plan, scored_by_plan, scored_by_hook
+    cdef bint asks_to_pass      # `_passes` does more than look at the class
     cdef Kept kept_entropy      # `_entropy`, if that is one
 
 

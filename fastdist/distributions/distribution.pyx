@@ -168,6 +168,7 @@ cdef class Ways:
         self.core_ndim = dict(cls._core_ndim)
         self.tall = cls._tall
         self.checks = {name: CHECKS.get(constraint) for name, constraint in cls.arg_constraints.items()}
+        self.asks_to_pass = cls._passes is not Base._passes
         self.draw_by_plan = depth(cls, "_draw_plan") <= depth(cls, "_draw")
         self.density_by_plan = depth(cls, "_density_plan") <= depth(cls, "_log_prob")
         entropy = inspect.getattr_static(cls, "_entropy")
@@ -376,6 +377,50 @@ cdef Plan plan_of_density(Base d, int event_ndim, int typenum):
     return plan
 
 
+cdef int typenum_of(object dtype) except -1:
+    """That of float32 or float64; comparisons take longer than asking for the one that is always there."""
+    if dtype is float64:
+        return np.NPY_FLOAT64
+    return np.NPY_FLOAT32 if dtype is float32 or dtype == float32 else np.NPY_FLOAT64
+
+
+# ---- a wrapper that goes as its `_base` does, but for the dims of an event --------------------------
+
+
+cdef bint passes_on(Base base) except -1:
+    return base._passes() if ways(base).asks_to_pass else passes(type(base))
+
+
+def base_draw_plan(d):
+    cdef Base base = d._base
+    return plan_of_draw(base) if passes_on(base) and ways(base).draw_by_plan else None
+
+
+def base_density_plan(d, int event_ndim, dtype):
+    cdef Base base = d._base
+    if not (passes_on(base) and ways(base).density_by_plan):
+        return None
+    return plan_of_density(base, event_ndim, typenum_of(dtype))
+
+
+def base_scored_plan(d, int event_ndim):
+    cdef Base base = d._base
+    return plan_of_scored(base, event_ndim) if passes_on(base) and ways(base).scored_by_plan else None
+
+
+def reinterpret(Base d not None, Base base not None, int n, validate_args):
+    """Let d have the last n batch dims of its base as event dims."""
+    cdef int cut = <int>PyTuple_GET_SIZE(base._batch_shape) - n
+    d._arrays = {}
+    d._shapes = NO_SHAPES
+    d._batch_shape = base._batch_shape[:cut]
+    d._event_shape = base._batch_shape[cut:] + base._event_shape if n else base._event_shape
+    d._dtype = base._dtype
+    d.typenum = base.typenum
+    d._lent = base._lent
+    d._validate_args = validate_args is None or bool(validate_args)
+
+
 # ---- the class -----------------------------------------------------------------------------------
 
 
@@ -428,7 +473,7 @@ cdef class Base:
             self._batch_shape, self._event_shape = _shapes_of(way, self._arrays, self._shapes)
         if self._validate_args:
             for name, array in self._arrays.items():
-                if name not in unchecked:
+                if not unchecked or name not in unchecked:
                     _check(way, type(self), name, array, self._shapes)
         return memory
 
@@ -441,8 +486,8 @@ cdef class Base:
         return new
 
     cdef int dtype_is(self, object dtype) except -1:
-        self._dtype = float32 if dtype == float32 else float64
-        self.typenum = np.NPY_FLOAT32 if self._dtype is float32 else np.NPY_FLOAT64
+        self.typenum = typenum_of(dtype)
+        self._dtype = float32 if self.typenum == np.NPY_FLOAT32 else float64
         self.drawn = -1
         return 0
 
@@ -884,12 +929,6 @@ cdef class Base:
         """Log densities of events; for subclasses (see `Distribution`, Notes)."""
         raise _missing(type(self), "density", "log_density(value)")
 
-    def _plan_of_densities(self, int event_ndim, dtype):
-        """The plan that densities in a dtype, summed over so many dims, go by, unless a hook makes them."""
-        if not ways(self).density_by_plan:
-            return None
-        return plan_of_density(self, event_ndim, np.NPY_FLOAT32 if dtype == float32 else np.NPY_FLOAT64)
-
     def _of_value(self, Kernel kernel not None, value, out, tuple names, check=None, str name="value"):
         """What a kernel makes of each element of a value and of arrays; `check` looks at the value."""
         cdef np.npy_intp dims[MAX_NDIM]
@@ -1200,6 +1239,10 @@ cdef class Base:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+for _name in ("sample", "rsample", "sample_and_log_prob", "sample_part", "log_prob", "prob"):
+    _params.explain(vars(Base)[_name], _foreign.check_arguments)
+
+
 class Distribution(Base, _foreign.Names):
     """Base of all distributions: a batch of independent distributions over events of one shape.
 
@@ -1463,7 +1506,9 @@ cdef bint take_shapes(Base d, Ways way) except -1:
         n = np.PyArray_NDIM(array) - own
         if n < 0:
             return False
-        for i in range(n, n + (1 if name in way.tall else own)):
+        if own and name in way.tall:
+            own = 1
+        for i in range(n, n + own):
             if event >= 0 and np.PyArray_DIM(array, i) != event:
                 return False
             event = np.PyArray_DIM(array, i)

@@ -25,11 +25,12 @@ import numpy as np
 
 from fastdist import _params, _shapes
 from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, apply, elementwise, event_sums, sum_events
+from fastdist._kernels.program import KERNELS, apply, elementwise, sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import Real, RealDType
 from fastdist.distributions import bernoulli, categorical, normal, pivoted, truncated_normal
+from fastdist.distributions._diagonal import kl_of_normals, pull_draw_and_kl, pull_kl
 from fastdist.distributions._gaussian import HALF_LOG_2PI, log
 from fastdist.distributions.bernoulli import Bernoulli
 from fastdist.distributions.categorical import Categorical
@@ -62,7 +63,7 @@ from fastdist.distributions.rules import (
 from fastdist.distributions.transformed import TransformedDistribution
 from fastdist.distributions.truncated_normal import TruncatedNormal, at_bounds
 
-NORMAL_KL, NORMAL_KL_EVENTS = KERNELS["normal_kl"], KERNELS["normal_kl_events"]
+NORMAL_KL = KERNELS["normal_kl"]
 MVN_KL, CATEGORICAL_KL = KERNELS["mvn_kl"], KERNELS["categorical_kl"]
 
 
@@ -81,34 +82,11 @@ def common_dtype(p: Distribution, q: Distribution) -> RealDType:
 
 
 @register_kl(Normal, Normal)
-def kl_normal_normal(p: Normal, q: Normal) -> Real:
-    """Unbroadcast."""
-    dtype = common_dtype(p, q)
-    return elementwise(NORMAL_KL, *p._in(dtype, "loc", "scale"), *q._in(dtype, "loc", "scale"))
+def _kl_normal_normal(p: Normal, q: Normal) -> Real:
+    return kl_of_normals(p, q)
 
 
-def kl_of_normals(p: Normal, q: Normal, tail: Shape) -> Real:
-    """The same, summed over the last dims, `tail`."""
-    if not tail:
-        return kl_normal_normal(p, q)
-    dtype = common_dtype(p, q)
-    arrays = *p._in(dtype, "loc", "scale"), *q._in(dtype, "loc", "scale")
-    return event_sums(NORMAL_KL_EVENTS, tail, *arrays)
-
-
-@own_vjp("kl_divergence", Normal, Normal)
-def _vjp_normal_normal(p: Normal, q: Normal) -> Pull:
-    dtype = common_dtype(p, q)
-    arrays = *p._in(dtype, "loc", "scale"), *q._in(dtype, "loc", "scale")
-    shapes = [d._parameter_shape(name) for d in (p, q) for name in ("loc", "scale")]
-
-    def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:
-        found = [new(g, shape) for shape in shapes]
-        pullbacks.kl_diag(*[*found, g, *arrays])
-        by_p, by_q = ({"loc": loc, "scale": scale} for loc, scale in (found[:2], found[2:]))
-        return cast(by_p, p._dtype), cast(by_q, q._dtype)
-
-    return pull
+own_vjp("kl_divergence", Normal, Normal)(pull_kl)
 
 
 # ---- outcomes ------------------------------------------------------------------------------------
@@ -335,18 +313,16 @@ def _kl_independent_independent(p: Independent, q: Independent) -> Real:
     check_events(p, q)  # a base checks its own, not the reinterpreted dims
     base_p, base_q, tail = p._base, q._base, p._tail("_base")
     divergence = divergence_of(base_p, base_q)
-    if divergence is kl_normal_normal:
-        assert isinstance(base_p, Normal)
-        assert isinstance(base_q, Normal)
+    if divergence is _kl_normal_normal:
         return kl_of_normals(base_p, base_q, tail)
     return sum_events(np.asarray(divergence(base_p, base_q)), tail)
 
 
 @own_vjp("kl_divergence", Independent, Independent)
 def _vjp_independent_independent(p: Independent, q: Independent) -> Pull:
-    rule, sees_value = rule_of_kl(p._base, q._base)
-    of_base: Any = divergence_of(p._base, q._base)(p._base, q._base) if sees_value else None
-    pull, tail = rule(p._base, q._base), p._tail("_base")
+    rule = rule_of_kl(p._base, q._base)
+    of_base: Any = divergence_of(p._base, q._base)(p._base, q._base) if rule.sees_value else None
+    pull, tail = rule.rule(p._base, q._base), p._tail("_base")
     return lambda g, _: pull(expanded(g, tail), of_base)
 
 
@@ -362,24 +338,7 @@ def _vjp_draw_and_kl(p: Distribution, replay: Callable[[], Noise], prior: Distri
         base, of_prior, tail = p._base, prior._base, p._tail("_base")
     if type(base) is not Normal or type(of_prior) is not Normal or p._dtype is not prior._dtype:
         return one_and_the_other(p, replay, prior)
-    a, b = base._arrays, of_prior._arrays
-
-    def pull(g: tuple[Real, Real], value: tuple[Real, Real]) -> Gradients:
-        of_kl = expanded(g[1], tail)
-        if of_kl.shape != g[0].shape:  # more samples, or priors
-            gradients: Gradients = one_and_the_other(p, replay, prior)(g, value)
-            return gradients
-        by_p, by_q = (
-            {name: new(of_kl, d._parameter_shape(name)) for name in ("loc", "scale")}
-            for d in (base, of_prior)
-        )
-        pullbacks.draw_and_kl_diag(
-            replay(), by_p["loc"], by_p["scale"], by_q["loc"], by_q["scale"], g[0], of_kl,
-            a["loc"], a["scale"], b["loc"], b["scale"],
-        )  # fmt: skip
-        return {**by_p, "prior": by_q}
-
-    return pull
+    return pull_draw_and_kl(base, of_prior, tail, replay, lambda: one_and_the_other(p, replay, prior))
 
 
 # ---- vectors -------------------------------------------------------------------------------------
@@ -494,9 +453,9 @@ def _vjp_transformed(p: TransformedDistribution, q: TransformedDistribution) -> 
 
 @own_vjp("kl_divergence", HalfNormal, HalfNormal)
 def _vjp_of_bases(p: TransformedDistribution, q: TransformedDistribution) -> Pull:
-    rule, sees_value = rule_of_kl(p._base, q._base)
-    of_bases: Any = _kl_of_bases(p, q) if sees_value else None
-    pull = rule(p._base, q._base)
+    rule = rule_of_kl(p._base, q._base)
+    of_bases: Any = _kl_of_bases(p, q) if rule.sees_value else None
+    pull = rule.rule(p._base, q._base)
 
     def pull_bases(g: Real, _: Real) -> tuple[Gradients, Gradients]:
         by_p, by_q = pull(g, of_bases)

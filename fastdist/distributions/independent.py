@@ -9,14 +9,23 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from fastdist import _params, _shapes
-from fastdist._kernels.program import Plan, sum_events
+from fastdist._kernels.program import sum_events
 from fastdist._kernels.sources import Noise
 from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
 from fastdist.distributions import constraints
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.distribution import LAW, Distribution, draw_scored, keeps
+from fastdist.distributions.distribution import (
+    LAW,
+    Distribution,
+    base_density_plan,
+    base_draw_plan,
+    base_scored_plan,
+    draw_scored,
+    keeps,
+    reinterpret,
+)
 from fastdist.distributions.rules import (
     Gradients,
     Pull,
@@ -93,14 +102,14 @@ class Independent(Wrapper):
             )
         self._base = base_distribution
         self._ndims = n
-        self._lent = base_distribution._lent
-        cut = len(base_shape) - n
-        event_shape = base_shape[cut:] + base_distribution._event_shape
-        self._set_up({}, base_shape[:cut], event_shape, base_distribution._dtype, validate_args)
+        reinterpret(self, base_distribution, n, validate_args)
 
     @property
     def _held(self) -> Mapping[str, int]:  # type: ignore[override]
         return {"_base": self._ndims}
+
+    def _tail(self, name: str) -> Shape:
+        return self._event_shape[: self._ndims]
 
     @property
     def base_dist(self) -> Distribution:
@@ -114,7 +123,7 @@ class Independent(Wrapper):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether the base has reparameterised draws."""
+        """True if the base has reparameterised draws."""
         return self._base.has_rsample
 
     @property
@@ -149,8 +158,9 @@ class Independent(Wrapper):
     def _passes(self) -> bool:
         return super()._passes() and self._base._passes()
 
-    def _draw_plan(self) -> Plan | None:
-        return self._base._plan_of_draws() if self._base._passes() else None
+    _draw_plan = base_draw_plan
+    _density_plan = base_density_plan
+    _scored_plan = base_scored_plan
 
     def _noise_per_event(self) -> tuple[int, int] | None:
         if self._plan_of_draws() is not None or not keeps(type(self), Independent, LAW):
@@ -171,9 +181,6 @@ class Independent(Wrapper):
         else:
             self._asked(self._base.rsample, noise, out, workers)
 
-    def _scored_plan(self, event_ndim: int) -> Plan | None:
-        return self._base._plan_of_scored(event_ndim) if self._base._passes() else None
-
     def _draw_scored(self, noise: Noise, out: Real, density: Real, workers: int) -> None:
         if type(self._base)._draw_scored is Distribution._draw_scored and self._base._passes():
             Distribution._draw_scored(self, noise, out, density, workers)  # sums densities as they are made
@@ -182,9 +189,6 @@ class Independent(Wrapper):
         of_base = np.empty(density.shape + tail, density.dtype)
         draw_scored(self._base, noise, out, of_base, workers)
         density[...] = sum_events(of_base, tail)
-
-    def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
-        return self._base._plan_of_densities(event_ndim, dtype) if self._base._passes() else None
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
         if self._base._passes():

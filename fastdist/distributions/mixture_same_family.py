@@ -138,7 +138,7 @@ class MixtureSameFamily(CdfFamily, Wrapper):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether draws are reparameterised: of Normal and Independent(Normal) components."""
+        """True if draws are reparameterised: of Normal and Independent(Normal) components."""
         return normals_of(self._component) is not None
 
     @property

@@ -8,25 +8,19 @@ from typing import ClassVar
 import numpy as np
 
 from fastdist import _params
-from fastdist._kernels import pullbacks
-from fastdist._kernels.program import KERNELS, Kernel, Plan, apply, event_sums, sum_events
-from fastdist._kernels.sources import Noise
+from fastdist._kernels.program import KERNELS, Kernel, apply
 from fastdist._shapes import Shape
-from fastdist._typing import ArrayLike, Real, RealDType
-from fastdist.distributions import constraints
+from fastdist._typing import ArrayLike, Real
+from fastdist.distributions import _diagonal, constraints
 from fastdist.distributions._cdf_family import Quantiles
-from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD, log
+from fastdist.distributions._diagonal import pull_draw, pull_scaled, pull_standardized
+from fastdist.distributions._gaussian import HALF_LOG_2PI_E
 from fastdist.distributions._own_noise import Gaussian
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.covariance import Diagonal
 from fastdist.distributions.distribution import Kept, shown
-from fastdist.distributions.rules import Gradients, Pull, cast, new, of_noise, own_vjp, recorded, summed
+from fastdist.distributions.rules import Gradients, Pull, of_noise, own_vjp, summed
 
 LOG_PROB, LOG_PROB_EVENTS = KERNELS["normal_log_prob"], KERNELS["normal_log_prob_events"]
-SUM_LOGS = KERNELS["sum_logs"]
-# More logarithms of scales than these, 8 MB, are not kept but made for each density, which then takes
-# 1.6 times as long.
-KEPT = 2**20
 
 CDF = {
     "cdf": KERNELS["normal_cdf"],
@@ -119,28 +113,13 @@ class Normal(Quantiles, Gaussian):
 
     # ---- draws and densities -------------------------------------------------------------
 
-    def _draw_plan(self) -> Plan | None:
-        return Plan(Diagonal.colorize, self._arrays["loc"], self._arrays["scale"])
-
-    def _density_plan(self, event_ndim: int, dtype: RealDType) -> Plan | None:
-        if event_ndim == 0 and self._arrays["scale"].size > KEPT:
-            return None
-        loc, scale = self._in(dtype, "loc", "scale")
-        if event_ndim == 0:
-            return Plan(LOG_PROB, loc, scale, self._logarithms(dtype))
-        constant = self._per_event(event_ndim, dtype, HALF_LOG_2PI)
-        return Plan(LOG_PROB_EVENTS, loc, scale, constant, n_summed=event_ndim)
-
-    def _scored_plan(self, event_ndim: int) -> Plan | None:
-        # Log densities are those of the noise, less log_scale.
-        plan, dtype = self._plan_of_draws(), self._dtype
-        if plan is None:
-            return None
-        constant = self._per_event(event_ndim, dtype, HALF_LOG_2PI)
-        return plan.first(LOG_PROB_EVENTS, *STANDARD[dtype.char], constant)
+    _draw_plan = _diagonal.draw_plan
+    _density_plan = _diagonal.density_plan
+    _scored_plan = _diagonal.scored_plan
+    _per_event = _diagonal.per_event
 
     def _log_prob(self, value: Real, event_ndim: int, out: Real) -> None:
-        if event_ndim or self._arrays["scale"].size <= KEPT:
+        if event_ndim or self._arrays["scale"].size <= _diagonal.KEPT:
             super()._log_prob(value, event_ndim, out)
             return
         # So many logarithms are made in the result, where it has room for them.
@@ -148,19 +127,6 @@ class Normal(Quantiles, Gaussian):
         log_scale = out if scale.shape == out.shape else np.empty_like(scale)
         apply(KERNELS["log"], scale.shape, log_scale, scale)
         apply(LOG_PROB, out.shape, out, value, loc, scale, log_scale)
-
-    def _logarithms(self, dtype: RealDType) -> Real:
-        """Logarithms of the scales, made in `dtype`."""
-        scale = self._arrays["scale"]
-        if dtype is self._dtype and scale.size <= KEPT:
-            return self._kept("_log_scale", lambda: log(scale))
-        return log(*self._in(dtype, "scale"))
-
-    def _per_event(self, event_ndim: int, dtype: RealDType, constant: float) -> Real:
-        """Sums over events of logarithms of scales, made in `dtype`, and of a constant."""
-        if event_ndim == 0:
-            return sum_events(self._logarithms(dtype), (), constant)
-        return event_sums(SUM_LOGS, self._event_dims(event_ndim), *self._in(dtype, "scale"), each=constant)
 
     def _event_dims(self, event_ndim: int) -> Shape:
         return self._batch_shape[len(self._batch_shape) - event_ndim :]
@@ -196,47 +162,8 @@ class Normal(Quantiles, Gaussian):
 # ---- gradients -----------------------------------------------------------------------------------
 
 
-@own_vjp("rsample", Normal)
-def _vjp_rsample(d: Normal, replay: Callable[[], Noise]) -> Pull:
-    loc_shape, scale_shape = d._parameter_shape("loc"), d._parameter_shape("scale")
-
-    def pull(g: Real, _: Real) -> Gradients:
-        by_loc, by_scale = new(g, loc_shape), new(g, scale_shape)
-        pullbacks.draw_diag(replay(), by_loc, by_scale, g)
-        return {"loc": by_loc, "scale": by_scale}
-
-    return pull
-
-
+own_vjp("rsample", Normal)(pull_draw)
 own_vjp("sample_and_log_prob", Normal)(of_noise)
-
-
-def pull_of_z(d: Normal, name: str, value: ArrayLike, score: Kernel) -> Pull:
-    """The rule for what depends on ``(value - loc) / scale``, whose argument is called `name`."""
-    array, value_shape, dtype = recorded(value, d, name)
-    loc, scale = d._in(dtype, "loc", "scale")
-    loc_shape, scale_shape = d._parameter_shape("loc"), d._parameter_shape("scale")
-
-    def pull(g: Real, _: Real) -> Gradients:
-        by_value, by_loc, by_scale = new(g, value_shape), new(g, loc_shape), new(g, scale_shape)
-        pullbacks.standardized_diag(score, by_value, by_loc, by_scale, g, array, loc, scale)
-        return {**cast({"loc": by_loc, "scale": by_scale}, d._dtype), name: by_value}
-
-    return pull
-
-
-def pull_of_inverse(d: Normal, name: str, value: ArrayLike, score: Kernel) -> Pull:
-    """The rule for ``loc + scale * f(value)``."""
-    array, value_shape, dtype = recorded(value, d, name)
-    (scale,) = d._in(dtype, "scale")
-    loc_shape, scale_shape = d._parameter_shape("loc"), d._parameter_shape("scale")
-
-    def pull(g: Real, _: Real) -> Gradients:
-        by_value, by_loc, by_scale = new(g, value_shape), new(g, loc_shape), new(g, scale_shape)
-        pullbacks.scaled_diag(score, by_value, by_loc, by_scale, g, array, scale)
-        return {**cast({"loc": by_loc, "scale": by_scale}, d._dtype), name: by_value}
-
-    return pull
 
 
 def _register(pull: Callable[[Normal, str, ArrayLike, Kernel], Pull], method: str, score: Kernel) -> None:
@@ -245,29 +172,29 @@ def _register(pull: Callable[[Normal, str, ArrayLike, Kernel], Pull], method: st
         return pull(d, "value", value, score)
 
 
-_register(pull_of_z, "log_prob", SCORE)
-_register(pull_of_z, "cdf", KERNELS["score_cdf"])
-_register(pull_of_z, "survival_function", KERNELS["score_survival"])
-_register(pull_of_z, "log_cdf", KERNELS["score_log_cdf"])
-_register(pull_of_z, "log_survival_function", KERNELS["score_log_survival"])
-_register(pull_of_inverse, "icdf", KERNELS["score_icdf"])
-_register(pull_of_inverse, "isf", KERNELS["score_isf"])
-_register(pull_of_inverse, "log_icdf", KERNELS["score_log_icdf"])
+_register(pull_standardized, "log_prob", SCORE)
+_register(pull_standardized, "cdf", KERNELS["score_cdf"])
+_register(pull_standardized, "survival_function", KERNELS["score_survival"])
+_register(pull_standardized, "log_cdf", KERNELS["score_log_cdf"])
+_register(pull_standardized, "log_survival_function", KERNELS["score_log_survival"])
+_register(pull_scaled, "icdf", KERNELS["score_icdf"])
+_register(pull_scaled, "isf", KERNELS["score_isf"])
+_register(pull_scaled, "log_icdf", KERNELS["score_log_icdf"])
 
 
 @own_vjp("colorize", Normal)
 def _vjp_colorize(d: Normal, /, eps: ArrayLike) -> Pull:
-    return pull_of_inverse(d, "eps", eps, KERNELS["score_colorize_diag"])
+    return pull_scaled(d, "eps", eps, KERNELS["score_colorize_diag"])
 
 
 @own_vjp("whiten", Normal)
 def _vjp_whiten(d: Normal, /, x: ArrayLike) -> Pull:
-    return pull_of_z(d, "x", x, KERNELS["score_whiten_diag"])
+    return pull_standardized(d, "x", x, KERNELS["score_whiten_diag"])
 
 
 @own_vjp("mahalanobis", Normal)
 def _vjp_mahalanobis(d: Normal, /, x: ArrayLike) -> Pull:
-    return pull_of_z(d, "x", x, KERNELS["score_mahalanobis_diag"])
+    return pull_standardized(d, "x", x, KERNELS["score_mahalanobis_diag"])
 
 
 @own_vjp("entropy", Normal)

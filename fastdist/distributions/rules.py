@@ -12,9 +12,8 @@ A rule is a class's own only as long as no subclass has changed what it is about
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,11 +21,25 @@ from fastdist import _params, _shapes
 from fastdist._kernels import pullbacks
 from fastdist._kernels.pullbacks import expanded as expanded
 from fastdist._kernels.pullbacks import new as new
-from fastdist._kernels.sources import Noise, RecordingNoise
+from fastdist._kernels.sources import Noise
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real, RealDType
-from fastdist.distributions.distribution import ABOVE, DENSITY, DRAW, LAW, Distribution, keeps
-from fastdist.random import as_noise
+from fastdist.distributions._rules import (
+    DIVERGENCES,
+    RULES,
+    RULES_OF_KL,
+    Rule,
+    forget,
+    read_in,
+    with_pullback,
+    with_pullback_of_kl,
+)
+from fastdist.distributions._rules import divergence_of as divergence_of
+from fastdist.distributions._rules import rule_of as rule_of
+from fastdist.distributions._rules import rule_of_kl as rule_of_kl
+from fastdist.distributions._rules import sees_value as sees_value
+from fastdist.distributions._rules import sees_value_of as sees_value_of
+from fastdist.distributions.distribution import ABOVE, Distribution
 
 Divergence = Callable[[Any, Any], Real]
 Gradients = dict[str, Any]  # arrays, or those of a distribution that is held
@@ -35,50 +48,7 @@ Pull = Callable[[Any, Any], Any]
 AnyDivergence = TypeVar("AnyDivergence", bound=Divergence)
 AnyRule = TypeVar("AnyRule", bound=Callable[..., Pull])
 
-
-class Rule(NamedTuple):
-    """A rule of gradients; the package's own have no use for the value, but of what a distribution holds."""
-
-    rule: Callable[..., Pull]
-    sees_value: bool | Callable[[Any], bool]
-
-
-# What a subclass may override of a method: then it needs a rule of its own.
-_PARTS = {
-    "rsample": DRAW,
-    "sample_and_log_prob": (*LAW, "sample_and_log_prob", "_draw_scored"),
-    "log_prob": DENSITY,
-    "entropy": ("entropy", "event_entropy", "_entropy"),
-    **{
-        name: (name, "_cdf")
-        for name in (
-            "cdf",
-            "icdf",
-            "log_cdf",
-            "survival_function",
-            "log_survival_function",
-            "isf",
-            "log_icdf",
-        )
-    },
-    **{name: (name, f"_{name}") for name in ("colorize", "whiten", "mahalanobis")},
-}
-
-_divergences: dict[tuple[type, type], Divergence] = {}
-_rules: dict[tuple[Any, ...], Rule] = {}
-_rules_of_kl: dict[tuple[type, type], tuple[Divergence, Rule]] = {}  # with the divergence that each is of
-# What has been found for types. Who registers a rule begins another dict: a thread that searched without
-# it writes what it has found into the one before.
-_found: dict[tuple[type, str], Rule] = {}
-_found_pairs: dict[tuple[type, type], tuple[type, type]] = {}
-
-
 # ---- divergences -----------------------------------------------------------------------------------
-
-
-def _read_in() -> None:
-    """See that the package's own are registered, whose module imports every distribution."""
-    importlib.import_module("fastdist.distributions.divergences")
 
 
 def register_kl(
@@ -117,12 +87,11 @@ def register_kl(
     for name, cls in (("type_p", type_p), ("type_q", type_q)):
         if not (isinstance(cls, type) and issubclass(cls, Distribution)):
             raise TypeError(f"{name} must be a subclass of Distribution, got {cls!r}")
-    _read_in()  # or it would replace this one
+    read_in()  # or it would replace this one
 
     def register(rule: AnyDivergence) -> AnyDivergence:
-        global _found_pairs
-        _divergences[type_p, type_q] = rule
-        _found_pairs = {}
+        DIVERGENCES[type_p, type_q] = rule
+        forget()
         return rule
 
     return register
@@ -171,27 +140,6 @@ def kl_divergence(p: Distribution, q: Distribution, *, out: Real | None = None) 
 
 
 ABOVE["kl_divergence"] = kl_divergence
-
-
-def divergence_of(p: Distribution, q: Distribution) -> Divergence:
-    """What is registered for the types of p and q."""
-    return _divergences[pair_of(p, q)]
-
-
-def pair_of(p: Distribution, q: Distribution) -> tuple[type, type]:
-    """The types that the rule for p and q is registered for."""
-    known = _found_pairs
-    found = known.get((type(p), type(q)))
-    if found is not None:
-        return found
-    _read_in()
-    for cls_p in type(p).__mro__:
-        for cls_q in type(q).__mro__:
-            if (cls_p, cls_q) in _divergences and keeps(type(p), cls_p, LAW) and keeps(type(q), cls_q, LAW):
-                return known.setdefault((type(p), type(q)), (cls_p, cls_q))
-    raise NotImplementedError(
-        f"no KL divergence is registered for {type(p).__name__} and {type(q).__name__}; see register_kl"
-    )
 
 
 # ---- gradients --------------------------------------------------------------------------------------
@@ -272,98 +220,14 @@ def vjp(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, 
         raise TypeError(f"method must be a distribution's method or kl_divergence, got {method!r}")
     name: str = method.__name__
     rule = rule_of_scored(d) if name == "sample_and_log_prob" else rule_of(type(d), name)
-    if name in ("rsample", "sample_and_log_prob", "rsample_and_kl"):
-        noise = RecordingNoise(as_noise(kwargs.pop("rng", None)))
-        prior = (_prior(*args, **kwargs),) if name == "rsample_and_kl" else ()
-        pull = rule.rule(d, noise.replay, *prior)
-        drawn: Any = method(*args, rng=noise, **kwargs)
-        if name != "rsample":
-            return drawn, _pullback_of_two(pull, drawn, sees_value_of(d, rule))
-        value = drawn
-    else:
-        out = {"out": kwargs.pop("out")} if "out" in kwargs else {}
-        pull = rule.rule(d, *args, **kwargs)
-        value = method(*args, **kwargs, **out)
-    if isinstance(value, Distribution):
-        return value, _pullback_of(value, pull)
-    return value, _pullback(pull, value, sees_value_of(d, rule))
+    return with_pullback(rule, d, method, name, args, kwargs)
 
 
 def _vjp_of_kl(
     p: Distribution, q: Distribution, *, out: Real | None = None
 ) -> tuple[Real, Callable[..., Any]]:
     value = kl_divergence(p, q, out=out)
-    rule, sees = rule_of_kl(p, q)
-    pull = rule(p, q)
-
-    def pull_both(g: Real, value: Real) -> Gradients:
-        by_p, by_q = pull(g, value)
-        return {"p": by_p, "q": by_q}
-
-    return value, _pullback(pull_both, value, bool(sees))
-
-
-def _pullback(pull: Pull, value: Real, sees: bool) -> Callable[[ArrayLike], Any]:
-    """What the user gets: `pull`, of a cotangent for `value`, which may change from now on."""
-    shape, dtype = value.shape, value.dtype
-    record = value.copy() if sees else value
-
-    def pullback(cotangent: ArrayLike) -> Any:
-        return pull(_cotangent(cotangent, shape, dtype), record)
-
-    return pullback
-
-
-def _pullback_of(made: Distribution, pull: Pull) -> Callable[[Gradients], Gradients]:
-    """What the user gets of a method that returns a distribution: from gradients by that one's parameters."""
-
-    def pullback(cotangents: Gradients) -> Gradients:
-        names = made._named()
-        if not isinstance(cotangents, Mapping):
-            raise TypeError(
-                f"the cotangent of a {type(made).__name__} is a dict of gradients by {' and '.join(names)}, "
-                f"got {type(cotangents).__name__}"
-            )
-        unknown = [name for name in cotangents if name not in (*names, "value")]
-        if unknown:
-            raise ValueError(f"{type(made).__name__} has {' and '.join(names)}, no {unknown[0]!r}")
-        g = {
-            name: _cotangent(cotangents.get(name, 0), made._parameter_shape(name), made._dtype)
-            for name in names
-        }
-        result: Gradients = pull({name: np.ascontiguousarray(array) for name, array in g.items()}, made)
-        return result
-
-    return pullback
-
-
-def _pullback_of_two(pull: Pull, value: tuple[Real, Real], sees: bool) -> Callable[[Any], Any]:
-    """The same of a draw and something else: `pull` takes a pair of cotangents."""
-    shapes = [(one.shape, one.dtype) for one in value]
-    record = tuple(one.copy() for one in value) if sees else value
-
-    def pullback(cotangents: Any) -> Any:
-        if not isinstance(cotangents, (tuple, list)) or len(cotangents) != 2:
-            raise TypeError("cotangents must be a pair: for the draw, and for what comes with it")
-        pair = zip(cotangents, shapes, strict=True)
-        return pull(tuple(_cotangent(0 if g is None else g, *like) for g, like in pair), record)
-
-    return pullback
-
-
-def _cotangent(cotangent: ArrayLike, shape: Shape, dtype: RealDType) -> Real:
-    """A cotangent as the rules take it: packed, in the value's shape, with strides of 0 where it repeats."""
-    if type(cotangent) is np.ndarray and cotangent.shape == shape and cotangent.dtype == dtype:
-        flags = cotangent.flags
-        if flags.c_contiguous and flags.aligned:
-            return cotangent  # as it nearly always is
-    array = _params.as_array("cotangent", cotangent)
-    try:
-        array = np.broadcast_to(array, shape)
-    except ValueError:
-        raise ValueError(f"cotangent {array.shape} does not broadcast to the value's shape {shape}") from None
-    packed = _params.pack(array, dtype)
-    return packed if packed.shape == shape else np.broadcast_to(packed, shape)
+    return with_pullback_of_kl(rule_of_kl(p, q), p, q, value)
 
 
 # ---- the registry of gradients -----------------------------------------------------------------------
@@ -439,16 +303,15 @@ def own_vjp(
 
 
 def _register(rule: Rule, method: str, *types: type) -> None:
-    global _found
     if method == "kl_divergence":
         pair = types[0], types[1]
-        _read_in()
-        if pair not in _divergences:
+        read_in()
+        if pair not in DIVERGENCES:
             raise ValueError(f"no KL divergence is registered for {pair[0].__name__} and {pair[1].__name__}")
-        _rules_of_kl[pair] = _divergences[pair], rule
+        RULES_OF_KL[pair] = DIVERGENCES[pair], rule
     else:
-        _rules[method, *types] = rule
-        _found = {}
+        RULES[method, types[0]] = rule
+        forget()
 
 
 def _fitted(rule: Callable[..., Pull]) -> Callable[..., Pull]:
@@ -489,29 +352,6 @@ def _fit(d: Distribution, gradients: Gradients, dtype: RealDType, value_shape: S
         _shapes.check_broadcast_to(f"{name} of shape", shape, terms.shape)
         result[name] = summed(terms, shape)
     return result
-
-
-def rule_of(cls: type, name: str) -> Rule:
-    """The rule for a method, of the nearest class that has one and from which `cls` has the method."""
-    known = _found
-    rule = known.get((cls, name))
-    if rule is not None:
-        return rule
-    for base in cls.__mro__:
-        if (name, base) in _rules and keeps(cls, base, _PARTS.get(name, (name,))):
-            return known.setdefault((cls, name), _rules[name, base])
-    hint = "differentiate rsample instead" if name == "sample" else "see register_vjp"
-    raise NotImplementedError(f"no gradient rule is registered for {cls.__name__}.{name}; {hint}")
-
-
-def sees_value(d: Distribution, name: str) -> bool:
-    """True if the rule for a distribution's method has a use for the value."""
-    return sees_value_of(d, rule_of(type(d), name))
-
-
-def sees_value_of(d: Distribution, rule: Rule) -> bool:
-    """True if a rule has a use for the value."""
-    return rule.sees_value if isinstance(rule.sees_value, bool) else rule.sees_value(d)
 
 
 # ---- a draw and its density --------------------------------------------------------------------------
@@ -568,33 +408,16 @@ def added(a: Any, b: Any) -> Any:
     return np.asarray(a + b)
 
 
-def rule_of_kl(p: Distribution, q: Distribution) -> Rule:
-    """The rule for a divergence, if it is that divergence's."""
-    pair = pair_of(p, q)
-    divergence, rule = _rules_of_kl.get(pair, (None, None))
-    if rule is None or divergence is not _divergences[pair]:
-        names = " and ".join(cls.__name__ for cls in pair)
-        raise NotImplementedError(
-            f"no gradient rule is registered for kl_divergence of {names}; see register_vjp"
-        )
-    return rule
-
-
 # ---- a draw and a divergence -------------------------------------------------------------------------
-
-
-def _prior(prior: Distribution, *_: Any, **__: Any) -> Distribution:
-    """That of the method's arguments."""
-    return prior
 
 
 def one_and_the_other(d: Distribution, replay: Callable[[], Noise], prior: Distribution) -> Pull:
     """The rule for `rsample_and_kl`: those of the draw and of the divergence."""
-    by_draw, (rule, sees) = rule_of(type(d), "rsample").rule(d, replay), rule_of_kl(d, prior)
-    by_divergence, of_kl = rule(d, prior), kl_divergence(d, prior) if sees else None
+    by_draw, of_kl = rule_of(type(d), "rsample").rule(d, replay), rule_of_kl(d, prior)
+    by_divergence, kl = of_kl.rule(d, prior), kl_divergence(d, prior) if of_kl.sees_value else None
 
     def pull(g: tuple[Real, Real], value: tuple[Real, Real]) -> Gradients:
-        by_p, by_q = by_divergence(g[1], of_kl)
+        by_p, by_q = by_divergence(g[1], kl)
         return {**added(by_draw(g[0], value[0]), by_p), "prior": by_q}
 
     return pull

@@ -155,7 +155,7 @@ class TransformedDistribution(CdfFamily, Wrapper):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether the base has reparameterised draws."""
+        """True if the base has reparameterised draws."""
         return self._base.has_rsample
 
     @property

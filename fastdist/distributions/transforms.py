@@ -838,7 +838,7 @@ class ComposeTransform(Transform):
 
     @property
     def bijective(self) -> bool:  # type: ignore[override]
-        """Whether all parts are."""
+        """True if all parts are."""
         return all(part.bijective for part in self.parts)
 
     @property
@@ -1000,7 +1000,7 @@ class IndependentTransform(Transform):
 
     @property
     def bijective(self) -> bool:  # type: ignore[override]
-        """Whether the base is."""
+        """True if the base is."""
         return self.base_transform.bijective
 
     @property

@@ -64,13 +64,58 @@ cdef tuple addresses = (
 
 def noise_of_place(place):
     """The normals and uniforms of a stream from a place on; without a lock."""
-    cdef Noise noise
-    place = checked(place)
-    noise = noise_of_key(place.key[0], place.key[1])
-    for domain, n in ((core.FD_NORMAL, place.normal), (core.FD_UNIFORM, place.uniform)):
-        random_api.seek(
-            noise.stream.c, <core.fd_domain><int>domain, n % core.FD_POSITIONS, n // core.FD_POSITIONS)
+    cdef Noise noise = stream_noise(False)
+    begin(noise.stream.c, place)
     return noise
+
+
+cdef int begin(core.fd_stream *stream, object place) except -1:
+    """Let a stream begin at a place."""
+    cdef core.fd_key key
+    cdef uint64_t[5] word = [0, 0, 0, 0, 0]
+    cdef bint small = in_words(place, word)
+    if not small:
+        place = checked(place)
+        word[0], word[1] = place.key
+    key.word[0] = word[0]
+    key.word[1] = word[1]
+    random_api.start(stream, key)
+    if small:
+        stream_api.seek_raw(stream, word[2], 0)
+        random_api.seek(stream, core.FD_NORMAL, word[3], 0)
+        random_api.seek(stream, core.FD_UNIFORM, word[4], 0)
+    else:
+        seek(stream, place.raw, place.normal, place.uniform)
+    return 0
+
+
+cdef bint in_words(object place, uint64_t *word) except -1:
+    """True for a place whose key and positions are plain ints of 64 bits, which are put to `word`."""
+    if type(place) is not Place:
+        return False
+    key, raw, normal, uniform = <tuple>place
+    if type(key) is not tuple or len(<tuple>key) != 2:
+        return False
+    first, second = <tuple>key
+    if not (
+        PyLong_CheckExact(first) and PyLong_CheckExact(second) and PyLong_CheckExact(raw)
+        and PyLong_CheckExact(normal) and PyLong_CheckExact(uniform)
+    ):
+        return False
+    try:
+        word[0], word[1], word[2], word[3], word[4] = first, second, raw, normal, uniform
+    except OverflowError:
+        return False
+    return True
+
+
+cdef int seek(core.fd_stream *stream, object raw, object normal, object uniform) except -1:
+    """Let a stream stand at these positions, around which it may go."""
+    raw, normal, uniform = raw % PERIOD, normal % PERIOD, uniform % PERIOD
+    stream_api.seek_raw(stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
+    random_api.seek(stream, core.FD_NORMAL, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
+    random_api.seek(stream, core.FD_UNIFORM, uniform % core.FD_POSITIONS, uniform // core.FD_POSITIONS)
+    return 0
 
 
 cdef object position(const core.fd_cursor *cursor):
@@ -133,22 +178,30 @@ cdef class BlockSFC64(BitGenerator):
         random_api.start(self.stream.c, key)
 
     def __init__(self, seed=None):
-        cdef core.fd_key key
         if self._bitgen.state is NULL:
             BitGenerator.__init__(self, seed)
-            self._bitgen.state = self.stream.c
-            self._bitgen.next_uint64 = stream_api.next_uint64
-            self._bitgen.next_uint32 = stream_api.next_uint32
-            self._bitgen.next_double = stream_api.next_double
-            self._bitgen.next_raw = stream_api.next_uint64
-            self.lock = self.stream
+            self.connect()
         else:  # once more: others may be drawing
             self._seed_seq = seed if isinstance(seed, ISeedSequence) else SeedSequence(seed)
         words = self._seed_seq.generate_state(2, np.uint64)
+        with self.stream:
+            self.start(words)
+
+    cdef void connect(self):
+        """Let NumPy's functions of this generator be those of the stream."""
+        self._bitgen.state = self.stream.c
+        self._bitgen.next_uint64 = stream_api.next_uint64
+        self._bitgen.next_uint32 = stream_api.next_uint32
+        self._bitgen.next_double = stream_api.next_double
+        self._bitgen.next_raw = stream_api.next_uint64
+        self.lock = self.stream
+
+    cdef int start(self, words) except -1:
+        cdef core.fd_key key
         key.word[0] = words[0]
         key.word[1] = words[1]
-        with self.stream:
-            random_api.start(self.stream.c, key)
+        random_api.start(self.stream.c, key)
+        return 0
 
     @property
     def state(self):
@@ -180,7 +233,6 @@ cdef class BlockSFC64(BitGenerator):
 
     @state.setter
     def state(self, value):
-        cdef core.fd_key key
         if not isinstance(value, Mapping):
             raise TypeError(f"state must be a dict, got {type(value).__name__}")
         name = value.get("bit_generator", "")
@@ -197,20 +249,11 @@ cdef class BlockSFC64(BitGenerator):
                 raise ValueError(f"state: positions must be in [0, 2**122), got {position}")
         cdef uint32_t half = value["uinteger"]
         cdef int has_half = bool(value["has_uint32"])
-        key.word[0] = words[0]
-        key.word[1] = words[1]
         with self.stream:
-            random_api.start(self.stream.c, key)
-            self._seek(raw, normal, uniform)
+            self.start(words)
+            seek(self.stream.c, raw, normal, uniform)
             self.stream.c.half = half
             self.stream.c.has_half = has_half
-
-    def _seek(self, raw, normal, uniform):
-        cdef core.fd_stream *stream = self.stream.c
-        raw, normal, uniform = raw % PERIOD, normal % PERIOD, uniform % PERIOD
-        stream_api.seek_raw(stream, raw % core.FD_POSITIONS, raw // core.FD_POSITIONS)
-        random_api.seek(stream, core.FD_NORMAL, normal % core.FD_POSITIONS, normal // core.FD_POSITIONS)
-        random_api.seek(stream, core.FD_UNIFORM, uniform % core.FD_POSITIONS, uniform // core.FD_POSITIONS)
 
     @property
     def ctypes(self):
@@ -223,7 +266,9 @@ cdef class BlockSFC64(BitGenerator):
             ``next_uint64``, ``next_uint32`` and ``next_double`` are of the raw words; ``next_normal`` and
             ``next_uniform`` return the next of the stream's own, and ``fill_normal_f64``,
             ``fill_normal_f32``, ``fill_uniform_f64`` and ``fill_uniform_f32``, of (state, n, array), write
-            n of them. Hold `lock` while they are called, and keep this object alive.
+            n of them. ``cursors`` are the stream's own records for normals and uniforms, from which loops take
+            what is made without a call (docs on the C interface). Hold `lock` meanwhile, and keep this
+            object alive.
 
         Examples
         --------
@@ -284,9 +329,16 @@ cdef class BlockSFC64(BitGenerator):
         BlockSFC64
             It does not spawn: of its seed nothing is known but the key.
         """
-        place = checked(place)
-        cdef BlockSFC64 new = cls(KeyAlone(place.key))
-        new._seek(place.raw, place.normal, place.uniform)
+        cdef BlockSFC64 new
+        if cls is BlockSFC64:  # past NumPy's constructor, which takes several times as long
+            new = BlockSFC64.__new__(BlockSFC64)
+            begin(new.stream.c, place)
+            new._seed_seq = KeyAlone((new.stream.c.key.word[0], new.stream.c.key.word[1]))
+            new.capsule = PyCapsule_New(&new._bitgen, "BitGenerator", NULL)
+            new.connect()
+        else:
+            new = cls(KeyAlone(checked(place).key))
+            begin(new.stream.c, place)
         return new
 
     def advance(self, delta):
@@ -305,7 +357,9 @@ cdef class BlockSFC64(BitGenerator):
         delta = operator.index(delta)
         with self.stream:
             state = self.state["state"]
-            self._seek(*[state[f"{name}_position"] + delta for name in ("raw", "normal", "uniform")])
+            seek(
+                self.stream.c, state["raw_position"] + delta, state["normal_position"] + delta,
+                state["uniform_position"] + delta)
         return self
 
     def jumped(self, jumps=1):
@@ -372,7 +426,7 @@ cdef Noise thread_noise():
 
 
 cdef Noise own_noise(object rng):
-    """The noise of a BlockSFC64, of a seed or this thread's own; None for what `as_noise` has to look at."""
+    """The noise of a BlockSFC64, of a seed or this thread's own, or a noise as it is; of others None."""
     if rng is None:
         return thread_noise()
     if PyLong_CheckExact(rng):
@@ -381,6 +435,8 @@ cdef Noise own_noise(object rng):
         return noise_of_seed(rng)
     if type(rng) is Generator:
         rng = rng.bit_generator
+    elif isinstance(rng, Noise):
+        return rng
     return (<BlockSFC64>rng)._noise if isinstance(rng, BlockSFC64) else None
 
 

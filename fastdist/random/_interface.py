@@ -7,6 +7,12 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+# `fd_cursor`; a position is below 2^58, and signed, as Numba makes a float of a signed and an unsigned integer.
+CURSOR = np.dtype(
+    [("position", np.int64), ("carry", np.uint64), ("made", np.intp), ("number", np.float64, (1024,))]
+)
 # Functions that take a state alone; those that fill an array, and its type.
 NEXT = ("next_normal", "next_uniform")
 FILL = {
@@ -23,7 +29,7 @@ def get_include() -> str:
     Returns
     -------
     str
-        For ``include_dirs`` of an extension; ``docs/c_interface.md`` shows what to do with it.
+        For ``include_dirs`` of an extension; ``docs/guides/c_interface.md`` shows what to do with it.
 
     Examples
     --------
@@ -65,8 +71,12 @@ def _type(fields: tuple[str, ...]) -> Any:
 
 
 def with_ctypes(interface: Any, addresses: tuple[int, ...]) -> Any:
-    """NumPy's `ctypes` interface, and the functions at these addresses, in the order of NEXT and FILL."""
-    return _type(interface._fields)(*interface, *_ctypes_functions(addresses))
+    """NumPy's `ctypes` interface, the functions at these addresses, in the order of NEXT and FILL, and cursors."""
+    import ctypes
+
+    memory = (ctypes.c_char * (2 * CURSOR.itemsize)).from_address(interface.state_address)
+    fields = (*interface._fields, "cursors")
+    return _type(fields)(*interface, np.frombuffer(memory, CURSOR), *_ctypes_functions(addresses))
 
 
 def with_cffi(interface: Any, addresses: tuple[int, ...]) -> Any:

@@ -22,12 +22,12 @@ Pull = Callable[..., Iterable[Real]]
 Formula = Callable[..., Tensor]  # the same value by torch's operations
 
 # Up to so many elements a few operations of torch's and their gradients are quicker than one Function.
-SMALL = 4096
+SMALL = 16384
 DTYPES = frozenset({torch.float32, torch.float64})
 
 
 def usable(*tensors: Any) -> bool:
-    """Whether these are plain tensors on the CPU, all float32 or all float64.
+    """True if these are plain tensors on the CPU, all float32 or all float64.
 
     In transforms none is: vmap, jvp, torch.compile and tracing see operations of torch's alone.
     """
@@ -35,12 +35,12 @@ def usable(*tensors: Any) -> bool:
 
 
 def in_transform() -> bool:
-    """Whether somebody is looking on who knows torch's operations alone."""
+    """True if somebody is looking on who knows torch's operations alone."""
     return torch.compiler.is_compiling() or transformed()
 
 
 def needs_gradients(*tensors: Tensor) -> bool:
-    """Whether autograd records what is made of these."""
+    """True if autograd records what is made of these."""
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 

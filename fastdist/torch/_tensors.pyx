@@ -25,7 +25,7 @@ cdef object dispatch_modes = torch._C._len_torch_dispatch_stack  # make_fx
 
 
 def transformed():
-    """Whether a transform other than torch.compile sees each operation: vmap, jvp, tracing."""
+    """True if a transform other than torch.compile sees each operation: vmap, jvp, tracing."""
     return (
         functorch_is_active()
         or tracing_state() is not None
@@ -35,7 +35,7 @@ def transformed():
 
 
 def all_plain(tuple tensors not None):
-    """Whether these are tensors themselves, on the CPU, all float32 or all float64."""
+    """True if these are tensors themselves, on the CPU, all float32 or all float64."""
     cdef object dtype = getattr(tensors[0], "dtype", None), t
     if dtype is not FLOAT32 and dtype is not FLOAT64:
         return False

@@ -39,7 +39,8 @@ import fastdist.distributions as fd
 from fastdist import _params, _shapes
 from fastdist._kernels import pullbacks
 from fastdist._typing import Real
-from fastdist.distributions.divergences import common_dtype, kl_of_normals, vjp_kl_vectors
+from fastdist.distributions._diagonal import kl_of_normals
+from fastdist.distributions.divergences import common_dtype, vjp_kl_vectors
 from fastdist.distributions.rules import expanded, new, rule_of_kl
 from fastdist.torch._adapter import Adapter, by_name
 from fastdist.torch._formulas import normal_kl, vector_kl

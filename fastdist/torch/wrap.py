@@ -220,7 +220,7 @@ class Wrapped(Sampled):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether draws are differentiable."""
+        """True if draws are differentiable."""
         return bool(self._core().has_rsample)
 
     @property
@@ -314,7 +314,7 @@ class _Constraint(constraints.Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether each event is in the set."""
+        """True where an event is in the set."""
         return torch.from_numpy(self.constraint.check(_as_array("value", value)))
 
     def __repr__(self) -> str:

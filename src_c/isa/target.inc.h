@@ -20,6 +20,7 @@
 #define REAL_LDEXP ldexp
 #define REAL_MAX_EXP DBL_MAX_EXP
 #define REAL_MAX DBL_MAX
+#define REAL_MIN DBL_MIN
 #define REAL_EPSILON DBL_EPSILON
 #define REAL_TRUE_MIN DBL_TRUE_MIN
 #include "../kernels/all.inc.h"
@@ -33,6 +34,7 @@
 #undef REAL_LDEXP
 #undef REAL_MAX_EXP
 #undef REAL_MAX
+#undef REAL_MIN
 #undef REAL_EPSILON
 #undef REAL_TRUE_MIN
 
@@ -46,6 +48,7 @@
 #define REAL_LDEXP ldexpf
 #define REAL_MAX_EXP FLT_MAX_EXP
 #define REAL_MAX FLT_MAX
+#define REAL_MIN FLT_MIN
 #define REAL_EPSILON FLT_EPSILON
 #define REAL_TRUE_MIN FLT_TRUE_MIN
 #include "../kernels/all.inc.h"

@@ -276,7 +276,7 @@ FD_ALONE void FD_LOCAL(half_log_det)(double epsilon, intptr_t n, intptr_t dim, c
         sum[i % N] = V(add)(FD_STREAM(log)(pivot), sum[i % N]);
     }
     for (int half = N / 2; half > 0; half /= 2)
-        FD_LOCAL(fold)(half, sum);
+        FD_LOCAL(fold)(FD_LOCAL(plain), half, sum);
     FD_LOCAL(store_to)(out, sum[0], n);
 }
 

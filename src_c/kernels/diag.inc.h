@@ -13,8 +13,9 @@ typedef REAL FD_LOCAL(room)[FD_LOCAL(strip_room) + V(lanes)];
 typedef struct FD_LOCAL(strip) {
     intptr_t n_run, done; /* runs of the block that begins with the present one, and how many of them are done */
     intptr_t n;           /* items of the strip */
-    REAL *at[5];
-    intptr_t stride[5];
+    unsigned filled;      /* which operands (bits) have been put together for it */
+    REAL *at[FD_MAX_OPERAND];
+    intptr_t stride[FD_MAX_OPERAND];
 } FD_LOCAL(strip);
 
 /* n_run runs of n items of an operand, ld apart. Vectors are stored whole: the next run covers what is too
@@ -46,13 +47,16 @@ FD_INLINE int FD_LOCAL(next_strip)(const fd_loop *loop, fd_run *run, int n_opera
         }
         strip->done = 0;
         strip->n_run = 1;
-        const int is_short = last > 0 && loop->shape[last] <= FD_LOCAL(short_run);
-        if (is_short && (!n_written || loop->stride[0][last - 1] == run->n)) {
+        int is_short = last > 0 && loop->shape[last] <= FD_LOCAL(short_run);
+        for (int k = 0; k < n_written; k++)
+            is_short = is_short && loop->stride[k][last - 1] == run->n;
+        if (is_short) {
             const intptr_t n_run = fd_run_rows(loop, run);
             strip->n_run = n_run > FD_LOCAL(few) ? n_run : 1;
         }
     }
     const intptr_t n = strip->n = run->n;
+    strip->filled = 0;
     if (strip->n_run == 1) {
         strip->done = 1;
         FD_UNROLL
@@ -71,8 +75,10 @@ FD_INLINE int FD_LOCAL(next_strip)(const fd_loop *loop, fd_run *run, int n_opera
         strip->stride[k] = stride;
         if (k >= n_written && ld != stride * n) {
             REAL *to = room[k - n_written];
-            if (ld != 0 || strip->done == 0)
+            if (ld != 0 || strip->done == 0) {
                 FD_LOCAL(put_side_by_side)(n_run, n, to, strip->at[k], ld, stride);
+                strip->filled |= 1u << k;
+            }
             strip->at[k] = to;
             strip->stride[k] = 1;
         }
@@ -221,8 +227,9 @@ static void FD_NAME(normal_log_prob)(const fd_loop *loop, intptr_t begin, intptr
 enum { FD_LOCAL(sum_lanes) = FD_SUM_BYTES / sizeof(REAL), FD_LOCAL(sum_chunk) = 1024 };
 
 /* What is summed: the elements; their logarithms; divergences; the squares of the standardized ones, for a log density;
- * or those of their halves, where that overflowed (compile-time constants). */
-enum { FD_LOCAL(plain), FD_LOCAL(logs), FD_LOCAL(divergences), FD_LOCAL(squared), FD_LOCAL(halved) };
+ * or those of their halves, where that overflowed (compile-time constants). Logarithms are one of a product: of
+ * mantissas, multiplied in the order of sums, while exponents are added up. */
+enum { FD_LOCAL(plain), FD_LOCAL(logs), FD_LOCAL(divergences), FD_LOCAL(squared), FD_LOCAL(halved), FD_LOCAL(products) };
 
 /* 1 / q of scales q that were seen last: normal_kl.inc.h. */
 enum { FD_LOCAL(kl_kept) = 256 };
@@ -239,7 +246,87 @@ static void FD_LOCAL(normal_kl_run)(intptr_t n, REAL *out, REAL *const *at, cons
 
 FD_INLINE VEC FD_LOCAL(add_term)(int what, VEC y, VEC sum)
 {
+    if (what == FD_LOCAL(products))
+        return V(mul)(y, sum);
     return what <= FD_LOCAL(divergences) ? V(add)(y, sum) : V(fma)(y, y, sum);
+}
+
+/* Where some x is not a positive normal number: NaN for NaN and below zero, exponents of infinity for it and zero. */
+FD_ALONE VEC FD_LOCAL(split_beyond)(VEC x, VEC *k)
+{
+    REAL m[V(lanes)], exponent[V(lanes)];
+    V(store)(m, x);
+    for (int j = 0; j < V(lanes); j++) {
+        REAL lane[V(lanes)];
+        const int tiny = m[j] < REAL_MIN, ends = m[j] == 0 || m[j] > REAL_MAX;
+        const VEC normal = V(set1)(ends ? 1 : m[j] > 0 ? tiny ? m[j] * REAL_LDEXP(1, 54) : m[j] : 1);
+        VEC of_normal;
+        const VEC mantissa = FD_LOCAL(split)(normal, &of_normal);
+        V(store)(lane, of_normal);
+        exponent[j] = ends ? (m[j] > 0 ? (REAL)INFINITY : -(REAL)INFINITY) : lane[0] - (tiny ? 54 : 0);
+        V(store)(lane, mantissa);
+        m[j] = ends || m[j] > 0 ? lane[0] : (REAL)NAN;
+    }
+    *k = V(load)(exponent);
+    return V(load)(m);
+}
+
+/* Mantissas and exponents of numbers that have logarithms. */
+FD_INLINE VEC FD_LOCAL(split_any)(VEC x, VEC *k)
+{
+    const unsigned normal = ~V(below)(x, V(set1)(REAL_MIN)) & V(below)(x, V(set1)((REAL)INFINITY));
+    if (FD_UNLIKELY(normal != (1u << V(lanes)) - 1))
+        return FD_LOCAL(split_beyond)(x, k);
+    return FD_LOCAL(split)(x, k);
+}
+
+/* The logarithm of a chunk's product. Lanes' products, of up to 128 mantissas, are split again before they are
+ * multiplied with each other. */
+FD_ALONE double FD_LOCAL(log_of_chunk)(intptr_t n, const REAL *x)
+{
+    enum { N = FD_LOCAL(sum_lanes), N_VEC = N / V(lanes) };
+    VEC product[N_VEC], exponent[N_VEC], k;
+    for (int j = 0; j < N_VEC; j++) {
+        product[j] = V(set1)(1);
+        exponent[j] = V(set1)(0);
+    }
+    for (intptr_t i = 0; i < n; i += N)
+        for (int j = 0; j < N_VEC; j++) {
+            const intptr_t at = i + j * V(lanes), m = n - at;
+            if (m <= 0)
+                break;
+            const VEC y = m >= V(lanes) ? V(load)(x + at)
+                                        : V(select)((1u << m) - 1, V(load_first)(x + at, m), V(set1)(1));
+            product[j] = V(mul)(FD_LOCAL(split_any)(y, &k), product[j]);
+            exponent[j] = V(add)(k, exponent[j]);
+        }
+    REAL lane[N], lane_exponent[N];
+    for (int j = 0; j < N_VEC; j++) {
+        V(store)(lane + j * V(lanes), FD_LOCAL(split_any)(product[j], &k));
+        V(store)(lane_exponent + j * V(lanes), V(add)(k, exponent[j]));
+    }
+    for (int half = N / 2; half > 0; half /= 2)
+        for (int j = 0; j < half; j++) {
+            lane[j] *= lane[j + half];
+            lane_exponent[j] += lane_exponent[j + half];
+        }
+    return FD_STREAM(log_of_product)((double)lane[0], (double)lane_exponent[0]);
+}
+
+/* Logarithms of n products and their exponents, in the place of these. Vectors are read and written whole. */
+FD_INLINE void FD_LOCAL(log_of_products)(intptr_t n, REAL *product, const REAL *exponent)
+{
+    for (intptr_t i = 0; i < n; i += V(lanes)) {
+        const VEC m = V(load)(product + i), k = V(load)(exponent + i);
+#if REAL_IS_DOUBLE
+        V(store)(product + i, FD_STREAM(log_of_product_vector)(m, k));
+#else
+        const f64v low = FD_STREAM(log_of_product_vector)(f64v_low(m), f64v_low(k));
+        const int wide = (int)f32v_lanes > (int)f64v_lanes;
+        const f64v high = wide ? FD_STREAM(log_of_product_vector)(f64v_high(m), f64v_high(k)) : low;
+        V(store)(product + i, f32v_narrow(low, high));
+#endif
+    }
 }
 
 FD_INLINE double FD_LOCAL(sum_of_chunk)(int what, intptr_t n, const REAL *x)
@@ -320,13 +407,12 @@ FD_INLINE void FD_LOCAL(sum_runs)(int what, const fd_loop *loop, intptr_t begin,
             } else {
                 for (intptr_t k = 0; k < n; k++)
                     chunk[filled + k] = x[k * STRIDE(1)];
-                if (what == FD_LOCAL(logs))
-                    FD_STREAM(FD_LOCAL(log))(n, chunk + filled, chunk + filled);
             }
             filled += n;
             left -= n;
             if (filled == CHUNK || left == 0) {
-                total += FD_LOCAL(sum_of_chunk)(what, filled, chunk);
+                total += what == FD_LOCAL(logs) ? FD_LOCAL(log_of_chunk)(filled, chunk)
+                                                : FD_LOCAL(sum_of_chunk)(what, filled, chunk);
                 filled = 0;
             }
             if (left == 0) {
@@ -438,8 +524,6 @@ FD_INLINE void FD_LOCAL(gather_terms)(int what, const fd_loop *loop, intptr_t be
         else
             for (intptr_t i = 0; i < s.n; i += V(lanes))
                 FD_LOCAL(store_to)(z + i, FD_LOCAL(pick_to)(s.at[0], s.stride[0], i, s.n - i), s.n - i);
-        if (what == FD_LOCAL(logs))
-            FD_STREAM(FD_LOCAL(log))(s.n, z, z);
         z += s.n;
     }
 }
@@ -459,27 +543,29 @@ FD_INLINE void FD_LOCAL(add_terms_of_events)(int what, int n_col, intptr_t m, in
             sum[c] = FD_LOCAL(add_term)(what, v[c], sum[c]);
 }
 
-FD_INLINE void FD_LOCAL(fold)(int half, VEC *sum)
+FD_INLINE void FD_LOCAL(fold)(int what, int half, VEC *sum)
 {
     FD_UNROLL
     for (int j = 0; j < half; j++)
-        sum[j] = V(add)(sum[j], sum[j + half]);
+        sum[j] = what == FD_LOCAL(products) ? V(mul)(sum[j], sum[j + half]) : V(add)(sum[j], sum[j + half]);
 }
 
-/* The sums of a vector of events. Each is added up as by sum_of_chunk, whose accumulators beyond an event stay
- * 0: here are `width` of them (a compile-time constant), enough for the event, or all. */
+/* The sums of a vector of events, or products. Each is added up as by sum_of_chunk, whose accumulators beyond an
+ * event stay 0: here are `width` of them (a compile-time constant), enough for the event, or all. */
 FD_INLINE VEC FD_LOCAL(sum_lanewise)(int what, int width, intptr_t dim, const REAL *z)
 {
     enum { N = FD_LOCAL(sum_lanes), LANES = V(lanes) };
-    const VEC zero = V(set1)(0);
+    const VEC none = V(set1)(what == FD_LOCAL(products));
     if (width == 2 && LANES >= 2) {
-        const VEC a = V(load)(z), b = V(load)(z + LANES), first = FD_LOCAL(add_term)(what, V(evens)(a, b), zero);
-        return V(add)(first, FD_LOCAL(add_term)(what, V(odds)(a, b), zero));
+        const VEC a = V(load)(z), b = V(load)(z + LANES);
+        VEC both[2] = {FD_LOCAL(add_term)(what, V(evens)(a, b), none), FD_LOCAL(add_term)(what, V(odds)(a, b), none)};
+        FD_LOCAL(fold)(what, 1, both);
+        return both[0];
     }
     VEC sum[N];
     FD_UNROLL
     for (int j = 0; j < N; j++)
-        sum[j] = zero;
+        sum[j] = none;
     for (intptr_t i = 0; i < (width < N ? 1 : dim); i += N) {
         FD_UNROLL
         for (int j = 0; j < width; j += LANES) {
@@ -489,20 +575,49 @@ FD_INLINE VEC FD_LOCAL(sum_lanewise)(int what, int width, intptr_t dim, const RE
         }
     }
     if (width > 8)
-        FD_LOCAL(fold)(8, sum);
+        FD_LOCAL(fold)(what, 8, sum);
     if (width > 4)
-        FD_LOCAL(fold)(4, sum);
+        FD_LOCAL(fold)(what, 4, sum);
     if (width > 2)
-        FD_LOCAL(fold)(2, sum);
-    FD_LOCAL(fold)(1, sum);
+        FD_LOCAL(fold)(what, 2, sum);
+    FD_LOCAL(fold)(what, 1, sum);
     return sum[0];
 }
 
 /* Sums of n events, in the place of their terms. Vectors are read whole. */
-FD_INLINE void FD_LOCAL(sum_side_by_side)(int what, int width, intptr_t n, intptr_t dim, REAL *z)
+FD_INLINE void FD_LOCAL(sum_width_side_by_side)(int what, int width, intptr_t n, intptr_t dim, REAL *z)
 {
     for (intptr_t r = 0; r < n; r += V(lanes))
         V(store)(z + r, FD_LOCAL(sum_lanewise)(what, width, dim, z + r * dim));
+}
+
+FD_INLINE void FD_LOCAL(sum_side_by_side)(int what, intptr_t n, intptr_t dim, REAL *z)
+{
+    if (dim == 2)
+        FD_LOCAL(sum_width_side_by_side)(what, 2, n, dim, z);
+    else if (dim <= 4)
+        FD_LOCAL(sum_width_side_by_side)(what, 4, n, dim, z);
+    else if (dim <= 8)
+        FD_LOCAL(sum_width_side_by_side)(what, 8, n, dim, z);
+    else
+        FD_LOCAL(sum_width_side_by_side)(what, FD_LOCAL(sum_lanes), n, dim, z);
+}
+
+/* Sums of the logarithms of n events, in the place of their elements. */
+FD_ALONE void FD_LOCAL(logs_side_by_side)(intptr_t n, intptr_t dim, REAL *z)
+{
+    REAL exponent[FD_LOCAL(events_room) + V(lanes)];
+    for (intptr_t i = 0; i < n * dim; i += V(lanes)) {
+        VEC k;
+        const intptr_t m = n * dim - i;
+        const VEC x = FD_LOCAL(load_to)(z + i, m);
+        const VEC mantissa = FD_LOCAL(split_any)(m < V(lanes) ? V(select)((1u << m) - 1, x, V(set1)(1)) : x, &k);
+        V(store)(z + i, mantissa);
+        V(store)(exponent + i, k);
+    }
+    FD_LOCAL(sum_side_by_side)(FD_LOCAL(products), n, dim, z);
+    FD_LOCAL(sum_side_by_side)(FD_LOCAL(plain), n, dim, exponent);
+    FD_LOCAL(log_of_products)(n, z, exponent);
 }
 
 /* From sums to results. Whether a sum of squares is beyond the range. */
@@ -549,14 +664,10 @@ FD_INLINE void FD_LOCAL(sum_short_events)(int what, const fd_loop *loop, intptr_
     for (intptr_t e = begin / dim, m; e < n; e += m) {
         m = fd_min(at_once, n - e);
         FD_LOCAL(gather_terms)(what, &terms, e * dim, (e + m) * dim, z);
-        if (dim == 2)
-            FD_LOCAL(sum_side_by_side)(what, 2, m, dim, z);
-        else if (dim <= 4)
-            FD_LOCAL(sum_side_by_side)(what, 4, m, dim, z);
-        else if (dim <= 8)
-            FD_LOCAL(sum_side_by_side)(what, 8, m, dim, z);
+        if (what == FD_LOCAL(logs))
+            FD_LOCAL(logs_side_by_side)(m, dim, z);
         else
-            FD_LOCAL(sum_side_by_side)(what, FD_LOCAL(sum_lanes), m, dim, z);
+            FD_LOCAL(sum_side_by_side)(what, m, dim, z);
         int beyond = 0;
         const REAL *sum = z;
         FD_LOCAL(strip) s = {0};

@@ -74,6 +74,23 @@ FD_INLINE f64v FD_STREAM(log)(f64v x)
     return FD_STREAM(log_of_parts)(m, k);
 }
 
+/* Of 2^k x, x a product of mantissas or NaN; k may be infinite. */
+FD_INLINE f64v FD_STREAM(log_of_product_vector)(f64v x, f64v k)
+{
+    f64v more;
+    const f64v number = f64v_select(f64v_below(f64v_set1(0), x), x, f64v_set1(1)); /* 1 for NaN */
+    const f64v m = split_f64(number, &more);
+    const f64v y = FD_STREAM(log_of_parts)(m, f64v_add(k, more));
+    return f64v_select(f64v_below(f64v_set1(0), x), y, x);
+}
+
+FD_ALONE double FD_STREAM(log_of_product)(double x, double k)
+{
+    double y[f64v_lanes];
+    f64v_store(y, FD_STREAM(log_of_product_vector)(f64v_set1(x), f64v_set1(k)));
+    return y[0];
+}
+
 static void FD_STREAM(log_f64)(intptr_t n, double *out, const double *x)
 {
     intptr_t i = 0;

@@ -13,10 +13,11 @@ typedef struct FD_LOCAL(fd_reciprocals) {
     REAL value[FD_LOCAL(reciprocal_block)];
 } FD_LOCAL(fd_reciprocals);
 
-/* Before a block of n elements, or of one that repeats, which are not to change: whether theirs are known. */
-FD_INLINE int FD_LOCAL(know)(FD_LOCAL(fd_reciprocals) *kept, intptr_t n, const REAL *x, intptr_t stride)
+/* Before a block of n elements, or of one that repeats, which are `filled` anew or have not changed: whether theirs
+ * are known. */
+FD_INLINE int FD_LOCAL(know)(FD_LOCAL(fd_reciprocals) *kept, intptr_t n, const REAL *x, intptr_t stride, int filled)
 {
-    const int known = kept->of == x && kept->n == n;
+    const int known = !filled && kept->of == x && kept->n == n;
     kept->of = x;
     kept->n = n;
     if (!stride)
@@ -35,9 +36,9 @@ FD_INLINE VEC FD_LOCAL(reciprocal)(FD_LOCAL(fd_reciprocals) *kept, int known, VE
     return result;
 }
 
-/* A run in blocks of n elements from `first` on. */
+/* A strip in blocks of n elements from `first` on. */
 #define FD_BLOCKS(first, n)                                                                    \
-    for (intptr_t first = 0, n; n = fd_min(run.n - first, FD_LOCAL(reciprocal_block)), n > 0; first += n)
+    for (intptr_t first = 0, n; n = fd_min(s.n - first, FD_LOCAL(reciprocal_block)), n > 0; first += n)
 
 /* a b c / d, wherever intermediate results are. */
 static double FD_LOCAL(product_over)(double a, double b, double c, double d)
@@ -80,15 +81,20 @@ FD_INLINE void FD_LOCAL(score_vector)(intptr_t i, intptr_t m, FD_LOCAL(fd_recipr
 static void FD_NAME(score_diag)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     enum { LANES = V(lanes) };
-    const intptr_t g_stride = STRIDE(2), x_stride = STRIDE(3), loc_stride = STRIDE(4), scale_stride = STRIDE(5);
+    FD_LOCAL(room) room[4];
+    FD_LOCAL(strip) s = {0};
     FD_LOCAL(fd_reciprocals) kept;
+    fd_run run;
     kept.of = NULL;
-    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
+    fd_run_start(loop, &run, begin, end);
+    while (FD_LOCAL(next_strip)(loop, &run, 6, 2, &s, room))
         FD_BLOCKS(first, n) {
-            REAL *by_value = AT(0) + first, *by_scale = AT(1) + first;
-            const REAL *g = AT(2) + first * g_stride, *x = AT(3) + first * x_stride, *loc = AT(4) + first * loc_stride;
-            const REAL *scale = AT(5) + first * scale_stride;
-            const int known = FD_LOCAL(know)(&kept, n, scale, scale_stride);
+            const intptr_t g_stride = s.stride[2], x_stride = s.stride[3];
+            const intptr_t loc_stride = s.stride[4], scale_stride = s.stride[5];
+            REAL *by_value = s.at[0] + first, *by_scale = s.at[1] + first;
+            const REAL *g = s.at[2] + first * g_stride, *x = s.at[3] + first * x_stride;
+            const REAL *loc = s.at[4] + first * loc_stride, *scale = s.at[5] + first * scale_stride;
+            const int known = FD_LOCAL(know)(&kept, n, scale, scale_stride, s.filled >> 5 & 1);
             VEC finite[2] = {V(set1)(0), V(set1)(0)};
             intptr_t i = 0;
             for (; i + LANES <= n; i += LANES)
@@ -144,18 +150,22 @@ FD_INLINE void FD_LOCAL(kl_score_vector)(intptr_t i, intptr_t m, FD_LOCAL(fd_rec
 static void FD_NAME(kl_score_diag)(const fd_loop *loop, intptr_t begin, intptr_t end)
 {
     enum { LANES = V(lanes) };
-    const intptr_t g_stride = STRIDE(3), loc_p_stride = STRIDE(4), p_stride = STRIDE(5);
-    const intptr_t loc_q_stride = STRIDE(6), q_stride = STRIDE(7);
+    FD_LOCAL(room) room[5];
+    FD_LOCAL(strip) s = {0};
     FD_LOCAL(fd_reciprocals) kept_p, kept_q;
+    fd_run run;
     kept_p.of = kept_q.of = NULL;
-    for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))
+    fd_run_start(loop, &run, begin, end);
+    while (FD_LOCAL(next_strip)(loop, &run, 8, 3, &s, room))
         FD_BLOCKS(first, n) {
-            REAL *by_loc = AT(0) + first, *by_p = AT(1) + first, *by_q = AT(2) + first;
-            const REAL *g = AT(3) + first * g_stride;
-            const REAL *loc_p = AT(4) + first * loc_p_stride, *p = AT(5) + first * p_stride;
-            const REAL *loc_q = AT(6) + first * loc_q_stride, *q = AT(7) + first * q_stride;
-            const int p_known = FD_LOCAL(know)(&kept_p, n, p, p_stride);
-            const int q_known = FD_LOCAL(know)(&kept_q, n, q, q_stride);
+            const intptr_t g_stride = s.stride[3], loc_p_stride = s.stride[4], p_stride = s.stride[5];
+            const intptr_t loc_q_stride = s.stride[6], q_stride = s.stride[7];
+            REAL *by_loc = s.at[0] + first, *by_p = s.at[1] + first, *by_q = s.at[2] + first;
+            const REAL *g = s.at[3] + first * g_stride;
+            const REAL *loc_p = s.at[4] + first * loc_p_stride, *p = s.at[5] + first * p_stride;
+            const REAL *loc_q = s.at[6] + first * loc_q_stride, *q = s.at[7] + first * q_stride;
+            const int p_known = FD_LOCAL(know)(&kept_p, n, p, p_stride, s.filled >> 5 & 1);
+            const int q_known = FD_LOCAL(know)(&kept_q, n, q, q_stride, s.filled >> 7 & 1);
             VEC finite[3] = {V(set1)(0), V(set1)(0), V(set1)(0)};
             intptr_t i = 0;
             for (; i + LANES <= n; i += LANES)

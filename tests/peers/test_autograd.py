@@ -12,7 +12,7 @@ from cases import MATRICES
 
 import fastdist as fd
 from fastdist import autograd as fda
-from fastdist.distributions import rules as implementation
+from fastdist.distributions import _rules as implementation
 
 pytestmark = pytest.mark.peers
 
@@ -341,13 +341,13 @@ def test_boxes_that_are_not_followed():
 @pytest.fixture
 def registry():
     """Rules that a test registers are gone after it."""
-    registries = implementation._rules, implementation._rules_of_kl
+    registries = implementation.RULES, implementation.RULES_OF_KL
     kept = [rules.copy() for rules in registries]
     yield
     for rules, before in zip(registries, kept, strict=True):
         rules.clear()
         rules.update(before)
-    implementation._found.clear()
+    implementation.forget()
 
 
 def test_a_rule_may_name_gradients_in_any_order(registry):
@@ -356,8 +356,8 @@ def test_a_rule_may_name_gradients_in_any_order(registry):
         return anp.sum(d.log_prob(p[::-1])) + anp.sum(fda.kl_divergence(d, fda.Normal(0.5 * p, 2.0 + p**2)))
 
     wanted = grad(both)(LOC)
-    own = implementation._rules["log_prob", fd.Normal].rule
-    of_kl = implementation._rules_of_kl[fd.Normal, fd.Normal][1].rule
+    own = implementation.RULES["log_prob", fd.Normal].rule
+    of_kl = implementation.RULES_OF_KL[fd.Normal, fd.Normal][1].rule
 
     def reversed_(found):
         return dict(reversed(found.items()))

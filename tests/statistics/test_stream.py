@@ -14,6 +14,8 @@ import pytest
 
 import fastdist as fd
 
+pytestmark = pytest.mark.any_isa  # the stream has the same bits on each (test_block_sfc64.py)
+
 ALARM = 1e-4
 
 

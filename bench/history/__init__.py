@@ -1,0 +1,1 @@
+"""What asv times (asv.conf.json): fastdist's calls of cases.py, from commit to commit."""
