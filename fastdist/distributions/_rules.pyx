@@ -77,8 +77,8 @@ DIVERGENCES = {}
 RULES_OF_KL = {}
 RULES = {}
 
-# What has been found for other types. After a change there are other dicts: a thread that has searched without
-# it adds what it has found to the ones before. As Python's globals they are safe to read meanwhile.
+# What has been found for other types. After a change there are other dicts: a thread that has searched
+# without it adds what it has found to the ones before. As Python's globals they are safe to read meanwhile.
 pairs = {}
 found = {}
 
