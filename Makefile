@@ -23,7 +23,7 @@ SOURCES := setup.py pyproject.toml fastdist/_version.py \
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo examples test test-c test-peers test-clusters lint battery bench bench-laws bench-gradients bench-dask bench-times bench-history docs changelog dist clean
+.PHONY: help demo examples test test-c test-peers test-clusters lint battery bench bench-laws bench-gradients bench-dask bench-times bench-history docs changelog wheels test-nogil dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 ## /p' Makefile | awk -F ' ## ' '{ printf "  %-22s %s\n", $$1, $$2 }'
@@ -95,6 +95,12 @@ changelog: .venv/dist.stamp ## what is in changes/ to the top of CHANGELOG.md: V
 	$(BIN)/towncrier build --yes --version $(VERSION)
 
 # The time that archives tell of their files: the commit's, so that its sdist has the same bytes whenever made.
+wheels: .venv/wheels.stamp ## wheels for Linux, x86_64 and aarch64, glibc and musl, by zig, to dist; ARGS: some of them
+	$(BIN)/python tools/wheels.py dist $(ARGS)
+
+test-nogil: ## the unit tests on CPython 3.13 without a GIL, which is built the first time; to docs/free_threads.md
+	tools/test_free_threads $(ARGS)
+
 dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 dist: .venv/dist.stamp ## sdist and wheel in dist/, and a check of what is in them
 	rm -rf dist

@@ -1,6 +1,9 @@
 """Build of the extensions: the C core with the compiler flags of each ISA, then Cython's modules.
 
-Everything else is in pyproject.toml.
+Everything else is in pyproject.toml. For another machine than this one (tools/wheels.py):
+
+    FASTDIST_BUILD_MACHINE   its name, as platform.machine() would tell it there
+    FASTDIST_BUILD_NPYRANDOM the folder of its libnpyrandom.a
 """
 
 import gzip
@@ -23,7 +26,8 @@ from setuptools.command.sdist import sdist
 CFLAGS = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
 # Cython's output and Python's headers are not ours to clean: they trip these, and only these.
 CYTHON_CFLAGS = ["-Wno-unused-function", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
-CORE_CFLAGS = ["-Wpedantic", "-pthread"]
+# The core is C through and through: nothing is ever thrown past it.
+CORE_CFLAGS = ["-Wpedantic", "-pthread", "-fno-asynchronous-unwind-tables"]
 
 # ISAs by machine: the flags of each one's own file. Never -march=native: the choice is made at run time.
 X86_64 = {
@@ -32,7 +36,7 @@ X86_64 = {
 }
 AARCH64 = {"neon": []}
 ISA_CFLAGS = {"x86_64": X86_64, "amd64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}.get(
-    platform.machine().lower(), {}
+    os.environ.get("FASTDIST_BUILD_MACHINE", platform.machine()).lower(), {}
 )
 # While working on kernels: FASTDIST_BUILD_ISAS=avx2 builds this one and scalar only.
 if "FASTDIST_BUILD_ISAS" in os.environ:
@@ -40,8 +44,13 @@ if "FASTDIST_BUILD_ISAS" in os.environ:
 # The last word: FASTDIST_BUILD_CFLAGS="-O1 -Werror" looks for warnings in a third of the time.
 CFLAGS += os.environ.get("FASTDIST_BUILD_CFLAGS", "").split()
 
-# NumPy's library exports its functions; the extension must not.
-LINK = {"linux": ["-Wl,--exclude-libs,ALL", "-pthread"], "darwin": ["-Wl,-exported_symbol,_PyInit_*"]}
+# NumPy's library exports its functions; the extension must not. Nor does it need names of what it hides.
+LINK = {
+    "linux": ["-Wl,--version-script=src_c/exports.map", "-Wl,-s", "-pthread"],
+    "darwin": ["-Wl,-exported_symbol,_PyInit_*", "-Wl,-x"],
+}
+# The library of the NumPy that is built with.
+NPYRANDOM = os.environ.get("FASTDIST_BUILD_NPYRANDOM", str(Path(np.__file__).parent / "random" / "lib"))
 
 
 def files(*patterns: str) -> list[str]:
@@ -79,7 +88,7 @@ class BuildWithCore(build_ext):
 class ReproducibleSdist(sdist):
     """Makes the same bytes of the same files: in order, of no owner, and of the time SOURCE_DATE_EPOCH."""
 
-    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+    def make_archive(self, base_name, *args, base_dir, **kwargs):
         made = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
 
         def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -111,9 +120,9 @@ isa = Extension(
     define_macros=[(f"FD_HAVE_{isa.upper()}", "1") for isa in ISA_CFLAGS],
     extra_compile_args=CFLAGS + CYTHON_CFLAGS,
     extra_link_args=LINK.get(sys.platform, []),
-    library_dirs=[str(Path(np.__file__).parent / "random" / "lib")],
+    library_dirs=[NPYRANDOM],
     libraries=["npyrandom", "m"],
-    depends=["setup.py", *HEADERS, *files("src_c/**/*.c")],
+    depends=["setup.py", "src_c/exports.map", *HEADERS, *files("src_c/**/*.c")],
 )
 
 others = [

@@ -193,6 +193,7 @@ static void *help(void *self)
     return NULL;
 }
 
+#ifndef _WIN32
 /* In the child of a fork there are no helpers, nor perhaps whoever held the lock. */
 static void forget(void)
 {
@@ -202,29 +203,43 @@ static void forget(void)
     pool.asleep = NULL;
     pool.n_open = pool.n_asleep = pool.n_busy = pool.n_helper = 0;
 }
+#endif
 
-/* Whether there is another helper now. */
-static int make_helper(void)
+#ifdef _WIN32
+/* No forks; and Ctrl-C comes in a thread of its own. */
+static int forgets_in_child(void) { return 1; }
+
+static int start(helper *made) { return pthread_create(&made->thread, NULL, help, made); }
+#else
+static int forgets_in_child(void) { return pthread_atfork(NULL, NULL, forget) == 0; }
+
+/* Signals are for other threads, but for those that a thread's own fault raises: a handler may have
+ * something to say about it. */
+static int start(helper *made)
 {
-    if (!pool.forgets)
-        pool.forgets = pthread_atfork(NULL, NULL, forget) == 0;
-    if (!pool.forgets || pool.n_helper == MAX_HELPER)
-        return 0;
-    /* Signals are for other threads, but for those that a thread's own fault raises: a handler may
-     * have something to say about it. */
     sigset_t signals, before;
     sigfillset(&signals);
     sigdelset(&signals, SIGSEGV);
     sigdelset(&signals, SIGBUS);
     sigdelset(&signals, SIGFPE);
     sigdelset(&signals, SIGILL);
-
-    helper *made = &pool.helpers[pool.n_helper];
-    made->wanted = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     pthread_sigmask(SIG_BLOCK, &signals, &before);
     const int error = pthread_create(&made->thread, NULL, help, made);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error)
+    return error;
+}
+#endif
+
+/* Whether there is another helper now. */
+static int make_helper(void)
+{
+    if (!pool.forgets)
+        pool.forgets = forgets_in_child();
+    if (!pool.forgets || pool.n_helper == MAX_HELPER)
+        return 0;
+    helper *made = &pool.helpers[pool.n_helper];
+    made->wanted = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    if (start(made))
         return 0;
     pthread_detach(made->thread);
     send_away(made);

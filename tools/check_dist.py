@@ -2,8 +2,8 @@
 
 sdist   has what a build, the tests and the benchmarks need, and nothing that a build makes; of its files
         the same bytes are made once more, elsewhere
-wheel   has every module and stub, no C and no Cython sources but what others compile with, needs NumPy alone, and an extension
-        exports PyInit_* only
+wheel   has every module and stub, no C and no Cython sources but what others compile with, needs NumPy
+        alone, and an extension exports PyInit_* only
 """
 
 import email
@@ -46,7 +46,15 @@ def check_sdist(path: Path) -> set[str]:
     check(names >= NEEDED, f"{path.name} lacks {sorted(NEEDED - names)}")
     generated = sorted(name for name in names if name.endswith((".so", ".pyc")) or name.startswith("build/"))
     check(not generated, f"{path.name} holds {generated}")
-    return {name for name in names if name.startswith("fastdist/") and name.endswith((".py", ".pyi"))}
+    return {name for name in names if is_module(name)}
+
+
+def is_module(name: str) -> bool:
+    return name.startswith("fastdist/") and name.endswith((".py", ".pyi"))
+
+
+def modules_of_tree(root: Path) -> set[str]:
+    return set(filter(is_module, (path.relative_to(root).as_posix() for path in root.glob("fastdist/**/*"))))
 
 
 def check_same_again(path: Path) -> None:

@@ -13,6 +13,17 @@ cdef extern from "pythread.h" nogil:
 
     PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr_flag)
 
+# What threads tell each other without a lock: who sees it sees all that was written before it was told.
+cdef extern from * nogil:
+    """
+    #define FD_SEEN(of) __atomic_load_n(of, __ATOMIC_ACQUIRE)
+    #define FD_TELL(of, value) __atomic_store_n(of, value, __ATOMIC_RELEASE)
+    """
+    bint seen "FD_SEEN" (const bint *of)
+    void tell "FD_TELL" (bint *of, bint value)
+    unsigned long seen_thread "FD_SEEN" (const unsigned long *of)
+    void tell_thread "FD_TELL" (unsigned long *of, unsigned long value)
+
 # What the core takes of it; all of it is in random/c_api.pxd.
 cdef extern from "fastdist/random.h" nogil:
     int FD_BLOCK

@@ -81,7 +81,7 @@ cdef int draw(
     cdef PyObject *operands[MAX_OPERAND]
     cdef intptr_t n_row
     cdef int d, n_lead, ndim = np.PyArray_NDIM(out) - (1 if vectors else 0)
-    if not plan.bound:  # of a wrapper, too, whose events are a batch to the kernel
+    if not core.seen(&plan.bound):  # of a wrapper, too, whose events are a batch to the kernel
         shape = batch_shape + event_shape
         n_own = 1 if vectors else 0
         plan.bind(shape[:len(shape) - n_own], shape[len(shape) - n_own:])

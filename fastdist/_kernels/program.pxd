@@ -78,6 +78,7 @@ cdef class Plan:
     cdef int take(self, Kernel kernel, tuple arrays, int n_summed) except -1
     cdef Plan with_stages(self, tuple before, tuple after)
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1
+    cdef int bind_once(self, tuple batch_shape, tuple event_shape) except -1
     cdef bint holds_samples(self, np.ndarray out, tuple batch_shape) noexcept
     cdef void put_loop(self, core.fd_loop *loop, intptr_t n_sample) noexcept
 

@@ -13,6 +13,7 @@ be native and of one dtype (float32 or float64) and packed: C-contiguous but for
 fastdist._params leaves it. Sizes are checked here, values are not.
 """
 
+cimport cython
 cimport numpy as np
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -496,6 +497,13 @@ cdef class Plan:
         return plan
 
     cdef int bind(self, tuple batch_shape, tuple event_shape) except -1:
+        """Lay out the loop, unless another thread does."""
+        with cython.critical_section(self):
+            if not self.bound:
+                self.bind_once(batch_shape, event_shape)
+        return 0
+
+    cdef int bind_once(self, tuple batch_shape, tuple event_shape) except -1:
         """Lay out the loop over a batch of a shape, and over events that are summed."""
         cdef intptr_t dims[2 * MAX_NDIM]
         cdef core.fd_loop loop
@@ -527,7 +535,7 @@ cdef class Plan:
             for k in range(self.kernel.n_operand):
                 self.stride[d][k] = loop.stride[k][d]
                 self.repeats &= k < self.n_brought or loop.stride[k][d] == 0
-        self.bound = True
+        core.tell(&self.bound, True)
         return 0
 
     cdef bint holds_samples(self, np.ndarray out, tuple batch_shape) noexcept:
@@ -584,7 +592,7 @@ cdef int run_plan(
     cdef PyObject *operands[MAX_OPERAND]
     cdef intptr_t n_out = np.PyArray_SIZE(out), n_item
     cdef int d, ndim = np.PyArray_NDIM(out)
-    if not plan.bound:
+    if not core.seen(&plan.bound):
         plan.bind(batch_shape, event_shape)
     if n_out == 0:
         return 0

@@ -7,7 +7,8 @@ from fastdist._kernels cimport core
 cdef class Stream:
     cdef core.fd_stream *c
     cdef PyThread_type_lock held    # NULL where one thread alone has the stream
-    # Of the thread that holds it: its identity, after how many forks it took it, and how often.
+    # Of the thread that holds it: its identity, 0 if none does, which any thread may ask for at any
+    # time; after how many forks it took it, and how often.
     cdef unsigned long owner, fork
     cdef long depth
     cdef bint abandoned(self) noexcept

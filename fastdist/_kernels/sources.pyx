@@ -13,6 +13,7 @@ import os
 import threading
 import time
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -72,17 +73,18 @@ cdef class Stream:
 
     cdef bint abandoned(self) noexcept:
         """True if a thread of another process holds the lock, of which this one is a fork."""
-        return self.depth > 0 and self.fork != n_fork and self.owner != survivor
+        cdef unsigned long owner = core.seen_thread(&self.owner)
+        return owner != 0 and self.fork != n_fork and owner != survivor
 
     cdef bint mine(self) noexcept:
         """True if this thread holds the lock."""
         cdef unsigned long me = <unsigned long>PyThread_get_thread_ident()
-        return self.depth > 0 and self.owner == me and (self.fork == n_fork or me == survivor)
+        return core.seen_thread(&self.owner) == me and (self.fork == n_fork or me == survivor)
 
     cdef void own(self) noexcept:
-        self.owner = <unsigned long>PyThread_get_thread_ident()
         self.fork = n_fork
         self.depth = 1
+        core.tell_thread(&self.owner, <unsigned long>PyThread_get_thread_ident())
 
     cdef int take(self) except -1:
         if self.mine():
@@ -96,6 +98,7 @@ cdef class Stream:
     cdef void give(self) noexcept:
         self.depth -= 1
         if self.depth == 0:
+            core.tell_thread(&self.owner, 0)
             PyThread_release_lock(self.held)
 
     cdef int renew(self) except -1:
@@ -107,7 +110,7 @@ cdef class Stream:
         if held is NULL:
             raise MemoryError
         self.held = held    # the other one may be in any state, and is left
-        self.depth = 0
+        core.tell_thread(&self.owner, 0)
         for domain in range(<int>core.FD_N_DOMAIN):
             cursor = &self.c.cursor[domain]
             api.random.seek(self.c, <core.fd_domain>domain, cursor.position, cursor.carry)
@@ -123,7 +126,9 @@ cdef class Stream:
         cdef long long microseconds = -1
         cdef core.PyLockStatus status
         if self.abandoned():
-            self.renew()
+            with cython.critical_section(self):
+                if self.abandoned():
+                    self.renew()
         while True:
             if timeout >= 0:
                 microseconds = <long long>(max(end - time.monotonic(), 0) * 1e6)
@@ -160,7 +165,7 @@ cdef class Stream:
 
     def locked(self):
         """True if a thread holds it."""
-        return self.depth > 0 and not self.abandoned()
+        return core.seen_thread(&self.owner) != 0 and not self.abandoned()
 
     def __enter__(self):
         self.take()

@@ -77,15 +77,16 @@ DIVERGENCES = {}
 RULES_OF_KL = {}
 RULES = {}
 
-# What has been found for other types.
-cdef dict pairs = {}
-cdef dict found = {}
+# What has been found for other types. After a change there are other dicts: a thread that has searched
+# without it adds what it has found to the ones before. As Python's globals they are safe to read meanwhile.
+pairs = {}
+found = {}
 
 
 def forget():
     """After a change to what is registered."""
-    pairs.clear()
-    found.clear()
+    global pairs, found
+    pairs, found = {}, {}
 
 
 # ---- divergences -----------------------------------------------------------------------------------
@@ -99,7 +100,8 @@ def read_in():
 cpdef tuple pair_of(p, q):
     """The types that the rule for p and q is registered for."""
     cdef tuple types = (type(p), type(q))
-    pair = pairs.get(types)
+    cdef dict known = pairs
+    pair = known.get(types)
     if pair is not None:
         return pair
     read_in()
@@ -108,7 +110,7 @@ cpdef tuple pair_of(p, q):
             if (cls_p, cls_q) not in DIVERGENCES:
                 continue
             if keeps(types[0], cls_p, distribution.LAW) and keeps(types[1], cls_q, distribution.LAW):
-                return pairs.setdefault(types, (cls_p, cls_q))
+                return known.setdefault(types, (cls_p, cls_q))
     raise NotImplementedError(
         f"no KL divergence is registered for {types[0].__name__} and {types[1].__name__}; see register_kl")
 
@@ -134,12 +136,13 @@ def rule_of_kl(p, q):
 
 def rule_of(cls, str name not None):
     """The rule for a method, of the nearest class that has one and from which `cls` has the method."""
-    rule = found.get((cls, name))
+    cdef dict known = found
+    rule = known.get((cls, name))
     if rule is not None:
         return rule
     for base in cls.__mro__:
         if (name, base) in RULES and keeps(cls, base, PARTS.get(name, (name,))):
-            return found.setdefault((cls, name), RULES[name, base])
+            return known.setdefault((cls, name), RULES[name, base])
     hint = "differentiate rsample instead" if name == "sample" else "see register_vjp"
     raise NotImplementedError(f"no gradient rule is registered for {cls.__name__}.{name}; {hint}")
 

@@ -247,8 +247,19 @@ cdef Plan plan_of_draw(Base d):
         plan = d._draw_plan()
         if d._lent and not of_parameters(plan, d):
             return plan
-        d.draw_plan = plan
+        with cython.critical_section(d):  # the first that is made stays: a thread may be about to read it
+            if d.draw_plan is False:
+                d.draw_plan = plan
     return d.draw_plan
+
+
+cdef int keep_here(Base d, object key, object made) except -1:
+    """Add to what is kept of a batch, in the only dict that it ever has."""
+    with cython.critical_section(d):
+        if d.made is None:
+            d.made = {}
+    d.made.setdefault(key, made)
+    return 0
 
 
 cdef Plan plan_of_scored(Base d, int event_ndim):
@@ -257,7 +268,9 @@ cdef Plan plan_of_scored(Base d, int event_ndim):
         return d.scored_plan
     plan = d._scored_plan(event_ndim)
     if own:
-        d.scored_plan = plan
+        with cython.critical_section(d):
+            if d.scored_plan is False:
+                d.scored_plan = plan
     return plan
 
 
@@ -358,7 +371,9 @@ cdef Plan plan_of_density(Base d, int event_ndim, int typenum):
         return d.density_plan
     plan = d._density_plan(event_ndim, float32 if typenum == np.NPY_FLOAT32 else float64)
     if own:
-        d.density_plan = plan
+        with cython.critical_section(d):
+            if d.density_plan is False:
+                d.density_plan = plan
     return plan
 
 
@@ -535,14 +550,12 @@ cdef class Base:
         if array is None:
             array = make()
             if not self._lent:
-                self.made = {**(self.made or {}), key: array}
+                keep_here(self, key, array)
         return array
 
     def _keep(self, str name, array):
-        """Add an array; others may be reading the dict that there was."""
-        array = np.asarray(array)
-        with cython.critical_section(self):  # or one of two that are added at once would be lost
-            self._arrays = {**self._arrays, name: array}
+        """Add an array, unless another thread has."""
+        self._arrays.setdefault(name, np.asarray(array))
 
     def _in(self, dtype, *names):
         """Arrays in a dtype to compute in."""
@@ -1063,7 +1076,7 @@ cdef class Base:
         return new
 
     def _expanded(self, tuple shape):
-        new = self._with_arrays(self._arrays, shape)
+        new = self._with_arrays(dict(self._arrays), shape)
         new._shapes = self._shapes
         return new
 
@@ -1368,7 +1381,7 @@ cdef class Kept:
         if array is None:
             array = self.__wrapped__(d, event_ndim)
             if not d._lent:
-                d.made = {**(d.made or {}), (self, event_ndim): array}
+                keep_here(d, (self, event_ndim), array)
         return array
 
 

@@ -2,6 +2,7 @@
 # cython: freethreading_compatible=True, embedsignature=False, auto_pickle=False, autotestdict=False
 """BlockSFC64: numpy.random's interface to the streams of src_c/stream.h."""
 
+cimport cython
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.long cimport PyLong_CheckExact
 from cpython.pycapsule cimport PyCapsule_New
@@ -279,9 +280,12 @@ cdef class BlockSFC64(BitGenerator):
         >>> bool(first == fd.standard_normal(rng=1)), bit_generator.place.normal
         (True, 1)
         """
-        if self._ctypes is None:
-            self._ctypes = with_ctypes(BitGenerator.ctypes.__get__(self), addresses)
-        return self._ctypes
+        if self.own_ctypes is None:
+            interface = with_ctypes(BitGenerator.ctypes.__get__(self), addresses)
+            with cython.critical_section(self):
+                if self.own_ctypes is None:
+                    self.own_ctypes = interface
+        return self.own_ctypes
 
     @property
     def cffi(self):
@@ -292,9 +296,12 @@ cdef class BlockSFC64(BitGenerator):
         interface
             A named tuple.
         """
-        if self._cffi is None:
-            self._cffi = with_cffi(BitGenerator.cffi.__get__(self), addresses)
-        return self._cffi
+        if self.own_cffi is None:
+            interface = with_cffi(BitGenerator.cffi.__get__(self), addresses)
+            with cython.critical_section(self):
+                if self.own_cffi is None:
+                    self.own_cffi = interface
+        return self.own_cffi
 
     @property
     def place(self):
