@@ -4,7 +4,7 @@
 
 /* t less z times a column, in the rows from `first` on and, up to a whole vector, before: these are done with. There
  * may be as much room behind t. */
-FD_INLINE void FD_LOCAL(take_column)(intptr_t dim, intptr_t first, REAL *t, const REAL *column, REAL z)
+FD_ALONE void FD_LOCAL(take_column)(intptr_t dim, intptr_t first, REAL *t, const REAL *column, REAL z)
 {
     const VEC v = V(set1)(z);
     for (intptr_t i = first / V(lanes) * V(lanes); i < dim; i += V(lanes))

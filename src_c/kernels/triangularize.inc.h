@@ -61,6 +61,16 @@ FD_INLINE void FD_LOCAL(reflect)(int n, intptr_t size, const REAL *v, REAL *x, i
     }
 }
 
+FD_ALONE void FD_LOCAL(reflect_one)(intptr_t size, const REAL *v, REAL *x)
+{
+    FD_LOCAL(reflect)(1, size, v, x, 0);
+}
+
+FD_ALONE void FD_LOCAL(reflect_some)(intptr_t size, const REAL *v, REAL *x, intptr_t ld)
+{
+    FD_LOCAL(reflect)(FD_LOCAL(reflected), size, v, x, ld);
+}
+
 /* x becomes the v that takes it to a multiple of the first unit vector; how long it was. */
 FD_ALONE REAL FD_LOCAL(make_reflection)(intptr_t size, REAL *x)
 {
@@ -94,13 +104,13 @@ static void FD_NAME(triangularize)(const fd_loop *loop, intptr_t begin, intptr_t
                 for (intptr_t k = 0; k < fd_min(first, count); k++) {
                     const REAL *v = columns + k * count + k;
                     if (n == AT_ONCE)
-                        FD_LOCAL(reflect)(AT_ONCE, count - k, v, x + k, count);
+                        FD_LOCAL(reflect_some)(count - k, v, x + k, count);
                     for (intptr_t c = 0; c < n && n < AT_ONCE; c++)
-                        FD_LOCAL(reflect)(1, count - k, v, x + c * count + k, 0);
+                        FD_LOCAL(reflect_one)(count - k, v, x + c * count + k);
                 }
                 for (intptr_t c = 0, i = first; c < n; c++, i++, x += count) {
                     for (intptr_t k = first; k < fd_min(i, count); k++)
-                        FD_LOCAL(reflect)(1, count - k, columns + k * count + k, x + k, 0);
+                        FD_LOCAL(reflect_one)(count - k, columns + k * count + k, x + k);
                     factor[i * dim + i] = i < count ? FD_LOCAL(make_reflection)(count - i, x + i) : 0;
                 }
             }
