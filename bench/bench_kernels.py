@@ -205,6 +205,41 @@ def bench_gram(time, dtype, dim):
     time(apply, KERNELS["gram"], factor.shape[:-2], np.empty_like(factor), factor)
 
 
+@pytest.mark.parametrize("dim", DIMS)
+def bench_triangularize(time, dtype, dim):
+    n_matrix = max(N // dim**2, 1)
+    columns, count = np.random.default_rng(0).standard_normal((n_matrix, dim, dim)), np.array([dim])
+
+    def used_up():  # which takes a copy
+        out, copy = np.empty(columns.shape, dtype), columns.astype(dtype)
+        apply(KERNELS["triangularize"], (n_matrix,), out, copy, count)
+
+    time(used_up)
+
+
+@pytest.mark.parametrize("op", ["condition", "reverse_condition"])
+@pytest.mark.parametrize("dim", DIMS)
+def bench_condition(time, dtype, dim, op):
+    n_matrix, known = max(N // dim**2, 1), dim // 2
+    factor = np.zeros((n_matrix, dim, dim), dtype)
+    factor += np.triu(np.full((dim, dim), 1 / dim)) + np.eye(dim)
+    loc, value, mean = (np.ones((n_matrix, n), dtype) for n in (dim, known, dim - known))
+    order = np.concatenate([[known], np.arange(dim)])
+    time(apply, KERNELS[op], (n_matrix,), mean, value, loc, factor, order)
+
+
+@pytest.mark.parametrize("rank", [1, 10, 100])
+@pytest.mark.parametrize("op", ["colorize_low_rank", "add_rows"])
+def bench_sums_of_rows(time, dtype, rank, op):
+    dim, n = 1000, N // 1000
+    out, rows, count = np.zeros((n, dim), dtype), np.ones((rank, dim), dtype), np.array([rank])
+    if op == "add_rows":
+        time(apply, KERNELS[op], (n,), out, np.ones((n, rank), dtype), rows, count)
+        return
+    loc, scale = np.zeros(dim, dtype), np.ones(dim, dtype)
+    time(apply, KERNELS[op], (n,), out, np.ones((n, rank + dim), dtype), loc, scale, rows, count)
+
+
 @pytest.mark.parametrize(
     "op", ["CHOLESKY", "REVERSE_CHOLESKY", "INVERSE_PANELS", "PRODUCT", "PRODUCT_INVERSE"]
 )

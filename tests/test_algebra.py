@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastdist as fd
+from fastdist.distributions import _factors
 
 MATRICES = ("covariance_matrix", "precision_matrix", "scale_tril")
 TOLERANCE = {np.float64: 1e-10, np.float32: 2e-3}
@@ -185,6 +186,67 @@ def test_what_was_asked_for_before_makes_no_difference(name):
     assert b.covariance_matrix.shape == b.precision_matrix.shape == (3, 3)
     np.testing.assert_array_equal(a.marginal([2, 0]).scale_tril, b.marginal([2, 0]).scale_tril)
     np.testing.assert_array_equal(a.condition(1, [0.5]).loc, b.condition(1, [0.5]).loc)
+
+
+def results(d, known, x, a, u):
+    for made in (d.marginal(known), d.condition(known, x), d.affine(a), d.rank_update(u)):
+        yield from (made.loc, made.scale_tril)
+
+
+def operands(dim, dtype):
+    rng = np.random.default_rng(dim)
+    known = rng.permutation(dim)[: dim // 2]
+    shapes = (5, len(known)), (5, max(dim // 3, 1), dim), (5, dim)
+    return known, *[rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dim", [2, 4, 5, 8, 9, 17, 40, 70])
+@pytest.mark.parametrize("name", MATRICES)
+class TestBits:
+    def test_on_every_isa(self, name, dim, dtype, isa):
+        here, before = list(results(make(name, (5,), (5,), dim, dtype), *operands(dim, dtype))), fd.isa()
+        fd.set_isa("scalar")
+        wanted = list(results(make(name, (5,), (5,), dim, dtype), *operands(dim, dtype)))
+        fd.set_isa(before)
+        for one, other in zip(here, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_alone_in_a_batch_and_of_many_values(self, name, dim, dtype, isa):
+        d, (known, x, a, u) = make(name, (5,), (5,), dim, dtype), operands(dim, dtype)
+        whole = list(results(d, known, x, a, u))
+        for i in (0, 3):
+            alone = list(results(d[i], known, x[i], a[i], u[i]))
+            for one, other in zip(whole, alone, strict=True):
+                np.testing.assert_array_equal(one[i], other)
+        many = d.condition(known, np.stack([x, x[::-1], x]))
+        np.testing.assert_array_equal(many.loc[::2], np.stack([whole[2]] * 2))
+        np.testing.assert_array_equal(many.scale_tril[1], whole[3])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 3), (5, 5), (4, 30), (41, 41), (30, 100)])
+def test_triangles_by_reflections(shape, dtype, isa):
+    """As numpy.linalg.qr makes them, but for signs; with no square that over- or underflows."""
+    columns = np.random.default_rng(0).standard_normal((3, *shape)).astype(dtype)
+    upper = np.linalg.qr(columns.swapaxes(-1, -2).astype(float), mode="r")
+    wanted = upper * np.sign(np.diagonal(upper, axis1=-2, axis2=-1))[..., None]
+    got = _factors.triangular(columns)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=30 * np.finfo(dtype).eps * np.abs(wanted).max())
+    assert (np.tril(got, -1) == 0).all()
+    for exponent in (-1000, 1000) if dtype == np.float64 else ():
+        scaled = _factors.triangular(np.ldexp(columns, exponent))
+        np.testing.assert_allclose(np.ldexp(scaled, -exponent), got, rtol=1e-10, atol=1e-13)
+
+
+def test_triangles_of_zeros():
+    columns = np.array([[[0.0, 0.0], [3.0, 4.0]], [[3.0, 4.0], [0.0, 0.0]]])
+    factor = _factors.triangular(columns).swapaxes(-1, -2)
+    assert (np.triu(factor, 1) == 0).all()
+    wanted = columns @ columns.swapaxes(-1, -2)
+    np.testing.assert_allclose(factor @ factor.swapaxes(-1, -2), wanted, rtol=1e-15)
+    np.testing.assert_array_equal(_factors.triangular(np.ones((2, 0))), np.zeros((2, 2)))
 
 
 def test_a_law_of_ones_own_has_none_of_these():

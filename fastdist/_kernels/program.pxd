@@ -41,6 +41,7 @@ cdef class Kernel:
     cdef char role[8]
     cdef int own[8]                 # dims of each one's array that are the kernel's
     cdef int tells_dim              # the operand that ends in the kernel's own dim, or -1
+    cdef int counts             # the array with the count that sizes go by, or -1
     cdef int first_factor, n_factor     # those that may be a factor or scales
     cdef bint has_panels            # one that many items may share
     cdef bint needs_scratch
@@ -57,6 +58,7 @@ cdef struct Found:
     bint symmetry               # whether to look for the second
     double *half_log_det        # of factors, or NULL
     void *copy                  # of matrices, or NULL
+    void *places                # of their elements, or NULL
 
 
 cdef class Plan:
@@ -94,7 +96,8 @@ cdef int lay_out(
     PyObject **arrays, int first, intptr_t dim,
 ) except -1
 cdef int place_item(
-    core.fd_loop *loop, int k, Kernel kernel, np.ndarray array, int core_ndim, int skipped, int n_lead
+    core.fd_loop *loop, int k, Kernel kernel, np.ndarray array, int core_ndim, int skipped, int n_lead,
+    intptr_t count=*,
 ) except -1
 cdef intptr_t size_of(int ndim, const intptr_t *shape) except -1
 cdef int run(

@@ -6,6 +6,7 @@ that a check finds, or -1.
 
 from typing import Any
 
+import numpy as np
 from typing_extensions import disjoint_base
 
 from fastdist._typing import NDArray, Real
@@ -47,6 +48,7 @@ def factorize(
     factor: Real | None = None,
     half_log_det: Real | None = None,
     copy: Real | None = None,
+    places: NDArray[np.intp] | None = None,
 ) -> tuple[Real, int, int]: ...
 def by_blocks(op: int, dim: int, result: Real, source: Real, symmetry: bool = False) -> tuple[int, int]: ...
 def elementwise(kernel: Kernel, *arrays: Real) -> Real: ...

@@ -42,7 +42,7 @@ cdef enum:
 
 # Of the letters: scratch memory, and all that callers bring no array for.
 cdef const char *SCRATCH = b"SBDQO"
-cdef const char *WITHOUT_ARRAY = b"nahmNRSBDQO"
+cdef const char *WITHOUT_ARRAY = b"nahmINRSBDQO"
 
 
 cdef bint is_in(char letter, const char *letters) noexcept:
@@ -63,7 +63,7 @@ cdef class Kernel:
         self.name = api.op_name(self.op).decode()
         self.layout = api.op_layout(self.op)
         self.letters = api.op_operands(self.op)
-        self.tells_dim = -1
+        self.tells_dim = self.counts = -1
         for k in range(<int>strlen(self.letters)):
             letter = self.letters[k]
             self.n_operand += 1
@@ -73,13 +73,15 @@ cdef class Kernel:
                 self.needs_scratch |= is_in(letter, SCRATCH)
                 continue
             self.n_array += 1
-            self.role[k] = SINGLE if is_in(letter, b"wK") else NUMBER if is_in(letter, b"kr+u") else ITEMS
+            self.role[k] = SINGLE if is_in(letter, b"wKZ") else NUMBER if is_in(letter, b"kr+u") else ITEMS
             if letter == c"f" and self.n_factor == 0:
                 self.first_factor = k
             self.n_factor += letter == c"f"
             self.takes_uniforms |= letter == c"u"
-            self.has_panels |= letter == c"L" and self.layout == core.FD_EVENTS
-            if self.tells_dim < 0 and self.own[k] and not is_in(letter, b"LPt="):
+            if letter == c"Z":
+                self.counts = self.n_array - 1
+            self.has_panels |= is_in(letter, b"LW") and self.layout == core.FD_EVENTS
+            if self.tells_dim < 0 and self.own[k] and not is_in(letter, b"LPt=bzj"):
                 self.tells_dim = k
 
     cdef int own_ndim(self, char letter) noexcept:
@@ -88,7 +90,7 @@ cdef class Kernel:
             return 1
         if is_in(letter, b"kr+u") or self.layout < core.FD_EVENTS or self.layout == core.FD_CHECK_ELEMENTS:
             return 0
-        return 2 if is_in(letter, b"YMTXCFG=") else 1
+        return 2 if is_in(letter, b"YMTXCFG=WH") else 1
 
     cdef intptr_t scratch(self, core.fd_dtype dtype, intptr_t dim) noexcept:
         """Bytes of scratch memory."""
@@ -189,9 +191,10 @@ cdef int place(core.fd_loop *loop, int k, np.ndarray array, int core_ndim, int s
 
 
 cdef int place_item(
-    core.fd_loop *loop, int k, Kernel kernel, np.ndarray array, int core_ndim, int skipped, int n_lead
+    core.fd_loop *loop, int k, Kernel kernel, np.ndarray array, int core_ndim, int skipped, int n_lead,
+    intptr_t count=0,
 ) except -1:
-    """The same, of an array whose items must be of the kernel's size."""
+    """The same, of an array whose items must be of the kernel's size, and of a `count` that goes with it."""
     cdef intptr_t size = 1, wanted = 1
     cdef int d
     place(loop, k, array, core_ndim, skipped, n_lead)
@@ -202,9 +205,20 @@ cdef int place_item(
         wanted *= loop.dim
     if kernel.letters[k] == c"L" or kernel.letters[k] == c"P":
         wanted = core.fd_panels_size(loop.dim, core.FD_PANEL_BYTES // np.PyArray_ITEMSIZE(array))
+    elif is_in(kernel.letters[k], b"bzjWH"):
+        wanted = size_by_count(kernel.letters[k], loop.dim, count)
     if size != wanted:
         raise ValueError(f"operand {k} has items of {size} elements, not {wanted}, for dim {loop.dim}")
     return 0
+
+
+cdef intptr_t size_by_count(char letter, intptr_t dim, intptr_t count) noexcept:
+    """How many numbers an item has that goes by a count."""
+    if letter == c"b":
+        return count
+    if letter == c"z" or letter == c"j":
+        return dim - count if letter == c"z" else dim + count
+    return dim * count
 
 
 cdef int lay_out(
@@ -218,6 +232,7 @@ cdef int lay_out(
     `n_lead` dims before those of the loop. Of arrays before `first` nothing is looked at.
     """
     cdef int k, d, own, at = first, typenum = np.PyArray_TYPE(<np.ndarray>arrays[first])
+    cdef intptr_t count = 0
     cdef np.ndarray array
     if ndim > MAX_NDIM:
         raise ValueError(f"there are at most {MAX_NDIM} dims, got {ndim}")
@@ -230,6 +245,8 @@ cdef int lay_out(
         loop.dim = np.PyArray_DIM(array, np.PyArray_NDIM(array) - 1)
     elif dim < 0:
         loop.dim = size_of(event_ndim, shape + ndim - event_ndim) if event_ndim else 1
+    if kernel.counts >= 0:
+        count = (<const intptr_t *>np.PyArray_DATA(<np.ndarray>arrays[kernel.counts]))[0]
     for k in range(first, kernel.n_operand):
         if kernel.role[k] == NO_ARRAY:
             repeat(loop, k, NULL)
@@ -245,7 +262,8 @@ cdef int lay_out(
         if kernel.n_factor and kernel.letters[k] == c"f":  # as the numbers at the end say
             own = own_of_factor(<np.ndarray>arrays[kernel.n_array - 1], k - kernel.first_factor)
         place_item(
-            loop, k, kernel, array, own, event_ndim if kernel.role[k] == NUMBER else 0, 0 if k else n_lead)
+            loop, k, kernel, array, own, event_ndim if kernel.role[k] == NUMBER else 0, 0 if k else n_lead,
+            count)
     return 0
 
 
@@ -309,6 +327,8 @@ cdef int run_loop(
                 loop.operand[k] = found.half_log_det
             elif letter == c"m":
                 loop.operand[k] = found.copy
+            elif letter == c"I":
+                loop.operand[k] = found.places
             elif n_byte:
                 loop.operand[k] = scratch
     if n_item * cost < KEEP_GIL:
@@ -349,7 +369,7 @@ cdef int run_events(
     cdef intptr_t n = loop.shape[0], rest = n_item // n, begin = 0, spent = 0, chunk
     cdef Memory memory
     cdef core.fd_loop *piece
-    while kernel.letters[factor] != c"L":
+    while not is_in(kernel.letters[factor], b"LW"):
         factor += 1
     for d in range(loop.ndim):
         repeats &= loop.stride[factor][d] == 0
@@ -633,7 +653,7 @@ def apply(Kernel kernel not None, tuple shape, *arrays, int event_ndim=0):
     found.first = -1
     found.symmetry = False
     found.half_log_det = NULL
-    found.copy = NULL
+    found.copy = found.places = NULL
     point_to(kernel, arrays, operands)
     run(kernel, read_dims(shape, dims), dims, event_ndim, operands, &found)
     return found.first
@@ -662,13 +682,14 @@ cdef int read_dims(tuple shape, intptr_t *dims) except -1:
 
 def factorize(
     Kernel kernel not None, np.ndarray matrix not None, bint symmetry, np.ndarray factor=None,
-    np.ndarray half_log_det=None, np.ndarray copy=None,
+    np.ndarray half_log_det=None, np.ndarray copy=None, np.ndarray places=None,
 ):
     """Cholesky factors, by `cholesky` or `reverse_cholesky`.
 
     Returns them, in `factor` if that is given, the number of the first matrix that has none and, with
     `symmetry`, of the first that is not symmetric, or -1. The logarithms of their determinants go to
-    `half_log_det`, packed and of float64, and copies of the matrices, packed, to `copy`.
+    `half_log_det`, packed and of float64, and copies of the matrices, packed, to `copy`. `places`, numbers of
+    elements, are an order of rows and columns.
     """
     cdef PyObject *operands[MAX_OPERAND]
     cdef int ndim = np.PyArray_NDIM(matrix)
@@ -678,7 +699,7 @@ def factorize(
     found.first = found.asymmetric = -1
     found.symmetry = symmetry
     found.half_log_det = NULL
-    found.copy = NULL
+    found.copy = found.places = NULL
     if half_log_det is not None:
         if np.PyArray_SIZE(half_log_det) != size_of(ndim - 2, <const intptr_t *>np.PyArray_DIMS(matrix)):
             raise ValueError(f"{np.shape(half_log_det)} are not the numbers of {np.shape(matrix)}")
@@ -687,6 +708,10 @@ def factorize(
         if np.PyArray_NBYTES(copy) != np.PyArray_NBYTES(matrix):
             raise ValueError(f"{np.shape(copy)} are not like {np.shape(matrix)}")
         found.copy = np.PyArray_DATA(copy)
+    if places is not None:
+        if np.PyArray_SIZE(places) != np.PyArray_DIM(matrix, ndim - 1) * np.PyArray_DIM(matrix, ndim - 2):
+            raise ValueError(f"{np.shape(places)} are not the places of {np.shape(matrix)}")
+        found.places = np.PyArray_DATA(places)
     point_to(kernel, (factor, matrix), operands)
     run(kernel, ndim - 2, <const intptr_t *>np.PyArray_DIMS(factor), 0, operands, &found)
     return factor, found.first, found.asymmetric

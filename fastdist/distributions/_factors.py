@@ -10,8 +10,12 @@ semidefinite       covariance -> the same where there is one, otherwise L of its
 pack_tril          scale_tril -> L
 panels             a factor -> the same in panels;  columns  and back
 transposed_panels  the same for the transpose
+reordered          matrix -> the factor of its rows and columns in another order
+block              a factor -> that of some elements in a row
+triangular         columns of a matrix X -> L with L L' = X'X
 inverse            L -> W and back
 product, gram      L -> L L', or W -> W' W, or L -> (L L')^-1
+multiplied         two matrices -> their product
 summed_outer       rows -> the sum of their outer products
 check_tril         the values of a scale_tril
 
@@ -41,7 +45,8 @@ from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import NDArray, Real
 
-PIVOTED_CHOLESKY = KERNELS["pivoted_cholesky"]
+PIVOTED_CHOLESKY, TRIANGULARIZE = KERNELS["pivoted_cholesky"], KERNELS["triangularize"]
+ADD_ROWS = KERNELS["add_rows"]
 
 # What of the largest variance a pivot of a singular matrix has to exceed: scipy's limit for eigenvalues.
 NEGLIGIBLE = {
@@ -166,6 +171,58 @@ def semidefinite(
                 _raise_indefinite(name, matrix, shape, i, found)
             factors[i], order.reshape(-1, dim)[i], rank.reshape(-1)[i] = found[:3]
     return factor, (order, rank)
+
+
+def submatrix(matrix: Real, order: NDArray[np.intp]) -> Real:
+    """Rows and columns of matrices."""
+    n = len(order)
+    places = (order[:, None] * matrix.shape[-1] + order).reshape(-1)
+    taken: Real = np.take(matrix.reshape(*matrix.shape[:-2], -1), places, axis=-1, mode="clip")
+    return taken.reshape(*matrix.shape[:-2], n, n)
+
+
+def block(factor: Real, first: int, last: int) -> Real:
+    """Factors of the elements from one to another."""
+    if is_large(factor.shape[-1]):
+        return np.ascontiguousarray(factor[..., first:last, first:last])
+    return submatrix(factor, np.arange(first, last))  # in less than half the time that strides take
+
+
+def reordered(name: str, matrix: Real, order: NDArray[np.intp], *, reverse: bool) -> Real:
+    """`cholesky` of matrices with their rows and columns in another order."""
+    dim = len(order)
+    if is_large(dim):
+        matrix = submatrix(matrix, order)
+        return cholesky(name, matrix, matrix.shape, matrix, reverse=reverse, check_symmetry=False)
+    to = np.empty(dim, np.intp)
+    to[order] = np.arange(dim)[::-1] if reverse else np.arange(dim)
+    kernel = KERNELS["reverse_cholesky" if reverse else "cholesky"]
+    factor, singular, _ = program.factorize(kernel, matrix, False, places=to[:, None] * dim + to)
+    if singular >= 0:
+        _raise_singular(name, submatrix(matrix, order), matrix.shape, singular, reverse)
+    return factor
+
+
+@quiet
+def triangular(columns: Real) -> Real:
+    """L by columns, with L L' = X'X for matrices X, given by columns, too: in float64, then rounded."""
+    dim, count = columns.shape[-2:]
+    factor: Real = np.empty((*columns.shape[:-2], dim, dim))
+    if factor.size:
+        used_up = np.array(columns, np.float64, order="C")
+        apply(TRIANGULARIZE, columns.shape[:-2], factor, used_up, np.array([count], np.intp))
+    return factor.astype(columns.dtype, copy=False)
+
+
+def multiplied(a: Real, b: Real, to: Real | None = None) -> Real:
+    """Products of matrices of one dtype, added to others if there are any, each number by fma in order."""
+    shape = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    full = (*shape, a.shape[-2], b.shape[-1])
+    result: Real = np.zeros(full, a.dtype) if to is None else np.array(np.broadcast_to(to, full), order="C")
+    if result.size:
+        rows, count = np.ascontiguousarray(b)[..., None, :, :], np.array([b.shape[-2]], np.intp)
+        apply(ADD_ROWS, result.shape[:-1], result, np.ascontiguousarray(a), rows, count)
+    return result
 
 
 class ByPivots(NamedTuple):

@@ -9,7 +9,7 @@ all of it in its blocks:
                                  conditional of r: W_rr, about loc_r - W_rr^-1 W_rk (x - loc_k)
 
 so that no Schur complement is formed, and nothing is inverted. Where the matrix that was given is at hand,
-the reordered one is factorised; a factor alone is made triangular again by reflections (numpy.linalg.qr).
+the reordered one is factorised; a factor alone is made triangular again by reflections.
 
 Gradients go by way of the covariance, or the precision that was given: `by_matrix` and `from_matrix`.
 """
@@ -29,14 +29,16 @@ from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, NDArray, Real, RealDType
 from fastdist.distributions import _factors
+from fastdist.distributions._factors import multiplied, submatrix, triangular
 from fastdist.distributions._indexing import Index
 from fastdist.distributions._own_noise import Gaussian
 from fastdist.distributions.covariance import Lower
 from fastdist.distributions.pivoted import Pivoted, refuse, taken
 from fastdist.distributions.rules import Gradients, Pull, own_vjp, summed
 
-RANK_UPDATE, MULTIPLY, SOLVE = (KERNELS[name] for name in ("rank_update", "multiply_tril", "solve_tril"))
+RANK_UPDATE, MULTIPLY = KERNELS["rank_update"], KERNELS["multiply_tril"]
 RANK_UPDATES = KERNELS["rank_updates"], KERNELS["reverse_rank_updates"]
+CONDITIONS = KERNELS["condition"], KERNELS["reverse_condition"]
 # Vectors of matrices with fewer rows fit into the second cache.
 MANY_LANES = 64
 
@@ -84,11 +86,14 @@ class Algebra(Gaussian):
             return self._semidefinite(loc, submatrix(matrix, known))
         if matrix is not None and not inverse:
             matrix = submatrix(matrix, known)
-            return self._made(loc, self._factorized(matrix.copy()), matrix)
+            factor = _factors.cholesky(
+                self._given, matrix, matrix.shape, None, reverse=False, check_symmetry=False
+            )
+            return self._made(loc, factor, matrix)
         if not inverse and not is_leading(known):
-            return self._made(loc, triangular(self._factor()[..., known]))
-        k = len(known)
-        return self._made(loc, self._reordered(with_rest(known, self._event_shape[0]))[..., :k, :k])
+            return self._made(loc, triangular(transposed(self._factor())[..., known, :]))
+        factor = self._reordered(with_rest(known, self._event_shape[0]))
+        return self._made(loc, _factors.block(factor, 0, len(known)))
 
     @quiet
     def condition(self, indices: Index, value: ArrayLike) -> Self:
@@ -145,20 +150,11 @@ class Algebra(Gaussian):
             return self._condition_singular(order, k, x, batch_shape)
         factor = self._reordered(order).astype(dtype, copy=False)
         (loc,) = self._in(dtype, "loc")
-        loc = np.ascontiguousarray(loc[..., order])
-        rest = np.zeros((*batch_shape, dim), dtype)
-        rest[..., :k] = x - loc[..., :k]
-        if self._structure.inverse:
-            in_place(MULTIPLY, rest, np.zeros(dim, dtype), factor)
-            rest = np.negative(rest[..., k:])
-            in_place(SOLVE, rest, loc[..., k:], factor[..., k:, k:])
-        else:
-            first = np.ascontiguousarray(rest[..., :k])
-            in_place(SOLVE, first, np.zeros(k, dtype), factor[..., :k, :k])
-            rest[..., :k] = first
-            in_place(MULTIPLY, rest, loc, factor)
-            rest = rest[..., k:]
-        return self._made(rest, factor[..., k:, k:])
+        mean: Real = np.empty((*batch_shape, dim - k), dtype)
+        if mean.size:
+            counted = np.concatenate([[k], order])
+            apply(CONDITIONS[self._structure.inverse], batch_shape, mean, x, loc, factor, counted)
+        return self._made(mean, _factors.block(factor, k, dim))
 
     def _condition_singular(self, order: NDArray[np.intp], k: int, x: Real, batch_shape: Shape) -> Self:
         """The same of semidefinite covariances, in float64: what is known and the rest by pivots."""
@@ -183,7 +179,7 @@ class Algebra(Gaussian):
         joint[..., :k, :k], joint[..., :k, k:] = part.factor, columns
         events: Real = np.zeros((*batch_shape, len(order)))
         events[..., :k] = z
-        in_place(MULTIPLY, events, loc, joint)
+        apply(MULTIPLY, events.shape[:-1], events, np.ascontiguousarray(loc), _factors.panels(joint))
         # Of the covariance of what is left no more is kept than is above the tolerance.
         left = _factors.pivoted(matrix[..., k:, k:] - _factors.summed_outer(columns), tolerance)
         places = np.argsort(left.order, axis=-1)
@@ -225,24 +221,23 @@ class Algebra(Gaussian):
         a, shift, dtype = self._read_affine(A, b)
         (loc,) = self._in(dtype, "loc")
         columns = self._triangle(inverse=False).astype(np.float64, copy=False)
-        mean = np.matmul(a, loc[..., None])[..., 0] + shift
-        # Column k of L is row k of `columns`: rows of this are columns of A L.
-        rows = np.matmul(columns, a.swapaxes(-1, -2).astype(np.float64, copy=False))
+        mean = multiplied(loc[..., None, :], transposed(a))[..., 0, :] + shift
+        rows = multiplied(a.astype(np.float64, copy=False), transposed(columns))
         m, dim = a.shape[-2:]
         hint = "; allow_singular=True in this distribution would admit that"
         if m > dim:
             if self._allow_singular:
-                return self._semidefinite(mean, _factors.summed_outer(rows).astype(dtype, copy=False))
+                return self._semidefinite(mean, covariance_of(rows).astype(dtype, copy=False))
             raise LinAlgError(
                 f"A {a.shape} has more rows than the event has elements, {dim}: A Sigma A' is singular{hint}"
             )
         factor = triangular(rows)
         pivots = np.abs(np.diagonal(factor, axis1=-2, axis2=-1))
-        sizes = np.sqrt(np.square(rows).sum(-2))
+        sizes = np.sqrt(np.square(rows).sum(-1))
         bad = ~(pivots > dim * np.finfo(dtype).eps * sizes)
         if bad.any():
             if self._allow_singular:
-                return self._semidefinite(mean, _factors.summed_outer(rows).astype(dtype, copy=False))
+                return self._semidefinite(mean, covariance_of(rows).astype(dtype, copy=False))
             index = tuple(map(int, np.unravel_index(int(bad.argmax()), bad.shape)))
             raise LinAlgError(
                 f"A {a.shape} does not have full rank to the precision of {dtype}: A Sigma A' is singular, "
@@ -397,26 +392,19 @@ class Algebra(Gaussian):
             _params.check_finite("weight", w)
         return vectors, w
 
-    def _factorized(self, matrix: Real) -> Real:
-        """Its factor, in the matrix's place; a part of one that has a factor has one."""
-        reverse = self._structure.inverse
-        return _factors.cholesky(
-            self._given, matrix, matrix.shape, matrix, reverse=reverse, check_symmetry=False
-        )
-
     def _reordered(self, order: NDArray[np.intp]) -> Real:
         """The factor of the matrix with its rows and columns in another order."""
         factor = self._factor()
         if is_leading(order):
             return factor
-        matrix = self._matrix()
+        matrix, inverse = self._matrix(), self._structure.inverse
         if matrix is not None:
-            return self._factorized(submatrix(matrix, order))
-        if not self._structure.inverse:
-            return triangular(factor[..., order])
+            return _factors.reordered(self._given, matrix, order, reverse=inverse)
+        if not inverse:
+            return triangular(transposed(factor)[..., order, :])
         # W'W with columns of W in another order, and all of it backwards.
-        backwards = factor[..., order, :].swapaxes(-1, -2)[..., ::-1]
-        return np.ascontiguousarray(triangular(backwards)[..., ::-1, ::-1].swapaxes(-1, -2))
+        backwards = triangular(factor[..., order[::-1], :])
+        return np.ascontiguousarray(transposed(backwards[..., ::-1, ::-1]))
 
     def _numbers(self, index: Any) -> NDArray[np.intp]:
         """Numbers of the items of the batch that an index names."""
@@ -495,32 +483,9 @@ def is_leading(order: NDArray[np.intp]) -> bool:
     return bool((order == np.arange(len(order))).all())
 
 
-def submatrix(matrix: Real, order: NDArray[np.intp]) -> Real:
-    """Rows and columns of matrices."""
-    n = len(order)
-    places = (order[:, None] * matrix.shape[-1] + order).reshape(-1)
-    taken: Real = np.take(matrix.reshape(*matrix.shape[:-2], -1), places, axis=-1, mode="clip")
-    return taken.reshape(*matrix.shape[:-2], n, n)
-
-
-@quiet
-def triangular(rows: Real) -> Real:
-    """L by columns, with L L' = R'R for matrices R of at least as many rows as columns."""
-    dtype, dim = rows.dtype, rows.shape[-1]
-    if rows.size == 0:
-        empty: Real = np.zeros((*rows.shape[:-2], dim, dim), dtype)
-        return empty
-    upper: Any = np.linalg.qr(rows.astype(np.float64, copy=False), mode="r")
-    upper *= np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)[..., None]
-    result: Real = np.triu(upper).astype(dtype, copy=False)
-    return result
-
-
-def in_place(kernel: Any, events: Real, loc: Real, factor: Real) -> None:
-    """Events multiplied by factors, or solved, plus loc."""
-    if events.shape[-1]:
-        loc = np.ascontiguousarray(loc)
-        apply(kernel, events.shape[:-1], events, loc, _factors.panels(np.ascontiguousarray(factor)))
+def covariance_of(rows: Real) -> Real:
+    """Products of the rows of a matrix with each other."""
+    return _factors.summed_outer(transposed(rows))
 
 
 def update(out: Real, factor: Real, u: Real, weight: Real, *, reverse: bool) -> int:

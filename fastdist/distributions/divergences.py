@@ -31,6 +31,7 @@ from fastdist._shapes import Shape
 from fastdist._typing import Real, RealDType
 from fastdist.distributions import bernoulli, categorical, normal, pivoted, truncated_normal
 from fastdist.distributions._diagonal import kl_of_normals, pull_draw_and_kl, pull_kl
+from fastdist.distributions._factors import multiplied
 from fastdist.distributions._gaussian import HALF_LOG_2PI, log
 from fastdist.distributions.bernoulli import Bernoulli
 from fastdist.distributions.categorical import Categorical
@@ -656,17 +657,17 @@ def _kl_of_near_ranks(p: LowRankMultivariateNormal, q: LowRankMultivariateNormal
     share = (r / (1 + r))[..., None]
     g, w = of_q.whitened, of_q.inverse_root.swapaxes(-1, -2)
     e = (factor_p - factor_q) / of_q.scale[..., None]
-    v = np.matmul(w, np.matmul(w.swapaxes(-1, -2), np.matmul(g.swapaxes(-1, -2), e)))
-    ew, gw = np.matmul(e, w), np.matmul(g, w)
+    v = multiplied(w, multiplied(w.swapaxes(-1, -2), multiplied(g.swapaxes(-1, -2), e)))
+    ew, gw = multiplied(e, w), multiplied(g, w)
     fw = gw + ew
-    crossed = np.matmul(gw.swapaxes(-1, -2), ew)
-    x = crossed + crossed.swapaxes(-1, -2) + np.matmul(ew.swapaxes(-1, -2), ew)
-    x = x - np.matmul(fw.swapaxes(-1, -2), share * fw)
+    crossed = multiplied(gw.swapaxes(-1, -2), ew)
+    x = crossed + crossed.swapaxes(-1, -2) + multiplied(ew.swapaxes(-1, -2), ew)
+    x = x - multiplied(fw.swapaxes(-1, -2), share * fw)
 
     def total(terms: Real) -> Real:
         return np.asarray(terms.sum((-1, -2)))
 
-    squares = total(np.square(e - np.matmul(g, v))) + total(np.square(v)) - total(np.square(ew))
+    squares = total(np.square(e - multiplied(g, v))) + total(np.square(v)) - total(np.square(ew))
     squares = squares - total(r[..., None] * share * np.square(gw))
     squares = squares + total(share * ew * (2 * gw + ew))
     near = (np.abs(r).max(-1, initial=0) < NEAR_RANK) & (total(np.square(x)) < NEAR_RANK**2)
@@ -689,7 +690,7 @@ def _kl_low_rank(p: Distribution, q: Distribution) -> Real:
     spread = (
         np.square(factor / of_q.scale[..., None]).sum((-1, -2))
         - np.square(of_p.scale[..., None] * half).sum((-1, -2))
-        - np.square(np.matmul(factor.swapaxes(-1, -2), half)).sum((-1, -2))
+        - np.square(multiplied(factor.swapaxes(-1, -2), half)).sum((-1, -2))
     )
     logs = [np.log(np.diagonal(parts.inverse_root, axis1=-2, axis2=-1)).sum(-1) for parts in (of_p, of_q)]
     distance = q._distance(p._in(_params.FLOAT64, "loc")[0])
@@ -714,20 +715,22 @@ def _vjp_low_rank(p: Distribution, q: Distribution) -> Pull:
         half, solved = of_q.half(), of_q.solve()
         # By the covariance of p: half of q's precision less p's own.
         by_factor_p = factor_p / np.square(of_q.scale)[..., None]
-        by_factor_p = by_factor_p - np.matmul(half, np.matmul(half.swapaxes(-1, -2), factor_p)) - of_p.solve()
+        by_factor_p = (
+            by_factor_p - multiplied(half, multiplied(half.swapaxes(-1, -2), factor_p)) - of_p.solve()
+        )
         by_diag_p = 0.5 * (of_q.inverse_diagonal() - of_p.inverse_diagonal())
         # By that of q: half its precision, less that times p's covariance times that, less of the distance.
         loc_p = low_p._in(_params.FLOAT64, "loc")[0]
         by_loc, of_distance = scores(low_q, loc_p, np.ones(()))
         diag_p, precision = np.square(of_p.scale), 1 / np.square(of_q.scale)
-        spread = diag_p[..., None] * solved + np.matmul(
-            factor_p, np.matmul(factor_p.swapaxes(-1, -2), solved)
+        spread = diag_p[..., None] * solved + multiplied(
+            factor_p, multiplied(factor_p.swapaxes(-1, -2), solved)
         )
-        inner = np.matmul(half.swapaxes(-1, -2), spread)
-        by_factor_q = solved - (precision[..., None] * spread - np.matmul(half, inner))
-        seen = precision[..., None] * factor_p - np.matmul(half, np.matmul(half.swapaxes(-1, -2), factor_p))
-        weighted = np.matmul(half.swapaxes(-1, -2), diag_p[..., None] * half)
-        crossed = (np.matmul(half, weighted) * half).sum(-1)
+        inner = multiplied(half.swapaxes(-1, -2), spread)
+        by_factor_q = solved - (precision[..., None] * spread - multiplied(half, inner))
+        seen = precision[..., None] * factor_p - multiplied(half, multiplied(half.swapaxes(-1, -2), factor_p))
+        weighted = multiplied(half.swapaxes(-1, -2), diag_p[..., None] * half)
+        crossed = (multiplied(half, weighted) * half).sum(-1)
         both = diag_p * precision * (precision - 2 * np.square(half).sum(-1)) + crossed
         by_diag_q = 0.5 * (of_q.inverse_diagonal() - both - np.square(seen).sum(-1))
         g1, g2 = wide[..., None], wide[..., None, None]
@@ -748,7 +751,7 @@ def _as_vectors(d: Distribution) -> MultivariateNormal:
         return d
     assert isinstance(d, LowRankMultivariateNormal)
     loc, factor, diag = d._in(_params.FLOAT64, "loc", "cov_factor", "cov_diag")
-    matrix = d._plus_diagonal(np.matmul(factor, factor.swapaxes(-1, -2)), diag)
+    matrix = d._plus_diagonal(multiplied(factor, factor.swapaxes(-1, -2)), diag)
     return MultivariateNormal(loc, covariance_matrix=matrix, validate_args=False)
 
 
@@ -773,7 +776,7 @@ def _vjp_low_rank_vectors(p: Distribution, q: Distribution) -> Pull:
         (factor,) = d._in(_params.FLOAT64, "cov_factor")
         diagonal = np.diagonal(by, axis1=-2, axis2=-1)
         return fitted(
-            d, {"loc": gradients["loc"], "cov_factor": 2 * np.matmul(by, factor), "cov_diag": diagonal}
+            d, {"loc": gradients["loc"], "cov_factor": 2 * multiplied(by, factor), "cov_diag": diagonal}
         )
 
     def pull(g: Real, _: Real) -> tuple[Gradients, Gradients]:

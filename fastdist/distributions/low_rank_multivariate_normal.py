@@ -26,19 +26,19 @@ from fastdist._params import quiet
 from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, Real
 from fastdist.distributions import _factors, constraints
+from fastdist.distributions._factors import multiplied
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, log
 from fastdist.distributions._own_noise import Gaussian
 from fastdist.distributions.constraints import Constraint
-from fastdist.distributions.covariance import Diagonal
 from fastdist.distributions.distribution import Kept, shown
 from fastdist.distributions.rules import Gradients, Pull, cast, own_vjp, recorded, summed
 from fastdist.random import set_workers, standard_normal
 
-ADD_PRODUCTS = KERNELS["add_products"]
-PRODUCTS = 3  # that it adds at a time
+COLORIZE = KERNELS["colorize_low_rank"]
 
-# Numbers that are worked on at a time, an L2 cache of them: each tile costs some calls from Python.
-TILE = 131072
+# Numbers that are worked on at a time: an L2 cache of them, as each tile costs many calls from Python; and of
+# draws, which take few.
+TILE, DRAWN = 131072, 32768
 
 
 class LowRankMultivariateNormal(Gaussian):
@@ -168,17 +168,15 @@ class LowRankMultivariateNormal(Gaussian):
     def covariance_matrix(self) -> Real:
         """Covariance, d x d elements of it; shape ``batch_shape + (d, d)``, read-only."""
         factor = self._arrays["cov_factor"]
-        return self._plus_diagonal(np.matmul(factor, factor.swapaxes(-1, -2)), self._arrays["cov_diag"])
+        return self._plus_diagonal(multiplied(factor, factor.swapaxes(-1, -2)), self._arrays["cov_diag"])
 
     @shown
     @quiet
     def precision_matrix(self) -> Real:
         """Inverse of the covariance; shape ``batch_shape + (d, d)``, read-only."""
-        parts = self._parts()
-        half = parts.whitened / parts.scale[..., None] @ parts.inverse_root.swapaxes(-1, -2)
-        return self._plus_diagonal(-half @ half.swapaxes(-1, -2), 1 / self._arrays["cov_diag"]).astype(
-            self._dtype
-        )
+        half = self._parts().half()
+        inverse = 1 / self._in(_params.FLOAT64, "cov_diag")[0]
+        return self._plus_diagonal(multiplied(-half, half.swapaxes(-1, -2)), inverse).astype(self._dtype)
 
     @shown
     def scale_tril(self) -> Real:
@@ -206,7 +204,7 @@ class LowRankMultivariateNormal(Gaussian):
         whitened = self._kept("_whitened", lambda: self._in(wide, "cov_factor")[0] / scale[..., None])
 
         def make() -> Real:
-            gram = np.matmul(whitened.swapaxes(-1, -2), whitened)
+            gram = _factors.summed_outer(whitened)
             np.einsum("...ii->...i", gram)[...] += 1
             factor, _, _ = _factors.factorize(np.ascontiguousarray(gram))
             return np.ascontiguousarray(_factors.inverse(factor).swapaxes(-1, -2))
@@ -228,9 +226,11 @@ class LowRankMultivariateNormal(Gaussian):
     def _draw(self, noise: Noise, out: Real, workers: int) -> None:
         (d,), (n,) = self._event_shape, self._noise_shape
         events = out.reshape(math.prod(out.shape[:-1]), d)
+        most = max(DRAWN // max(n, 1), 1)
+        room: Real = np.empty((min(most, len(events)), n), self._dtype)
         with noise.ahead(n_normal=len(events) * n) as noise, set_workers(max(workers, 1)):
-            for begin, end, items in self._blocks(len(events), TILE // max(n, 1)):
-                eps = standard_normal((end - begin, n), dtype=self._dtype, rng=noise)
+            for begin, end, items in self._blocks(len(events), most):
+                eps = standard_normal(dtype=self._dtype, rng=noise, out=room[: end - begin])
                 self._color(eps, events[begin:end], items)
 
     def _blocks(self, n_event: int, most: int) -> Iterator[tuple[int, int, slice]]:
@@ -266,17 +266,10 @@ class LowRankMultivariateNormal(Gaussian):
             self._of_items(array, own, items)
             for array, own in ((self._arrays["loc"], 1), (scale, 1), (by_rank, 2))
         )
-        out[...] = eps[:, rank:]
         n_item = n_batch if items == slice(None) else len(out)
         x = out.reshape(len(out) // n_item, n_item, out.shape[-1])
-        apply(Diagonal.colorize, x.shape, x, loc, scale)
-        numbers = np.ascontiguousarray(eps[:, :rank].T).reshape(rank, *x.shape[:-1], 1)
-        nothing = np.zeros((), out.dtype), np.zeros(out.shape[-1], out.dtype)
-        columns = np.ascontiguousarray(np.moveaxis(rows, -2, 0))
-        for first in range(0, rank, PRODUCTS):
-            pairs = [(numbers[k], columns[k]) for k in range(first, min(first + PRODUCTS, rank))]
-            pairs += [nothing] * (PRODUCTS - len(pairs))
-            apply(ADD_PRODUCTS, x.shape, x, *[array for pair in pairs for array in pair])
+        noise = np.ascontiguousarray(eps).reshape(*x.shape[:-1], eps.shape[-1])
+        apply(COLORIZE, x.shape[:-1], x, noise, loc, scale, rows, np.array([rank], np.intp))
 
     # ---- densities -------------------------------------------------------------------------
 
@@ -284,9 +277,10 @@ class LowRankMultivariateNormal(Gaussian):
         """Of packed events y - G v and v, in float64."""
         parts = self._parts()
         y = (x - self._in(_params.FLOAT64, "loc")[0]) / parts.scale
-        half = np.matmul(y[..., None, :], parts.whitened @ parts.inverse_root.swapaxes(-1, -2))
-        v = np.matmul(half, parts.inverse_root)[..., 0, :]
-        return y - np.matmul(parts.whitened, v[..., None])[..., 0], v
+        root, y = parts.inverse_root, y[..., None, :]
+        v = multiplied(multiplied(multiplied(y, parts.whitened), root.swapaxes(-1, -2)), root)
+        rest = multiplied(-v, parts.whitened.swapaxes(-1, -2), y)
+        return rest[..., 0, :], v[..., 0, :]
 
     @quiet
     def _distance(self, x: Real) -> Real:
@@ -391,14 +385,11 @@ class Parts(NamedTuple):
 
     def solve(self) -> Real:
         """H = Σ⁻¹F = S⁻¹ G C⁻¹."""
-        w = self.inverse_root
-        return np.asarray(np.matmul(self.whitened, w.swapaxes(-1, -2) @ w) / self.scale[..., None])
+        return multiplied(self.half(), self.inverse_root)
 
     def half(self) -> Real:
         """S⁻¹ G W', of which Σ⁻¹ is S⁻² less the square."""
-        return np.asarray(
-            np.matmul(self.whitened, self.inverse_root.swapaxes(-1, -2)) / self.scale[..., None]
-        )
+        return multiplied(self.whitened, self.inverse_root.swapaxes(-1, -2)) / self.scale[..., None]
 
     def inverse_diagonal(self) -> Real:
         """Diagonal of Σ⁻¹."""
@@ -410,31 +401,34 @@ class Whitening:
 
     def __init__(self, whitened: Real) -> None:
         self.g = whitened
-        values, self.vectors = np.linalg.eigh(np.matmul(whitened.swapaxes(-1, -2), whitened))
+        values, self.vectors = np.linalg.eigh(multiplied(whitened.swapaxes(-1, -2), whitened))
         self.root = np.sqrt(1 + np.maximum(values, 0))
-        self.power = np.matmul(
+        self.power = multiplied(
             self.vectors / (self.root + self.root**2)[..., None, :], self.vectors.swapaxes(-1, -2)
         )
 
     def apply(self, y: Real) -> Real:
         """Of vectors y."""
-        return np.asarray(y - np.matmul(self.g, np.matmul(self.power, self.in_span(y)[..., None]))[..., 0])
+        return np.asarray(y - multiplied(self.g, multiplied(self.power, self.in_span(y)[..., None]))[..., 0])
 
     def in_span(self, y: Real) -> Real:
         """G'y."""
-        return np.asarray(np.matmul(y[..., None, :], self.g)[..., 0, :])
+        return np.asarray(multiplied(y[..., None, :], self.g)[..., 0, :])
 
     def gradient(self, y: Real, h: Real) -> Real:
         """By G, of what becomes of y, with cotangents h. P changes by divided differences of eigenvalues."""
         a, b = self.in_span(h), self.in_span(y)
-        of_h, of_y = (np.matmul(self.power, one[..., None])[..., 0] for one in (a, b))
+        of_h, of_y = (multiplied(self.power, one[..., None])[..., 0] for one in (a, b))
         r, s = self.root[..., :, None], self.root[..., None, :]
         differences = -(1 + r + s) / ((r + s) * (r + r * r) * (s + s * s))
         turned = self.vectors.swapaxes(-1, -2)
         inner = -0.5 * (a[..., :, None] * b[..., None, :] + b[..., :, None] * a[..., None, :])
-        inner = np.matmul(self.vectors, np.matmul(differences * (turned @ inner @ self.vectors), turned))
+        inner = multiplied(
+            self.vectors,
+            multiplied(differences * multiplied(multiplied(turned, inner), self.vectors), turned),
+        )
         direct = h[..., :, None] * of_y[..., None, :] + y[..., :, None] * of_h[..., None, :]
-        return np.asarray(2 * np.matmul(self.g, inner) - direct)
+        return np.asarray(2 * multiplied(self.g, inner) - direct)
 
 
 # ---- gradients -----------------------------------------------------------------------------------
@@ -468,7 +462,7 @@ def _vjp_rsample(d: LowRankMultivariateNormal, replay: Callable[[], Noise]) -> P
             part, eps = part.reshape(n_sample, n_item, -1), eps.reshape(n_sample, n_item, n)
             by_loc[items] += part.sum(0)
             by_scale[items] += (part * eps[..., rank:]).sum(0)
-            by_factor[items] += np.matmul(part.transpose(1, 2, 0), eps[..., :rank].transpose(1, 0, 2))
+            by_factor[items] += multiplied(part.transpose(1, 2, 0), eps[..., :rank].transpose(1, 0, 2))
         shape = d._batch_shape + d._event_shape
         return fitted(
             d,
@@ -559,7 +553,7 @@ def _vjp_colorize(d: LowRankMultivariateNormal, /, eps: ArrayLike) -> Pull:
             "cov_factor": wide[..., None] * record[..., None, :rank],
             "cov_diag": wide * record[..., rank:] / (2 * scale),
         }
-        by_eps = np.concatenate([np.matmul(wide[..., None, :], factor)[..., 0, :], wide * scale], -1)
+        by_eps = np.concatenate([multiplied(wide[..., None, :], factor)[..., 0, :], wide * scale], -1)
         full = np.broadcast_to(by_eps, np.broadcast_shapes(by_eps.shape, eps_shape))
         return {**fitted(d, terms), "eps": summed(np.ascontiguousarray(full), eps_shape).astype(dtype)}
 

@@ -38,7 +38,7 @@ from fastdist._shapes import Shape
 from fastdist._typing import ArrayLike, NDArray, Real, RealDType
 from fastdist.distributions import _factors, constraints, pivoted
 from fastdist.distributions._gaussian import HALF_LOG_2PI, HALF_LOG_2PI_E, STANDARD
-from fastdist.distributions.algebra import Algebra, triangular
+from fastdist.distributions.algebra import Algebra
 from fastdist.distributions.constraints import Constraint
 from fastdist.distributions.covariance import InverseLower, Lower, to_events, transform, transposed
 from fastdist.distributions.distribution import LAW, Kept, keeps, shown
@@ -347,8 +347,9 @@ class MultivariateNormal(Algebra):
         dim, want_inverse = self._event_shape[0], name == "precision_matrix"
         if "_rank" in self._arrays:
             columns = self._triangle(inverse=want_inverse)  # F, which is no triangle
-            tril = name == "scale_tril"
-            return triangular(columns).swapaxes(-1, -2) if tril else _factors.summed_outer(columns)
+            if name == "scale_tril":
+                return _factors.triangular(columns.swapaxes(-1, -2)).swapaxes(-1, -2)
+            return _factors.summed_outer(columns)
         if name == "scale_tril":
             return self._triangle(inverse=False).swapaxes(-1, -2)
         if not _factors.is_large(dim):

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, kl_divergence
 
 import fastdist.distributions as fd
 from fastdist._kernels.program import KERNELS, first_bad
@@ -178,6 +178,18 @@ class Adapter(Sampled):
         """Draw samples and make their log density, both differentiable if draws are; see `rsample`."""
         x = self._draw(sample_shape, generator, rng, reparameterised=self.has_rsample)
         return x, self.log_prob(x)
+
+    def rsample_and_kl(
+        self,
+        prior: Distribution,
+        sample_shape: SampleShape = ONE_DRAW,
+        *,
+        generator: torch.Generator | None = None,
+        rng: RNGLike = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw reparameterised samples, and the divergence of this from a prior; see `rsample`."""
+        x = self._draw(sample_shape, generator, rng, reparameterised=True)
+        return x, kl_divergence(self, prior)
 
     # ---- densities ---------------------------------------------------------------------
 

@@ -14,9 +14,12 @@ from torch.distributions.multivariate_normal import _batch_mv
 import fastdist.distributions as fd
 from fastdist import _params
 from fastdist._typing import Real
+from fastdist.distributions._indexing import Index as Elements
+from fastdist.distributions.algebra import parse_indices, with_rest
 from fastdist.distributions.multivariate_normal import MATRICES, pull_log_prob
+from fastdist.distributions.rules import rule_of
 from fastdist.torch._adapter import Adapter, Index, by_name, parse_index
-from fastdist.torch._kernel import Pull, differentiable, usable
+from fastdist.torch._kernel import Formula, Pull, differentiable, needs_gradients, usable
 from fastdist.torch._tensors import as_array
 
 
@@ -140,7 +143,7 @@ class MultivariateNormal(Adapter, TorchMultivariateNormal):
         for name in MATRICES:
             if name in self.__dict__:
                 setattr(new, name, part(getattr(self, name)))
-        new._set_shapes(loc.shape[:-1], self._event_shape, self.__dict__.get("_validate_args"))
+        new._set_shapes(loc.shape[:-1], self._event_shape, self._checks())
 
     @property
     def _unbroadcasted_scale_tril(self) -> Tensor:
@@ -219,6 +222,74 @@ class MultivariateNormal(Adapter, TorchMultivariateNormal):
         loc, d = (tensors[0], self._as_torch(*tensors)) if tensors else (self.loc, self)
         product: Tensor = _batch_mv(d._unbroadcasted_scale_tril, eps)
         return loc + product
+
+    # ---- what torch's has not ------------------------------------------------------------
+
+    def colorize(self, eps: Tensor) -> Tensor:
+        """Draws from noise of one's own, ``loc + scale_tril @ eps``: of `rsample`'s normals the same sample.
+
+        Dims of `eps` before the last broadcast with `batch_shape`.
+        """
+        return self._by_rule("colorize", "eps", eps, self._from_eps)
+
+    def whiten(self, x: Tensor) -> Tensor:
+        """The noise of events, the inverse of `colorize`; its squares add up to Mahalanobis' distance."""
+        return self._by_rule("whiten", "x", x, self._whitened)
+
+    def _by_rule(self, method: str, name: str, x: Tensor, formula: Formula) -> Tensor:
+        """What a method of the core makes of a tensor that goes by a name, its gradients by `vjp`'s rule."""
+        tensors, core = self._for_kernels(x)
+        if core is None:
+            return formula(x)
+        try:
+            result = torch.from_numpy(getattr(core, method)(as_array(x)))
+        except ValueError:  # shapes that do not fit
+            return formula(x)
+        if not needs_gradients(x, *tensors):
+            return result
+        rule, names = rule_of(type(core), method).rule, (name, *self._names())
+        return differentiable(
+            result, lambda g, x, *_: by_name(rule(core, x)(g, None), names), formula, (x, *tensors)
+        )
+
+    def _whitened(self, x: Tensor, *tensors: Tensor) -> Tensor:
+        loc, d = (tensors[0], self._as_torch(*tensors)) if tensors else (self.loc, self)
+        tril, rest = d._unbroadcasted_scale_tril, (x - loc)[..., None]
+        return torch.linalg.solve_triangular(tril, rest, upper=False)[..., 0]
+
+    def marginal(self, indices: Elements) -> MultivariateNormal:
+        """Distribution of some elements of the event, in the order of `indices`, by their covariance."""
+        known = torch.from_numpy(parse_indices("indices", indices, self._event_shape[0]))
+        covariance = self._covariance()[..., known[:, None], known]
+        return MultivariateNormal(self.loc[..., known], covariance, validate_args=self._checks())
+
+    def condition(self, indices: Elements, value: Tensor) -> MultivariateNormal:
+        """Distribution of the other elements of the event, given those of `indices`, by its `scale_tril`.
+
+        Dims of `value` before the last broadcast with `batch_shape`; a matrix is factorised once, however
+        many values there are.
+        """
+        dim = self._event_shape[0]
+        known = parse_indices("indices", indices, dim)
+        order, k = torch.from_numpy(with_rest(known, dim)), len(known)
+        tril, loc = (
+            torch.linalg.cholesky(self._covariance()[..., order[:, None], order]),
+            self.loc[..., order],
+        )
+        z = torch.linalg.solve_triangular(tril[..., :k, :k], (value - loc[..., :k])[..., None], upper=False)
+        mean = loc[..., k:] + (tril[..., k:, :k] @ z)[..., 0]
+        return MultivariateNormal(mean, scale_tril=tril[..., k:, k:], validate_args=self._checks())
+
+    def _covariance(self) -> Tensor:
+        """The covariance, in which the upper triangle of a `scale_tril` has no part."""
+        if "covariance_matrix" in self.__dict__:
+            return self.covariance_matrix
+        tril = self._unbroadcasted_scale_tril.tril()
+        return tril @ tril.mT
+
+    def _checks(self) -> bool | None:
+        """What was said at construction of checking arguments."""
+        return self.__dict__.get("_validate_args")
 
     def _pull_log_prob(self, core: fd.MultivariateNormal) -> Pull:
         names = ("value", *self._names())

@@ -21,29 +21,30 @@ FD_INLINE uintptr_t FD_LOCAL(matrices_ahead)(intptr_t ld)
     return (uintptr_t)(2 * V(lanes) * ld);
 }
 
-/* Matrices to a tile, the first element in the last row if `reverse` (a compile-time constant). */
-FD_INLINE void FD_LOCAL(load_matrices)(int reverse, intptr_t n, intptr_t size, VEC *tile, const REAL *matrix,
-                                       intptr_t ld)
+/* Matrices to a tile, the first element in the last row if `reverse`, or all at their places if there are any
+ * (compile-time constants). */
+FD_INLINE void FD_LOCAL(load_matrices)(int reverse, int placed, intptr_t n, intptr_t size, VEC *tile, const REAL *matrix,
+                                       intptr_t ld, const intptr_t *place)
 {
     enum { LANES = V(lanes) };
     const uintptr_t ahead = FD_LOCAL(matrices_ahead)(ld) * sizeof(REAL);
     const intptr_t stride = reverse ? -1 : 1;
     VEC v[LANES], *to = reverse ? tile + size - 1 : tile;
     intptr_t e = 0;
-    for (; n == LANES && e + LANES <= size; e += LANES, to += LANES * stride) {
+    for (; n == LANES && e + LANES <= size; e += LANES) {
         FD_UNROLL
         for (int j = 0; j < LANES; j++)
             fd_prefetch((uintptr_t)(matrix + j * ld + e) + ahead);
         FD_LOCAL(load_columns)(LANES, LANES, v, matrix + e, ld);
         FD_UNROLL
         for (int j = 0; j < LANES; j++)
-            to[j * stride] = v[j];
+            to[placed ? place[e + j] : (e + j) * stride] = v[j];
     }
-    for (; e < size; e += LANES, to += LANES * stride) {
+    for (; e < size; e += LANES) {
         const intptr_t m = fd_min(size - e, LANES);
         FD_LOCAL(load_columns)(n, m, v, matrix + e, ld);
         for (int j = 0; j < m; j++)
-            to[j * stride] = v[j];
+            to[placed ? place[e + j] : (e + j) * stride] = v[j];
     }
 }
 
@@ -91,18 +92,25 @@ FD_INLINE void FD_LOCAL(store_factors)(int reverse, intptr_t n, intptr_t dim, co
 }
 
 /* Functions of their own for each. */
-#define FD_MATRIX_MOVES(name, reverse)                                                             \
-    FD_ALONE void FD_LOCAL(load##name)(intptr_t n, intptr_t size, VEC *tile, const REAL *matrix, intptr_t ld) \
+#define FD_LOAD_MATRICES(name, reverse, placed)                                                \
+    FD_ALONE void FD_LOCAL(load_matrices##name)(intptr_t n, intptr_t size, VEC *tile, const REAL *matrix, intptr_t ld, \
+                                                const intptr_t *place)                         \
     {                                                                                          \
-        FD_LOCAL(load_matrices)(reverse, n, size, tile, matrix, ld);                           \
-    }                                                                                          \
-    FD_ALONE void FD_LOCAL(store##name)(intptr_t n, intptr_t dim, const VEC *tile, REAL *factor) \
+        FD_LOCAL(load_matrices)(reverse, placed, n, size, tile, matrix, ld, place);            \
+    }
+FD_LOAD_MATRICES(_forward, 0, 0)
+FD_LOAD_MATRICES(_reverse, 1, 0)
+FD_LOAD_MATRICES(_placed, 0, 1)
+#undef FD_LOAD_MATRICES
+
+#define FD_STORE_FACTORS(name, reverse)                                                        \
+    FD_ALONE void FD_LOCAL(store_factors##name)(intptr_t n, intptr_t dim, const VEC *tile, REAL *factor) \
     {                                                                                          \
         FD_LOCAL(store_factors)(reverse, n, dim, tile, factor);                                \
     }
-FD_MATRIX_MOVES(_matrices_forward, 0)
-FD_MATRIX_MOVES(_matrices_reverse, 1)
-#undef FD_MATRIX_MOVES
+FD_STORE_FACTORS(_forward, 0)
+FD_STORE_FACTORS(_reverse, 1)
+#undef FD_STORE_FACTORS
 
 /* Lanes where |a_ij - a_ji| is beyond rounding: against sqrt(a_ii a_jj), which bounds |a_ij| in a
  * positive definite matrix whatever the units of its rows. NaN passes: it has no factor. */
@@ -289,7 +297,7 @@ FD_INLINE void FD_LOCAL(copy_matrices)(void *copies, intptr_t r, intptr_t n, int
 
 /* n matrices, a vector or two of them; reverse is a compile-time constant. */
 FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, double epsilon, intptr_t n, intptr_t dim,
-                                    VEC *tile, REAL *factor, const REAL *matrix, intptr_t ld,
+                                    VEC *tile, REAL *factor, const REAL *matrix, intptr_t ld, const intptr_t *place,
                                     FD_LOCAL(verdict) *verdict, double *half_log_det)
 {
     enum { LANES = V(lanes) };
@@ -297,8 +305,10 @@ FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, double epsi
     const int n_tile = n > LANES ? 2 : 1;
     for (int t = 0; t < n_tile; t++) {
         VEC *one = tile + t * size;
-        (reverse ? FD_LOCAL(load_matrices_reverse) : FD_LOCAL(load_matrices_forward))(
-            fd_min(n - t * LANES, LANES), size, one, matrix + t * LANES * ld, ld);
+        (place     ? FD_LOCAL(load_matrices_placed)
+         : reverse ? FD_LOCAL(load_matrices_reverse)
+                   : FD_LOCAL(load_matrices_forward))(fd_min(n - t * LANES, LANES), size, one,
+                                                      matrix + t * LANES * ld, ld, place);
         verdict[t].good = FD_LOCAL(finite_lanes)(size, one);
         verdict[t].asymmetric = check_symmetry ? FD_LOCAL(asymmetric_lanes)(epsilon, dim, one) : 0;
     }
@@ -309,8 +319,8 @@ FD_INLINE void FD_LOCAL(factor_any)(int reverse, int check_symmetry, double epsi
         if (half_log_det)
             FD_LOCAL(half_log_det)(epsilon, m, dim, reverse ? one + size - 1 : one, reverse ? -(dim + 1) : dim + 1,
                                    half_log_det + t * LANES);
-        (reverse ? FD_LOCAL(store_matrices_reverse) : FD_LOCAL(store_matrices_forward))(m, dim, one,
-                                                                                        factor + t * LANES * size);
+        (reverse ? FD_LOCAL(store_factors_reverse) : FD_LOCAL(store_factors_forward))(m, dim, one,
+                                                                                      factor + t * LANES * size);
     }
 }
 
@@ -398,7 +408,7 @@ FD_INLINE void FD_LOCAL(cholesky_any)(int reverse, double epsilon, const fd_loop
         const intptr_t n = fd_min(run.n - r, at_once);
         FD_LOCAL(copy_matrices)(loop->operand[6], item + r, n, dim, AT(1) + r * STRIDE(1));
         FD_LOCAL(factor_any)(reverse, loop->operand[4] != NULL, epsilon, n, dim, loop->operand[3],
-                             AT(0) + r * dim * dim, AT(1) + r * STRIDE(1), STRIDE(1), verdict,
+                             AT(0) + r * dim * dim, AT(1) + r * STRIDE(1), STRIDE(1), loop->operand[7], verdict,
                              half_log_det ? half_log_det + item + r : NULL);
         FD_LOCAL(note_verdict)(loop, item + r, fd_min(n, LANES), verdict[0]);
         if (n > LANES)
@@ -451,7 +461,7 @@ FD_INLINE void FD_LOCAL(cholesky_small)(int reverse, int check_symmetry, double 
             NULL, FD_LOCAL(op##_1), FD_LOCAL(op##_2), FD_LOCAL(op##_3), FD_LOCAL(op##_4)};     \
         intptr_t item = begin;                                                                 \
         for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run)) {   \
-            if (0 < loop->dim && loop->dim <= FD_LOCAL(small_matrix))                          \
+            if (0 < loop->dim && loop->dim <= FD_LOCAL(small_matrix) && !loop->operand[7])     \
                 small[loop->dim](epsilon, loop, &run, item);                                   \
             else                                                                               \
                 FD_LOCAL(cholesky_any)(reverse, epsilon, loop, &run, item);                    \

@@ -19,6 +19,7 @@ enum { FD_LOCAL(matrices) = FD_MATRIX_BYTES / 2 / (int)sizeof(double) };
         some.operand[2] = &found;                                                              \
         some.operand[3] = tile;                                                                \
         some.operand[6] = NULL;                                                                \
+        some.operand[7] = loop->operand[7];                                                    \
         some.operand[4] = loop->operand[4] ? &asymmetric : NULL;                               \
         double *half_log_det = loop->operand[5];                                               \
         for (fd_run run = fd_run_at(loop, begin, end); run.n > 0; fd_run_next(loop, &run))     \

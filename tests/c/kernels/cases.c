@@ -127,6 +127,28 @@ static void keep(fd_op op, unsigned char (*where)[ROOM])
 static float weight_f32[] = {1, -0.5f};
 static double weight_f64[] = {1, -0.5};
 
+static intptr_t order[MAX_DIM], places[MAX_DIM * MAX_DIM];
+
+/* Numbers up to dim in some order. */
+static void shuffle(intptr_t dim, intptr_t *numbers)
+{
+    for (intptr_t i = 0; i < dim; i++) {
+        const intptr_t j = below(i + 1);
+        numbers[i] = numbers[j];
+        numbers[j] = i;
+    }
+}
+
+/* Where elements go if rows and columns are put in some order. */
+static intptr_t *places_of(intptr_t dim)
+{
+    shuffle(dim, order);
+    for (intptr_t i = 0; i < dim; i++)
+        for (intptr_t j = 0; j < dim; j++)
+            places[i * dim + j] = order[i] * dim + order[j];
+    return places;
+}
+
 /* Runs a loop, whose strides and shape are given, on all targets and in all ways; where it is to be BRIEF, on scalar
  * whole, and on each other target in one way or another. */
 static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
@@ -160,6 +182,10 @@ static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
         }
         if (letters[k] == 'K')
             loop->operand[k] = kinds;
+        if (letters[k] == 'Z')
+            loop->operand[k] = counted;
+        if (letters[k] == 'I')
+            loop->operand[k] = one_in(2) ? NULL : places_of(loop->dim);
         if (letters[k] == 'N')
             loop->operand[k] = span;
         if (letters[k] == 'O')
@@ -192,7 +218,7 @@ static void check_case(fd_op op, fd_dtype dtype, fd_loop *loop, int wild)
         memset(is_written[k], 0, (size_t)n_element[k]);
         for (intptr_t i = 0; i < n_distinct(loop, k); i++) {
             const intptr_t at = offset_of(loop, k, i);
-            if (!strchr("odr=FPt", letters[k]))
+            if (!strchr("odr=FPtz", letters[k]))
                 put_item(letters[k], dtype, (char *)loop->operand[k] + at * (intptr_t)itemsize[dtype], loop->dim, core,
                          wild);
             if (writes(op, k))
@@ -293,6 +319,10 @@ static void check_loop(fd_op op, fd_dtype dtype, intptr_t dim, intptr_t n, unsig
         kinds[1] = below(kinds[0] == FD_DIAGONAL ? 2 : 3);
         kinds[2] = !one_in(4);
     }
+    if (strchr(letters, 'Z')) {
+        counted[0] = below(strchr(letters, 'z') ? dim + 1 : dim < 30 ? dim + 20 : 20);
+        shuffle(dim, counted + 1);
+    }
     for (int d = 0; d < last; d++)
         loop.shape[d] = 1 + below(3);
     if (last > 0 && (layout == FD_ELEMENTS || layout == FD_EVENT_SUMS) && n < 70 && one_in(4)) /* short runs in a block */
@@ -352,7 +382,7 @@ void check_kernels(void)
         const fd_layout layout = fd_op_layout(op);
         const char *letters = fd_op_operands(op);
         now.what = fd_op_name(op);
-        if (strlen(letters) > FD_MAX_OPERAND || letters[strspn(letters, "vlspcgoxedykr+=YMTXCFGLPftuqiwnahmKNSBDQOR")])
+        if (strlen(letters) > FD_MAX_OPERAND || letters[strspn(letters, "vlspcgoxedykr+=YMTXCFGLPftuqibzjWHwnahmIKNSBDQORZ")])
             fail("operands \"%s\" are too many, or a letter has no meaning in tests/c/kernels", letters);
         for (intptr_t dim = 0; dim <= MAX_DIM; dim++)
             if (fd_op_cost(op, dim) < 1)

@@ -88,6 +88,7 @@ uint64_t hash_word(uint64_t hash, uint64_t word);
 enum { MAX_DIM = 150 };
 
 extern intptr_t kinds[3];
+extern intptr_t counted[1 + MAX_DIM];
 
 int writes(fd_op op, int k);
 int has_strides(fd_op op, int k);

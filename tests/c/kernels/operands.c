@@ -8,13 +8,16 @@
 /* ---- letters --------------------------------------------------------------------------------- */
 
 /* Whether an op writes operand k; scratch and what was found are left aside. */
-int writes(fd_op op, int k) { return strchr("oxedr+=XFGyPtu", fd_op_operands(op)[k]) != NULL; }
+int writes(fd_op op, int k) { return strchr("oxedr+=XFGyPtuzH", fd_op_operands(op)[k]) != NULL; }
 
 /* Whether operand k is laid out by strides of its own. */
-int has_strides(fd_op op, int k) { return !strchr("wnahmKNSBDQOR", fd_op_operands(op)[k]); }
+int has_strides(fd_op op, int k) { return !strchr("wnahmIKNSBDQORZ", fd_op_operands(op)[k]); }
 
 /* What the operands f are, and whether the terms of the second are wanted. */
 intptr_t kinds[3];
+
+/* A count, then numbers of elements, those that count first. */
+intptr_t counted[1 + MAX_DIM];
 
 /* Bytes of scratch, but for fd_totals. */
 size_t scratch_size(char letter, fd_dtype dtype, intptr_t dim)
@@ -218,6 +221,15 @@ intptr_t core_of(fd_op op, int k, fd_dtype dtype, intptr_t dim)
                core_of(op, (int)(first_f - letters) + 1, dtype, dim);
     case 'd':
         return 2 * event;
+    case 'b':
+        return counted[0];
+    case 'z':
+        return dim - counted[0];
+    case 'j':
+        return dim + counted[0];
+    case 'W':
+    case 'H':
+        return dim * counted[0];
     default:
         return event;
     }
