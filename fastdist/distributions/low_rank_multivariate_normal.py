@@ -422,7 +422,7 @@ class Whitening:
         r, s = self.root[..., :, None], self.root[..., None, :]
         differences = -(1 + r + s) / ((r + s) * (r + r * r) * (s + s * s))
         turned = self.vectors.swapaxes(-1, -2)
-        inner = -0.5 * (a[..., :, None] * b[..., None, :] + b[..., :, None] * a[..., None, :])
+        inner: Real = -0.5 * (a[..., :, None] * b[..., None, :] + b[..., :, None] * a[..., None, :])
         inner = multiplied(
             self.vectors,
             multiplied(differences * multiplied(multiplied(turned, inner), self.vectors), turned),

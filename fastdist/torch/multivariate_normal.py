@@ -255,7 +255,8 @@ class MultivariateNormal(Adapter, TorchMultivariateNormal):
     def _whitened(self, x: Tensor, *tensors: Tensor) -> Tensor:
         loc, d = (tensors[0], self._as_torch(*tensors)) if tensors else (self.loc, self)
         tril, rest = d._unbroadcasted_scale_tril, (x - loc)[..., None]
-        return torch.linalg.solve_triangular(tril, rest, upper=False)[..., 0]
+        z: Tensor = torch.linalg.solve_triangular(tril, rest, upper=False)[..., 0]
+        return z
 
     def marginal(self, indices: Elements) -> MultivariateNormal:
         """Distribution of some elements of the event, in the order of `indices`, by their covariance."""
