@@ -38,7 +38,7 @@ FD_INLINE void FD_LOCAL(products_of)(int n, intptr_t size, const REAL *v, const 
     for (int c = 0; c < n; c++) {
         REAL lane[V(lanes)];
         for (int half = N_VEC / 2; half > 0; half /= 2)
-            FD_LOCAL(fold)(half, sum[c]);
+            FD_LOCAL(fold)(FD_LOCAL(plain), half, sum[c]);
         V(store)(lane, sum[c][0]);
         for (int half = V(lanes) / 2; half > 0; half /= 2)
             for (int j = 0; j < half; j++)
