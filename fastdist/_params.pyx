@@ -39,7 +39,7 @@ cdef extern from * nogil:
 
 cdef extern from *:
     """
-    /* How compiled functions that take keywords are called, and what raises if it knows better why one was not. */
+    /* How compiled functions that take keywords are called, and what raises if it knows why one was not. */
     static vectorcallfunc fd_plain;
     static PyObject *fd_explanation;
 
@@ -511,9 +511,9 @@ def delivered(array, tuple shape, dtype, out):
 
 
 def explain(function, explanation):
-    """Let ``explanation(function, names)`` see the keywords of a call that was a TypeError, and raise another.
+    """Let ``explanation(function, names)`` see keywords of a call that was a TypeError, and raise another.
 
-    The function's own place for how it is called is what changes, so that a call that is right costs a jump more. Keywords of others
-    in the signature would cost each call as much as its own, and `**names` a dict.
+    The function's own place for how it is called is what changes, so that a call that is right costs a jump
+    more. Keywords of others in the signature would cost each call as much as its own, and `**names` a dict.
     """
     fd_explain(function, explanation)

@@ -12,6 +12,8 @@ PARTS: dict[str, tuple[str, ...]]
 DIVERGENCES: dict[tuple[type, type], Callable[[Any, Any], Real]]
 RULES_OF_KL: dict[tuple[type, type], tuple[Callable[[Any, Any], Real], Rule]]
 RULES: dict[tuple[str, type], Rule]
+pairs: dict[tuple[type, type], tuple[type, type]]
+found: dict[tuple[type, str], Rule]
 
 @final
 class Rule:

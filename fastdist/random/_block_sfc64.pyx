@@ -266,8 +266,8 @@ cdef class BlockSFC64(BitGenerator):
             ``next_uint64``, ``next_uint32`` and ``next_double`` are of the raw words; ``next_normal`` and
             ``next_uniform`` return the next of the stream's own, and ``fill_normal_f64``,
             ``fill_normal_f32``, ``fill_uniform_f64`` and ``fill_uniform_f32``, of (state, n, array), write
-            n of them. ``cursors`` are the stream's own records for normals and uniforms, from which loops take
-            what is made without a call (docs on the C interface). Hold `lock` meanwhile, and keep this
+            n of them. ``cursors`` are the stream's own records for normals and uniforms, from which loops
+            take what is made without a call (docs on the C interface). Hold `lock` meanwhile, and keep this
             object alive.
 
         Examples
