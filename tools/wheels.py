@@ -83,7 +83,7 @@ def build(name: str, out: Path) -> Path:
             FASTDIST_BUILD_NPYRANDOM=str(npyrandom(target, Path(work))))  # fmt: skip
         made = the_only(Path(work) / "dist", "*.whl")
         # It looks at every symbol and its version, so that a wheel which needs a newer libc has no such tag.
-        run(sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--plat", target.tag,
+        run(sys.executable, "-m", "auditwheel", "repair", "--only-plat", "--plat", "auto",
             "--wheel-dir", f"{work}/tagged", made)  # fmt: skip
         wheel = the_only(Path(work) / "tagged", "*.whl")
         size = wheel.stat().st_size
