@@ -1,7 +1,7 @@
 """Pages of Markdown, for a program: blocks and tables of code, run as a reader would do it, and links.
 
 A block of Python is run, unless its info string says `no-run`; the other words of that are the packages that it needs.
-A page is one session, from the top down. In tables that set the calls of another package beside those of fastdist's,
+A page is one program, from the top down. In tables that set the calls of another package beside those of fastdist's,
 cells of code are run, too: both must do, with results of the same shape and, unless they are drawn, the same values.
 """
 
@@ -104,18 +104,18 @@ def prose(page):
 
 def run(page, frameworks=False):
     """Run what can be run here: how many blocks and cells that were, and the variables that they have made."""
-    session, n = {"__name__": "__main__"}, 0
+    names, n = {"__name__": "__main__"}, 0
     for part in parts(page):
         where = f"{page.relative_to(ROOT)}, line {part.line}"
         if isinstance(part, Row):
-            n += _run_row(part, session, frameworks, where)
+            n += _run_row(part, names, frameworks, where)
         elif part.language == "python" and "no-run" not in part.words:
             unknown = part.words - PACKAGES - FRAMEWORKS
             assert not unknown, f"{where}: {unknown}"
             if all(_is_there(package, frameworks) for package in part.words):
-                session = _run_code(part.code, session, where)
+                names = _run_code(part.code, names, where)
                 n += 1
-    return n, session
+    return n, names
 
 
 def _is_there(package, frameworks):
@@ -126,16 +126,16 @@ def _is_there(package, frameworks):
     )
 
 
-def _run_code(code, session, where):
+def _run_code(code, names, where):
     if ">>>" not in code:
-        exec(compile(code, where, "exec"), session)
-        return session
-    test = doctest.DocTestParser().get_doctest(code, session, where, None, None)
+        exec(compile(code, where, "exec"), names)
+        return names
+    test = doctest.DocTestParser().get_doctest(code, names, where, None, None)
     assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0, where
     return test.globs
 
 
-def _run_row(row, session, frameworks, where):
+def _run_row(row, names, frameworks, where):
     if row.heads[0] not in COLUMNS or row.heads[1] != "fastdist" or row.cells == row.heads:
         return 0
     results = []
@@ -143,7 +143,7 @@ def _run_row(row, session, frameworks, where):
         package = COLUMNS.get(head, "fastdist")
         if (code := re.fullmatch(r"`([^`]+)`", cell)) and _is_there(package, frameworks):
             with _telling(where):
-                results.append(_result(code[1], session, package))
+                results.append(_result(code[1], names, package))
     values = [value for value in results if isinstance(value, np.ndarray | np.generic)]
     if len(values) == 2:
         assert values[0].shape == values[1].shape, where
@@ -152,10 +152,10 @@ def _run_row(row, session, frameworks, where):
     return len(results)
 
 
-def _result(code, session, package):
+def _result(code, names, package):
     """Of an expression; a statement has none, but variables, which each package has for itself."""
-    own = session if package == "fastdist" else session.setdefault(f"variables of {package}", {})
-    scope = own if package == "fastdist" else {**session, **own}
+    own = names if package == "fastdist" else names.setdefault(f"variables of {package}", {})
+    scope = own if package == "fastdist" else {**names, **own}
     if package == "torch":
         from_numpy = importlib.import_module("torch").from_numpy
         scope = {name: from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in scope.items()}

@@ -53,10 +53,10 @@ def test_code_may_be_pasted_to_a_prompt(page):
 def test_column_of_draws():
     """Spark's batches of rows are of any size: here by pandas alone."""
     pd = pytest.importorskip("pandas")
-    _, session = run(DOCS / "guides" / "clusters.md")
+    _, names = run(DOCS / "guides" / "clusters.md")
     batches = [pd.DataFrame({"id": range(a, b)}) for a, b in ((0, 400), (400, 400), (400, 1000))]
-    table = pd.concat(session["draws"](batches))
-    wanted = session["d"][0].sample((1000,), rng=7)
+    table = pd.concat(names["draws"](batches))
+    wanted = names["d"][0].sample((1000,), rng=7)
     np.testing.assert_array_equal(table[["east", "north"]].to_numpy(), wanted)
 
 
