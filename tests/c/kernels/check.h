@@ -57,7 +57,7 @@ int worst_now(int wild);
 
 /* ---- arenas ------------------------------------------------------------------------------ */
 
-enum { GUARD = 512, ROOM = 8 << 20 };
+enum { GUARD = 512, ROOM = 32 << 20 };
 
 typedef struct region {
     unsigned char *begin, *end;     /* what may be read and written */
