@@ -94,13 +94,13 @@ bench-history: .venv/history.stamp ## times of calls from commit to commit, by a
 changelog: .venv/dist.stamp ## what is in changes/ to the top of CHANGELOG.md: VERSION=0.2.0
 	$(BIN)/towncrier build --yes --version $(VERSION)
 
-# The time that archives tell of their files: the commit's, so that its sdist has the same bytes whenever made.
 wheels: .venv/wheels.stamp ## wheels for Linux, x86_64 and aarch64, glibc and musl, by zig, to dist; ARGS: some of them
 	$(BIN)/python tools/wheels.py dist $(ARGS)
 
 test-nogil: ## the unit tests on CPython 3.13 without a GIL, which is built the first time; to docs/free_threads.md
 	tools/test_free_threads $(ARGS)
 
+# The time that archives tell of their files: the commit's, so that its sdist has the same bytes whenever made.
 dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
 dist: .venv/dist.stamp ## sdist and wheel in dist/, and a check of what is in them
 	rm -rf dist
