@@ -143,8 +143,8 @@ def pull_draw(Base d not None, replay):
     return pull
 
 
-def pull_standardized(Base d not None, str name, value, Kernel score not None):
-    """Of what depends on ``(value - loc) / scale``, whose argument is called `name`."""
+cdef object pull_of_value(Base d, str name, value, Kernel score, bint inverse):
+    """Of what a `score` differentiates by a value, whose argument is called `name`, and by loc and scale."""
     array, value_shape, dtype = _params.values(value, d._dtype, d._event_shape, name)
     array = array.copy()
     loc, scale, own = array_in(d, dtype, "loc"), array_in(d, dtype, "scale"), d._dtype
@@ -152,29 +152,25 @@ def pull_standardized(Base d not None, str name, value, Kernel score not None):
 
     def pull(g, _):
         by_value, by_loc, by_scale = new(g, value_shape), new(g, of_loc), new(g, of_scale)
-        standardized_diag(score, by_value, by_loc, by_scale, g, array, loc, scale)
+        if inverse:
+            scaled_diag(score, by_value, by_loc, by_scale, g, array, scale)
+        else:
+            standardized_diag(score, by_value, by_loc, by_scale, g, array, loc, scale)
         gradients = in_dtype(own, by_loc, by_scale)
         gradients[name] = by_value
         return gradients
 
     return pull
+
+
+def pull_standardized(Base d not None, str name, value, Kernel score not None):
+    """Of what depends on ``(value - loc) / scale``."""
+    return pull_of_value(d, name, value, score, False)
 
 
 def pull_scaled(Base d not None, str name, value, Kernel score not None):
     """Of ``loc + scale * f(value)``."""
-    array, value_shape, dtype = _params.values(value, d._dtype, d._event_shape, name)
-    array = array.copy()
-    scale, own = array_in(d, dtype, "scale"), d._dtype
-    of_loc, of_scale = shape_of_parameter(d, "loc"), shape_of_parameter(d, "scale")
-
-    def pull(g, _):
-        by_value, by_loc, by_scale = new(g, value_shape), new(g, of_loc), new(g, of_scale)
-        scaled_diag(score, by_value, by_loc, by_scale, g, array, scale)
-        gradients = in_dtype(own, by_loc, by_scale)
-        gradients[name] = by_value
-        return gradients
-
-    return pull
+    return pull_of_value(d, name, value, score, True)
 
 
 def pull_kl(Base p not None, Base q not None):
