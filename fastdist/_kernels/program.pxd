@@ -107,7 +107,7 @@ cpdef intptr_t first_bad(Kernel kernel, np.ndarray array) except -2
 cpdef intptr_t panels_size(intptr_t dim, intptr_t itemsize)
 cdef int point_to(Kernel kernel, tuple arrays, PyObject **operands) except -1
 cdef Plan plan_of(Kernel kernel, tuple arrays, int n_summed)
-cdef np.ndarray sums_of_events(Kernel kernel, tuple event_shape, tuple arrays, double each)
+cdef np.ndarray event_sums(Kernel kernel, tuple event_shape, tuple arrays, double each)
 cdef int run_plan(Plan plan, np.ndarray out, np.ndarray value, tuple batch_shape, tuple event_shape) except -1
 
 

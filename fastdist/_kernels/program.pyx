@@ -807,13 +807,9 @@ cdef int broadcast_dims(
     return ndim
 
 
-def event_sums(Kernel kernel not None, tuple event_shape, *arrays, double each=0):
+cdef np.ndarray event_sums(Kernel kernel, tuple event_shape, tuple arrays, double each):
     """A new array: what a kernel makes of arrays, summed over an event shape that they broadcast to end in,
     and `each` for every term."""
-    return sums_of_events(kernel, event_shape, arrays, each)
-
-
-cdef np.ndarray sums_of_events(Kernel kernel, tuple event_shape, tuple arrays, double each):
     cdef intptr_t dims[MAX_NDIM]
     cdef PyObject *operands[MAX_OPERAND]
     cdef int n_event = <int>PyTuple_GET_SIZE(event_shape)
@@ -839,7 +835,7 @@ cdef np.ndarray sums_of_events(Kernel kernel, tuple event_shape, tuple arrays, d
 def sum_events(np.ndarray array not None, tuple event_shape, double each=0):
     """A new array: sums over an event shape that `array` broadcasts to end in, and `each` for every term."""
     if event_shape:
-        return sums_of_events(SUM_EVENTS, event_shape, (array,), each)
+        return event_sums(SUM_EVENTS, event_shape, (array,), each)
     result = np.PyArray_NewCopy(array, np.NPY_CORDER)
     result += each
     return result

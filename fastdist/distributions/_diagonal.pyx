@@ -13,7 +13,7 @@ than its kernel over a thousand elements.
 
 cimport numpy as np
 
-from fastdist._kernels.program cimport Kernel, plan_of, sums_of_events
+from fastdist._kernels.program cimport Kernel, event_sums, plan_of
 from fastdist._kernels.pullbacks cimport (
     draw_and_kl_diag,
     draw_diag,
@@ -32,10 +32,11 @@ from fastdist import _params
 from fastdist._kernels.program import KERNELS, elementwise, sum_events
 from fastdist.distributions import _gaussian
 from fastdist.distributions._gaussian import log
+from fastdist.distributions.covariance import Diagonal
 
 np.import_array()
 
-cdef Kernel COLORIZE = KERNELS["colorize_diag"]
+cdef Kernel COLORIZE = Diagonal.colorize
 cdef Kernel LOG_PROB = KERNELS["normal_log_prob"]
 cdef Kernel LOG_PROB_EVENTS = KERNELS["normal_log_prob_events"]
 cdef Kernel SUM_LOGS = KERNELS["sum_logs"]
@@ -93,7 +94,7 @@ def per_event(Base d not None, int event_ndim, dtype, double constant):
     """Sums over events of logarithms of scales, made in `dtype`, and of a constant."""
     if event_ndim == 0:
         return sum_events(logarithms(d, dtype), (), constant)
-    return sums_of_events(
+    return event_sums(
         SUM_LOGS, d._batch_shape[len(d._batch_shape) - event_ndim:], (array_in(d, dtype, "scale"),), constant)
 
 
@@ -110,7 +111,7 @@ cdef tuple arrays_of_both(Base p, Base q):
 def kl_of_normals(Base p not None, Base q not None, tuple tail=()):
     """The divergence of Normals, summed over the last dims, `tail`; unbroadcast."""
     if tail:
-        return sums_of_events(NORMAL_KL_EVENTS, tail, arrays_of_both(p, q), 0)
+        return event_sums(NORMAL_KL_EVENTS, tail, arrays_of_both(p, q), 0)
     return elementwise(NORMAL_KL, *arrays_of_both(p, q))
 
 
